@@ -1,0 +1,244 @@
+"""The whole configuration as one typed model: validation, defaults, JSON schema and documentation come from here.
+
+A section named like a rule holds that rule's settings; its keys are the script's flags. Nothing heavy is imported, because
+Snakemake reads this module at every start.
+"""
+
+import glob
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from selfcodealign.errors import UserError
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A part of the config; unknown keys are an error, so that a misspelt key cannot pass silently."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Model(Section):
+    """The base model: the one that is aligned and, unless a generation says otherwise, writes its own data."""
+
+    base: str = Field(default="demo/model", description="local folder or Hub id of the base model")
+    revision: str = Field(default="main", description="commit, tag or branch on the Hub; ignored for a local folder")
+    trust_remote_code: bool = Field(
+        default=False, description="run Python code that comes with the model; only for a model and revision you have read"
+    )
+
+
+class Data(Section):
+    """The raw source files that seeds are gathered from."""
+
+    raw_shards: str | list[str] = Field(
+        default=["results/make_demo_shards/00000.parquet", "results/make_demo_shards/00001.parquet"],
+        description="parquet or JSONL files: a list, a glob, or a pattern hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet",
+    )
+    content_column: str = Field(default="content", description="column with a file's text")
+    repo_column: str = Field(default="max_stars_repo_name", description="column with the repository, may be absent")
+    path_column: str = Field(default="max_stars_repo_path", description="column with the path, may be absent")
+    licence_column: str = Field(default="max_stars_repo_licenses", description="column with the licences, may be absent")
+
+
+# ---- seeds ----------------------------------------------------------------------------------------------------------
+
+
+class GatherSeeds(Section):
+    """Collect the judged seeds of all shards, ordered by id, and cut them into seed shards."""
+
+    shards: Count = Field(default=2, description="seed shards: the unit of parallel work in generation and execution")
+    limit: Count | None = Field(default=None, description="most seeds to keep; all if empty")
+
+
+# ---- generation -----------------------------------------------------------------------------------------------------
+
+
+class Generation(Section):
+    """One way of writing data: which model writes, from which seeds, by which path."""
+
+    model: str | None = Field(
+        default=None,
+        description="writer: a local folder or Hub id, or the name of an entry of `models`; the base model if empty",
+    )
+    revision: str = Field(default="main", description="revision of a writer from the Hub")
+    seeds: Literal["functions", "snippets"] = Field(
+        default="functions", description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)"
+    )
+    path: Literal["concepts", "direct"] = Field(
+        default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
+    )
+    seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")
+
+
+class Dataset(Section):
+    """One training set: a selection of a generation's responses."""
+
+    generation: str = Field(default="self", description="name of an entry of `generations`")
+    selection: Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"] = Field(
+        default="passing", description="which responses of an instruction may be chosen, and how"
+    )
+    equal_rows_with: list[str] = Field(
+        default=[], description="datasets to cut to the same number of rows, for fair ablations"
+    )
+
+
+class TrainedModel(Section):
+    """One fine-tuned model: a base and a dataset."""
+
+    base: str | None = Field(default=None, description="local folder or Hub id to start from; the base model if empty")
+    revision: str = Field(default="main", description="revision of a base from the Hub")
+    dataset: str = Field(default="passing", description="name of an entry of `datasets`")
+    seed: int | None = Field(default=None, description="training seed; the global seed if empty")
+
+
+# ---- everything -----------------------------------------------------------------------------------------------------
+
+
+class Config(Section):
+    """All settings of a run. Every key has a default; the default runs the embedded demo."""
+
+    seed: int = Field(default=3407, description="run seed; every random choice derives from it")
+    mode: Literal["fixed", "reference"] = Field(
+        default="fixed", description="fixed: this project's rules; reference: the published code's, defects included"
+    )
+    demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
+    rounds: Count = Field(
+        default=1, description="rounds of self-alignment; from the second on, the fine-tuned model writes the data"
+    )
+    model: Model = Model()
+    data: Data = Data()
+    gather_seeds: GatherSeeds = GatherSeeds()
+    generations: dict[str, Generation] = {"self": Generation()}
+    datasets: dict[str, Dataset] = {"passing": Dataset()}
+    models: dict[str, TrainedModel] = {"aligned": TrainedModel()}
+    evaluate_base: bool = Field(default=True, description="evaluate the base model too")
+    containers: dict[str, str] = Field(
+        default={name: f"containers/{name}.sif" for name in ("data", "generate", "sandbox", "train", "evaluate")},
+        description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
+    )
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Config":
+        """Check that every name used is defined, and that names can be file names."""
+        for section in ("generations", "datasets", "models"):
+            for name in getattr(self, section):
+                if not NAME.fullmatch(name):
+                    raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
+        for name, dataset in self.datasets.items():
+            _known(f"datasets.{name}.generation", dataset.generation, self.generations)
+            for sibling in dataset.equal_rows_with:
+                _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
+        for name, model in self.models.items():
+            _known(f"models.{name}.dataset", model.dataset, self.datasets)
+        if "base" in self.models:
+            raise ValueError("models.base: 'base' names the untrained base model; choose another name")
+        return self
+
+    @model_validator(mode="after")
+    def _expand_rounds(self) -> "Config":
+        """Turn `rounds: k` into k generations, datasets and models, each written by the model before it.
+
+        Round r > 1 adds `<name>-round<r>` for every model whose dataset comes from a generation of the base model.
+        """
+        if self.rounds == 1:
+            return self
+        for name, model in list(self.models.items()):
+            dataset = self.datasets[model.dataset]
+            generation = self.generations[dataset.generation]
+            previous = name
+            for number in range(2, self.rounds + 1):
+                label = f"{name}-round{number}"
+                if label in self.models:
+                    return self  # A dumped config is already expanded.
+                self.generations[label] = generation.model_copy(update={"model": previous})
+                self.datasets[label] = dataset.model_copy(update={"generation": label, "equal_rows_with": []})
+                self.models[label] = model.model_copy(update={"dataset": label})
+                previous = label
+        return self
+
+
+def _known(key: str, name: str, entries: dict[str, Any]) -> None:
+    if name not in entries:
+        raise ValueError(f"{key}: no entry named {name!r}; there are {', '.join(sorted(entries))}")
+
+
+def load(values: dict[str, Any]) -> Config:
+    """Validate a config as read from YAML.
+
+    Raises:
+        UserError: one sentence for each wrong key or value, naming it.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def _sentence(item: Any) -> str:
+    """Say what is wrong with one key."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(item["loc"][:-1])
+        return f"config key {key} is unknown" + (f"; known keys there: {', '.join(known)}" if known else "")
+    message = item["msg"].removeprefix("Value error, ")
+    return f"config key {key}: {message}, not {item['input']!r}" if key else f"config: {message}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """List the keys that a section of the config may have."""
+    kind: Any = Config
+    for part in location:
+        annotation = kind.model_fields[part].annotation if part in getattr(kind, "model_fields", {}) else None
+        if annotation is None:
+            return []
+        kind = annotation.__args__[-1] if getattr(annotation, "__origin__", None) is dict else annotation
+    return sorted(getattr(kind, "model_fields", {}))
+
+
+def raw_shards(config: Config) -> list[str]:
+    """List the raw shards in a stable order; a shard's number is its place in this list.
+
+    A Hub pattern must show how many shards there are (`*-of-00144.parquet`), so that no network is needed to plan a run.
+
+    Raises:
+        UserError: nothing matches, or a file that no rule makes is missing.
+    """
+    wanted = config.data.raw_shards
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    shards: list[str] = []
+    for item in wanted:
+        shards += _expand(item)
+    if len(set(shards)) != len(shards):
+        raise UserError("config key data.raw_shards names the same file twice; name each file once")
+    return shards
+
+
+def _expand(item: str) -> list[str]:
+    if item.startswith("hf://"):
+        found = re.search(r"\*-of-(\d{5})", item)
+        if found:
+            return [item.replace("*", f"{number:05d}", 1) for number in range(int(found[1]))]
+        if "*" in item:
+            raise UserError(f"config key data.raw_shards: write {item} with its count, as in data-*-of-00144.parquet")
+        return [item]
+    if glob.has_magic(item):
+        found = sorted(glob.glob(item, recursive=True))
+        if not found:
+            raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
+        return found
+    if not Path(item).exists() and not item.startswith("results/"):
+        raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
+    return [item]
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the config, for editors and for `config/config.schema.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}
