@@ -1,0 +1,35 @@
+"""Self-align a code model: raw source shards in, a fine-tuned model and a benchmark report out."""
+
+from snakemake.utils import min_version
+
+min_version("9.25")
+
+
+configfile: "config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+pathvars:
+    timings="timings",
+
+
+include: "rules/common.smk"
+include: "rules/demo.smk"
+include: "rules/seeds.smk"
+include: "rules/judge.smk"
+include: "rules/concepts.smk"
+include: "rules/instructions.smk"
+include: "rules/responses.smk"
+include: "rules/verify.smk"
+include: "rules/dataset.smk"
+include: "rules/train.smk"
+include: "rules/evaluate.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",

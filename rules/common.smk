@@ -1,0 +1,150 @@
+"""What every module of rules shares: a valid config, shards, and who is made from what."""
+
+import os
+import shlex
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+ROOT = Path(workflow.current_basedir).parent
+sys.path.insert(0, str(ROOT))
+
+from selfcodealign import config as schema
+from selfcodealign.errors import UserError
+
+try:
+    CONFIG = schema.load(config)
+    RAW_SHARDS = schema.raw_shards(CONFIG)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+# From here on every key is present, so that rules may look anything up.
+config.update(CONFIG.model_dump(mode="json"))
+
+SHARDS = [f"{number:05d}" for number in range(len(RAW_SHARDS))]
+SEED_SHARDS = [f"{number:05d}" for number in range(CONFIG.gather_seeds.shards)]
+BASE = "base"
+
+# Every job sees the repository's own packages, and its own interpreter first, inside or outside a container. Bytes must
+# not depend on a machine's hash seed or locale.
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false; "
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+)
+
+
+wildcard_constraints:
+    shard=r"\d{5}",
+    generation=r"[a-z0-9][a-z0-9_.-]*",
+    dataset=r"[a-z0-9][a-z0-9_.-]*",
+    model=r"[a-z0-9][a-z0-9_.-]*",
+    benchmark=r"[a-z0-9][a-z0-9_-]*",
+
+
+def script(name):
+    """Path of a stage's script; naming it as input makes its edits visible."""
+    return os.path.relpath(ROOT / "scripts" / f"{name}.py")
+
+
+def flags(section):
+    """Turn the config section of a rule into command-line flags; empty values are left out."""
+    words = []
+    for key, value in config[section].items():
+        if value is None or value == []:
+            continue
+        words.append(f"--{key.replace('_', '-')}")
+        if isinstance(value, dict):
+            words += [f"{name}={text}" for name, text in value.items()]
+        elif isinstance(value, list):
+            words += value
+        else:
+            words.append(str(value).lower() if isinstance(value, bool) else value)
+    return " ".join(shlex.quote(str(word)) for word in words)
+
+
+def image(name):
+    """Image of an island of dependencies, as the config names it."""
+    return config["containers"][name]
+
+
+def raw_shard(wildcards):
+    """File of a raw shard; a Hub path is not an input file, the job streams it."""
+    path = RAW_SHARDS[int(wildcards.shard)]
+    return [] if path.startswith("hf://") else path
+
+
+# ---- who is made from what ----
+
+
+def writer(wildcards):
+    """Folder of a generation's model when this run trains it; nothing when it is a given model."""
+    name = CONFIG.generations[wildcards.generation].model
+    return f"results/train_sft/{name}" if name in CONFIG.models else []
+
+
+def writer_model(wildcards):
+    """Local folder or Hub id of the model that writes a generation."""
+    name = CONFIG.generations[wildcards.generation].model
+    if name in CONFIG.models:
+        return f"results/train_sft/{name}"
+    return name or CONFIG.model.base
+
+
+def writer_revision(wildcards):
+    """Revision of the model that writes a generation."""
+    generation = CONFIG.generations[wildcards.generation]
+    return generation.revision if generation.model else CONFIG.model.revision
+
+
+def generation_seed(wildcards):
+    """Run seed of a generation."""
+    seed = CONFIG.generations[wildcards.generation].seed
+    return CONFIG.seed if seed is None else seed
+
+
+def dataset_generation(wildcards):
+    """Name of the generation that a dataset selects from."""
+    return CONFIG.datasets[wildcards.dataset].generation
+
+
+def of_generation(rule, shard="{shard}", suffix=".parquet"):
+    """Input function: the files that `rule` made for a dataset's generation, one per seed shard."""
+
+    def files(wildcards):
+        name = dataset_generation(wildcards)
+        return [f"results/{rule}/{name}/{number}{suffix}" for number in SEED_SHARDS]
+
+    return files
+
+
+def trained_base(wildcards):
+    """Local folder or Hub id that a model's training starts from."""
+    return CONFIG.models[wildcards.model].base or CONFIG.model.base
+
+
+def trained_revision(wildcards):
+    """Revision of the base that a model's training starts from."""
+    model = CONFIG.models[wildcards.model]
+    return model.revision if model.base else CONFIG.model.revision
+
+
+def training_dataset(wildcards):
+    """Folder of the dataset that a model is trained on."""
+    return f"results/build_dataset/{CONFIG.models[wildcards.model].dataset}"
+
+
+def training_seed(wildcards):
+    """Seed of a model's training."""
+    seed = CONFIG.models[wildcards.model].seed
+    return CONFIG.seed if seed is None else seed
+
+
+def evaluated_model(wildcards):
+    """Folder of a trained model as an input; nothing for the base model."""
+    return [] if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
+
+
+def evaluated_path(wildcards):
+    """Local folder or Hub id of the model under evaluation."""
+    return CONFIG.model.base if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
