@@ -1,0 +1,40 @@
+# Two commands for a newcomer: `make demo` and `make test`. Both set up what they need and may be run again at any time.
+
+PYTHON ?= python3
+CORES ?= all
+ISLANDS = workflow data generate train evaluate develop
+BIN = .venv/bin
+
+.PHONY: demo test setup lint schema bench
+
+demo: setup
+	$(BIN)/snakemake --cores $(CORES)
+	@$(BIN)/python -m selfcodealign summary
+
+test: setup lint
+	$(BIN)/python -m pytest tests
+
+setup: .venv/.ready
+	@sh envs/system.sh
+
+# torch comes first and alone, so that nothing else chooses another build of it.
+.venv/.ready: $(ISLANDS:%=envs/%.txt)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or newer is needed; name it with PYTHON=… after make"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/pip install --quiet --disable-pip-version-check $(ISLANDS:%=-r envs/%.txt)
+	@sh envs/node.sh
+	touch $@
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile rules workflow
+	$(BIN)/snakemake --lint
+	$(BIN)/pyright
+
+schema: setup
+	$(BIN)/python -m selfcodealign config
+
+bench: setup
+	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
