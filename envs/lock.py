@@ -1,8 +1,8 @@
 """Write the lock files from the packages of the running environment.
 
 `python envs/lock.py` reads `envs/<island>.in` (the packages that an island imports, with their pins) and writes
-`envs/<island>.txt`: those and everything they need, each with the version installed here. Change a pin by installing it,
-editing the `.in` file and running this again. CUDA runtime packages are left out: pip chooses them with torch.
+`envs/<island>.txt`: those and everything they need, each with the version installed here. To change a pin, install it,
+edit the `.in` file and run this again. CUDA runtime packages are left out: pip chooses them with torch.
 """
 
 import re

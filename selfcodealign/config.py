@@ -1,7 +1,7 @@
 """The whole configuration as one typed model: validation, defaults, JSON schema and documentation come from here.
 
-A section named like a rule holds that rule's settings; its keys are the script's flags. Nothing heavy is imported, because
-Snakemake reads this module at every start.
+A section named like a rule holds that rule's settings; its keys are the script's flags. Nothing heavy is imported,
+because Snakemake reads this module at every start.
 """
 
 import glob
@@ -30,7 +30,8 @@ class Model(Section):
     base: str = Field(default="demo/model", description="local folder or Hub id of the base model")
     revision: str = Field(default="main", description="commit, tag or branch on the Hub; ignored for a local folder")
     trust_remote_code: bool = Field(
-        default=False, description="run Python code that comes with the model; only for a model and revision you have read"
+        default=False,
+        description="run Python code that comes with the model; only for a model and revision you have read",
     )
 
 
@@ -39,12 +40,17 @@ class Data(Section):
 
     raw_shards: str | list[str] = Field(
         default=["results/make_demo_shards/00000.parquet", "results/make_demo_shards/00001.parquet"],
-        description="parquet or JSONL files: a list, a glob, or a pattern hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet",
+        description=(
+            "parquet or JSONL files: a list, a glob, or a pattern "
+            "hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet"
+        ),
     )
     content_column: str = Field(default="content", description="column with a file's text")
     repo_column: str = Field(default="max_stars_repo_name", description="column with the repository, may be absent")
     path_column: str = Field(default="max_stars_repo_path", description="column with the path, may be absent")
-    licence_column: str = Field(default="max_stars_repo_licenses", description="column with the licences, may be absent")
+    licence_column: str = Field(
+        default="max_stars_repo_licenses", description="column with the licences, may be absent"
+    )
 
 
 # ---- seeds ----------------------------------------------------------------------------------------------------------
@@ -69,7 +75,8 @@ class Generation(Section):
     )
     revision: str = Field(default="main", description="revision of a writer from the Hub")
     seeds: Literal["functions", "snippets"] = Field(
-        default="functions", description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)"
+        default="functions",
+        description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)",
     )
     path: Literal["concepts", "direct"] = Field(
         default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
@@ -205,7 +212,7 @@ def _keys_at(location: tuple[Any, ...]) -> list[str]:
 def raw_shards(config: Config) -> list[str]:
     """List the raw shards in a stable order; a shard's number is its place in this list.
 
-    A Hub pattern must show how many shards there are (`*-of-00144.parquet`), so that no network is needed to plan a run.
+    A Hub pattern must show how many shards there are (`*-of-00144.parquet`), so that planning a run needs no network.
 
     Raises:
         UserError: nothing matches, or a file that no rule makes is missing.

@@ -20,7 +20,7 @@ KINDS = {
 
 
 def digest(*parts: object) -> str:
-    """Hash a list of JSON-able parts to 64 hex digits; part boundaries count, so ("ab", "c") differs from ("a", "bc")."""
+    """Hash a list of JSON-able parts to 64 hex digits; boundaries count: ("ab", "c") differs from ("a", "bc")."""
     text = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
 

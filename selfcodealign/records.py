@@ -84,7 +84,7 @@ class InstructionRow(SampledRow):
     seed_id: str
     instruction: str
     concepts: list[str]
-    category: str = Field(description="kind of task asked for, drawn by weight from the config; empty on the direct path")
+    category: str = Field(description="kind of task asked for, drawn by weight; empty on the direct path")
     difficulty: str = Field(description="difficulty asked for; empty on the direct path")
     language: str
 
@@ -134,7 +134,7 @@ class SelectedRow(Row):
     instruction: str
     response: str
     tests: str
-    code_representation: str = Field(description="top-level functions and classes without docstrings, for deduplication")
+    code_representation: str = Field(description="top-level definitions without docstrings, for deduplication")
     response_id: str
     instruction_id: str
     concept_id: str | None

@@ -12,6 +12,7 @@ from typing import Any
 from selfcodealign.errors import UserError
 
 TRUE_FALSE = {"true": True, "false": False}
+LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
 
 
 def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
@@ -114,9 +115,7 @@ class _Pairs(argparse.Action):
         setattr(namespace, self.dest, pairs)
 
 
-def progress(
-    items: Iterable[Any], total: int | None = None, unit: str = "rows", label: str = ""
-) -> Iterator[Any]:
+def progress(items: Iterable[Any], total: int | None = None, unit: str = "rows", label: str = "") -> Iterator[Any]:
     """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log."""
     from tqdm import tqdm
 
@@ -132,6 +131,6 @@ def progress(
             maxinterval=0.2 if terminal else 30,
             dynamic_ncols=terminal,
             ascii=not terminal,
-            bar_format=None if terminal else "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n",
+            bar_format=None if terminal else LOG_LINE,
         )
     )

@@ -19,7 +19,9 @@ ROWS_PER_GROUP = 2_000
 """Rows in a parquet row group: constant, so that equal rows give equal bytes, and small, so that memory stays flat."""
 
 
-def read_rows(paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None) -> Iterator[dict[str, Any]]:
+def read_rows(
+    paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None
+) -> Iterator[dict[str, Any]]:
     """Yield the rows of one or several parquet files in order, one row group in memory at a time.
 
     Raises:
@@ -45,7 +47,7 @@ def _open(path: Path, columns: Sequence[str] | None = None) -> "pq.ParquetFile":
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as parquet ({first_line(error)}); delete it and make it again") from error
+        raise UserError(f"{path} cannot be read as parquet ({first_line(error)}); make it again") from error
     absent = [column for column in columns or () if column not in file.schema_arrow.names]
     if absent:
         raise UserError(

@@ -1,0 +1,65 @@
+"""Every wrong value in a config gets one good sentence."""
+
+import re
+
+import pytest
+
+from selfcodealign.config import Config, load, raw_shards
+from selfcodealign.errors import UserError
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"modle": {}}, r"config key modle is unknown; known keys there: .*model"),
+        ({"model": {"bse": "x"}}, r"config key model\.bse is unknown; known keys there: base"),
+        ({"seed": "many"}, r"config key seed: .*integer.*'many'"),
+        ({"mode": "paper"}, r"config key mode: .*'fixed' or 'reference'.*'paper'"),
+        ({"rounds": 0}, r"config key rounds: .*greater than or equal to 1"),
+        ({"datasets": {"mine": {"generation": "other"}}}, r"datasets\.mine\.generation: no entry named 'other'"),
+        ({"models": {"mine": {"dataset": "nothing"}}}, r"models\.mine\.dataset: no entry named 'nothing'"),
+        ({"models": {"base": {}}}, r"models\.base: 'base' names the untrained base model"),
+        ({"models": {"My Model": {}}}, r"models\.My Model: use lower-case"),
+        ({"datasets": {"passing": {"equal_rows_with": ["x"]}}}, r"equal_rows_with: no entry named 'x'"),
+    ],
+)
+def test_a_wrong_value_is_named(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load(values)
+
+
+def test_every_key_is_explained():
+    for name, info in Config.model_fields.items():
+        section = info.annotation
+        assert info.description or getattr(section, "__doc__", None), f"config key {name} is not explained"
+        for key, inner in getattr(section, "model_fields", {}).items():
+            assert inner.description, f"config key {name}.{key} is not explained"
+
+
+def test_rounds_chain_models_and_generations():
+    config = load({"rounds": 3})
+    assert config.generations["aligned-round2"].model == "aligned"
+    assert config.generations["aligned-round3"].model == "aligned-round2"
+    assert config.models["aligned-round3"].dataset == "aligned-round3"
+    assert load(config.model_dump()) == config, "an expanded config expands no further"
+
+
+def test_a_hub_pattern_with_a_count_needs_no_network():
+    config = load({"data": {"raw_shards": "hf://datasets/org/name@abc/data-*-of-00144.parquet"}})
+    shards = raw_shards(config)
+    assert len(shards) == 144
+    assert shards[7] == "hf://datasets/org/name@abc/data-00007-of-00144.parquet"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ("nowhere/*.parquet", "no file matches nowhere/*.parquet"),
+        (["nowhere.parquet"], "nowhere.parquet does not exist"),
+        ("hf://datasets/org/name/*.parquet", "with its count"),
+        (["results/a.parquet", "results/a.parquet"], "same file twice"),
+    ],
+)
+def test_missing_shards_are_named(wanted, sentence):
+    with pytest.raises(UserError, match=re.escape(sentence)):
+        raw_shards(load({"data": {"raw_shards": wanted}}))
