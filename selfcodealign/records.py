@@ -121,6 +121,8 @@ class VerdictRow(ResponseRow):
     wall_s: float
     memory_mb: float
     isolation: str = Field(description="layer the program ran in: apptainer, bubblewrap or none")
+    assertions_held: int | None = Field(default=None, description="assertions that ran and held, where counted")
+    assertions_run: int | None = Field(default=None, description="assertions that ran, where counted")
     mutation_score: float | None = Field(
         default=None, description="share of mutated responses that the tests reject, where measured"
     )
