@@ -1,0 +1,76 @@
+"""Split every generation into a response and its tests, and drop those that break a rule of form.
+
+The rules run in a fixed order (see `selfcodealign.dataset.sanitizing`); a row is dropped by the first that it breaks,
+and the funnel counts by rule. They look at one row at a time, so running them before execution, where the reference runs
+them after it, changes no result and saves the sandbox work.
+"""
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.dataset.sanitizing import Draft, Rule, rules
+from selfcodealign.records import ResponseRow
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, count_rows, read_rows
+
+log = logging.getLogger(__name__)
+
+
+def why_dropped(draft: Draft, ordered: Iterable[tuple[str, Rule]]) -> tuple[str, str] | None:
+    """Name the first rule that a draft breaks, with a detail; None if it is kept, its parts then filled in."""
+    for name, rule in ordered:
+        detail = rule(draft)
+        if detail is not None:
+            return name, detail
+    return None
+
+
+def draft_of(row: dict[str, Any]) -> Draft:
+    """Make the draft of one response row."""
+    return Draft(
+        instruction=row["instruction"],
+        raw=row["raw"],
+        finish_reason=row["finish_reason"],
+        headings="headings" in row["template"],
+    )
+
+
+def sanitized(rows: Iterable[dict[str, Any]], output: StageOutput, ordered: tuple[tuple[str, Rule], ...]) -> None:
+    """Keep or drop every row; kept rows carry their response and tests."""
+    for row in rows:
+        draft = draft_of(row)
+        if broken := why_dropped(draft, ordered):
+            output.drop(row, *broken)
+        else:
+            output.keep({**row, "response": draft.response, "tests": draft.tests})
+
+
+def main(
+    responses: Path,
+    rows: Path,
+    dropped: Path,
+    funnel: Path,
+    *,
+    mode: Literal["fixed", "reference"] = "fixed",
+    most_words: int = 200,
+) -> None:
+    """Split generations into response and tests, and drop those that break a rule of form.
+
+    Args:
+        responses: generated responses (ResponseRow).
+        rows: the kept responses, `response` and `tests` filled in.
+        dropped: the others, with the rule they broke and a detail.
+        funnel: how many each rule dropped.
+        mode: `reference` applies the paper's rules as published, quirks included; `fixed` the mended ones.
+        most_words: longest instruction, in words (`reference` checks this in the selection).
+    """
+    ordered = rules(mode, most_words=most_words)
+    with StageOutput("sanitize_responses", rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow) as output:
+        sanitized(progress(read_rows(responses), total=count_rows(responses)), output, ordered)
+    log.info("kept %d of %d responses", output.kept, output.entered)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,275 @@
+"""Choose, for every instruction, the responses that a dataset is made of.
+
+The mended selection looks at one instruction at a time and draws with a seed derived from the instruction's id, so that
+neither order nor shards matter. The reference shuffles all passing rows with seed 6666 and takes the first of each
+instruction whose instruction, response and names were not seen before; its input order is the order in which executions
+ended, which nobody can reproduce, so here it starts from the order of ids.
+"""
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.dataset import code
+from selfcodealign.errors import UserError
+from selfcodealign.ids import content_id, rng_for
+from selfcodealign.records import Row, SelectedRow
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, count_rows, read_rows
+
+log = logging.getLogger(__name__)
+
+REFERENCE_SEED = 6666
+NOT_EXECUTED = frozenset({"crashed"})
+"""Verdicts that blame the sandbox, not the program: they are neither a pass nor a failure."""
+
+Selection = Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"]
+
+
+class UnchosenRow(Row):
+    """A response that was not chosen; its text is in the rows of verify_responses under the same id."""
+
+    instruction_id: str
+    verdict: str
+    passed: bool
+    pass_rate: float
+
+
+@dataclass(slots=True)
+class Candidate:
+    """What the choice looks at, of one response; small, because there may be millions."""
+
+    id: str
+    instruction_id: str
+    verdict: str
+    passed: bool
+    length: int = 0
+    mutation_score: float | None = None
+    consensus: float | None = None
+
+
+def passes(row: dict[str, Any], threshold: float) -> bool:
+    """Decide whether a response counts as passing: all its assertions hold, or at least a share of them."""
+    if row["passed"] or threshold >= 1 or row["verdict"] != "fail":
+        return row["passed"]
+    total = row["tests_total"]
+    return bool(total) and row["tests_passed"] / total >= threshold
+
+
+def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
+    """Return the share of each instruction's executed responses that passed; 0 where none could be executed."""
+    passed: dict[str, int] = {}
+    executed: dict[str, int] = {}
+    for candidate in candidates:
+        key = candidate.instruction_id
+        executed[key] = executed.get(key, 0) + (candidate.verdict not in NOT_EXECUTED)
+        passed[key] = passed.get(key, 0) + candidate.passed
+    return {key: passed[key] / count if count else 0.0 for key, count in executed.items()}
+
+
+def why_dropped(candidate: Candidate, pass_rate: float, *, selection: Selection, window: tuple[float, float]) -> str | None:
+    """Say why a response may not be chosen, or None if it may."""
+    if selection == "failing":
+        if candidate.passed:
+            return "passed"
+        if candidate.verdict in NOT_EXECUTED:
+            return f"verdict_{candidate.verdict}"
+    elif selection != "random" and not candidate.passed:
+        return f"verdict_{candidate.verdict}"
+    if not window[0] <= pass_rate <= window[1]:
+        return "pass_rate"
+    return None
+
+
+RANKS: dict[str, Callable[[Candidate], tuple[float, ...]]] = {
+    "shortest": lambda candidate: (candidate.length,),
+    "highest_mutation": lambda candidate: (-1.0 if candidate.mutation_score is None else candidate.mutation_score,),
+    "consensus": lambda candidate: (-1.0 if candidate.consensus is None else candidate.consensus,),
+}
+BEST_IS_HIGHEST = frozenset({"highest_mutation", "consensus"})
+
+
+def by_rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
+    """Sort the best first where the selection ranks; equals, and unranked selections, keep their order."""
+    rank = RANKS.get(selection)
+    return sorted(candidates, key=rank, reverse=selection in BEST_IS_HIGHEST) if rank else candidates
+
+
+def chosen(eligible: Iterable[Candidate], *, selection: Selection, per_instruction: int, seed: int) -> set[str]:
+    """Choose up to `per_instruction` responses of each instruction; a pure function of the set of candidates."""
+    groups: dict[str, list[Candidate]] = {}
+    for candidate in eligible:
+        groups.setdefault(candidate.instruction_id, []).append(candidate)
+    picked: set[str] = set()
+    for instruction_id, group in groups.items():
+        group.sort(key=lambda candidate: candidate.id)
+        rng_for(seed, "select_responses", instruction_id).shuffle(group)
+        picked.update(candidate.id for candidate in by_rank(group, selection)[:per_instruction])
+    return picked
+
+
+def reference_shuffle(rows: Sequence[Any], seed: int = REFERENCE_SEED) -> list[Any]:
+    """Permute as `datasets.shuffle(seed)` does."""
+    import numpy as np
+
+    return [rows[index] for index in np.random.default_rng(seed).permutation(len(rows))]
+
+
+def reference_choice(rows: Iterable[dict[str, Any]], most_words: int = 200) -> Iterator[tuple[dict[str, Any], str | None]]:
+    """Yield each row with the reason it is dropped for, or None, in the order given (`sanitize_data.py:371-396`, `:262-289`).
+
+    Instructions and responses share one set of seen keys, function and class names another. A row dropped for its code
+    representation has left its keys behind.
+    """
+    texts: set[str] = set()
+    names: set[frozenset[str]] = set()
+    for row in rows:
+        keys = {code.squeezed(row["instruction"]), code.squeezed(row["response"])}
+        if len(row["instruction"].split()) > most_words:
+            yield row, "instruction_too_long"
+        elif keys & texts:
+            yield row, "seen_text"
+        elif (defined := code.reference_names(row["response"])) is None:
+            yield row, "syntax_error"
+        elif any(group and group in names for group in defined):
+            yield row, "seen_names"
+        else:
+            texts |= keys
+            names.update(group for group in defined if group)
+            yield row, None if code.reference_representation(row["response"]) is not None else "syntax_error_in_blocks"
+
+
+def selected(row: dict[str, Any], pass_rate: float, representation: str) -> dict[str, Any]:
+    """Make the row of a chosen response."""
+    return {
+        **{name: row[name] for name in SelectedRow.model_fields if name in row},
+        "id": content_id("row", row["id"]),
+        "response_id": row["id"],
+        "code_representation": representation,
+        "pass_rate": pass_rate,
+    }
+
+
+def candidates_of(
+    verdicts: list[Path], consensus: dict[str, float], *, selection: Selection, threshold: float
+) -> Iterator[Candidate]:
+    """Read what the choice needs of every verdict."""
+    columns = ["id", "instruction_id", "verdict", "passed", "mutation_score"]
+    columns += ["response"] if selection == "shortest" else []
+    columns += ["tests_passed", "tests_total"] if threshold < 1 else []
+    for row in read_rows(verdicts, columns):
+        yield Candidate(
+            id=row["id"],
+            instruction_id=row["instruction_id"],
+            verdict=row["verdict"],
+            passed=passes(row, threshold),
+            length=len(row.get("response") or ""),
+            mutation_score=row["mutation_score"],
+            consensus=consensus.get(row["id"]),
+        )
+
+
+def main(
+    verdicts: list[Path],
+    rows: Path,
+    dropped: Path,
+    funnel: Path,
+    *,
+    consensus: list[Path] | None = None,
+    mode: Literal["fixed", "reference"] = "fixed",
+    selection: Selection = "passing",
+    per_instruction: int = 1,
+    pass_threshold: float = 1.0,
+    min_pass_rate: float = 0.0,
+    max_pass_rate: float = 1.0,
+    most_words: int = 200,
+    seed: int = 3407,
+) -> None:
+    """Choose, for every instruction, the responses that a dataset is made of.
+
+    Args:
+        verdicts: responses with their verdicts (VerdictRow), all shards of a generation.
+        rows: the chosen responses (SelectedRow).
+        dropped: ids of the others, with the reason.
+        funnel: how many were dropped for each reason.
+        consensus: scores from cross_verify_responses, for `selection: consensus`.
+        mode: `reference` shuffles with seed 6666 and takes the first unseen row of each instruction.
+        selection: which responses may be chosen, and which first.
+        per_instruction: most responses of one instruction (`fixed` only).
+        pass_threshold: share of the assertions that must hold for a response to count as passing.
+        min_pass_rate: lowest pass rate of an instruction; with `max_pass_rate` a window of difficulty.
+        max_pass_rate: highest pass rate of an instruction.
+        most_words: longest instruction, in words (`reference` only; `fixed` checks it in sanitize_responses).
+        seed: run seed of the draw (`fixed` only).
+    """
+    scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
+    everyone = list(candidates_of(verdicts, scores, selection=selection, threshold=pass_threshold))
+    _check_scores(everyone, selection)
+    rates = pass_rates(everyone)
+    window = (min_pass_rate, max_pass_rate)
+    fates = {
+        candidate.id: why_dropped(
+            candidate, rates[candidate.instruction_id], selection=selection, window=window
+        )
+        for candidate in everyone
+    }
+    eligible = [candidate for candidate in everyone if fates[candidate.id] is None]
+    if mode == "reference":
+        eligible = by_rank(reference_shuffle(sorted(eligible, key=lambda candidate: candidate.id)), selection)
+        wanted = [candidate.id for candidate in eligible]
+    else:
+        picked = chosen(eligible, selection=selection, per_instruction=per_instruction, seed=seed)
+        fates |= {candidate.id: "not_chosen" for candidate in eligible if candidate.id not in picked}
+        wanted = sorted(picked)
+    passing = {candidate.id for candidate in everyone if candidate.passed}
+    output = StageOutput(
+        "select_responses", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow, dropped_schema=UnchosenRow
+    )
+    held: dict[str, dict[str, Any]] = {}
+    with output:
+        for row in progress(read_rows(verdicts), total=count_rows(verdicts)):
+            if (reason := fates[row["id"]]) is not None:
+                output.drop(_unchosen(row, rates), reason)
+            else:
+                held[row["id"]] = {name: row[name] for name in KEPT_COLUMNS} | {"passed": row["id"] in passing}
+        ordered = (held[row_id] for row_id in wanted)
+        decided = reference_choice(ordered, most_words) if mode == "reference" else ((row, None) for row in ordered)
+        represent = code.reference_representation if mode == "reference" else code.representation
+        for row, reason in decided:
+            shape = represent(row["response"]) if reason is None else None
+            if reason is None and shape is None:
+                reason = "syntax_error"
+            if reason is None:
+                output.keep(selected(row, rates[row["instruction_id"]], shape or ""))
+            else:
+                output.drop(_unchosen(row, rates), reason)
+    log.info("chose %d of %d responses to %d instructions", output.kept, output.entered, len(rates))
+
+
+KEPT_COLUMNS = (*(name for name in SelectedRow.model_fields if name not in {"response_id", "code_representation", "pass_rate"}),)
+
+
+def _unchosen(row: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
+    names = ("id", "instruction_id", "verdict", "passed")
+    return {**{name: row[name] for name in names}, "pass_rate": rates[row["instruction_id"]]}
+
+
+def _check_scores(everyone: list[Candidate], selection: Selection) -> None:
+    """Refuse a ranking by scores that nobody measured."""
+    passing = [candidate for candidate in everyone if candidate.passed]
+    if selection == "highest_mutation" and passing and all(item.mutation_score is None for item in passing):
+        raise UserError(
+            "selection highest_mutation needs mutation scores, and no response has one: "
+            "switch them on in the config section verify_responses, or choose another selection"
+        )
+    if selection == "consensus" and passing and all(item.consensus is None for item in passing):
+        raise UserError(
+            "selection consensus needs the scores of cross_verify_responses, and no passing response has one: "
+            "give them with --consensus, or choose another selection"
+        )
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""From verified responses to a published dataset."""
