@@ -1,0 +1,89 @@
+"""Print what a run will cost, stage by stage, before anything starts."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from selfcodealign import config as schema
+from selfcodealign.cost import PARAMETERS, estimate
+from selfcodealign.errors import UserError
+
+PAPER_SEEDS = 248_934
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the tool's flags."""
+    parser.add_argument(
+        "--configfile", type=Path, nargs="+", default=[Path("config.yaml")], help="later files override"
+    )
+    parser.add_argument("--gpus", type=int, default=4, help="GPUs at hand, of the A100 80 GB class (default: 4)")
+    parser.add_argument("--cores", type=int, default=64, help="CPU cores at hand (default: 64)")
+    parser.add_argument("--seeds", type=int, help="seeds (default: gather_seeds.limit, else the paper's 248,934)")
+    parser.add_argument("--functions", type=int, default=0, help="functions that enter seed gathering (default: 0)")
+    parser.add_argument("--parameters-b", type=float, help="parameters in billions (default: known for known models)")
+
+
+def main(arguments: argparse.Namespace) -> None:
+    """Print the table."""
+    config = schema.load(merged(arguments.configfile))
+    parameters_b = arguments.parameters_b or PARAMETERS.get(config.model.base) or _counted(config.model.base)
+    seeds = arguments.seeds or config.gather_seeds.limit or PAPER_SEEDS
+    samples = getattr(getattr(config, "write_responses", None), "samples", 10)
+    stages = estimate(parameters_b, seeds, samples, functions=arguments.functions)
+    print(f"{config.model.base}, {parameters_b:g} B parameters, {seeds:,} seeds, {samples} responses each")
+    print(f"on {arguments.gpus} A100-class GPUs and {arguments.cores} cores; each row has them to itself\n")
+    print(
+        f"{'stage':20} {'items':>11} {'tokens in':>15} {'tokens out':>15} {'GPU-h':>8} {'core-h':>8} {'wall h':>8} {'GB':>7}"
+    )
+    for stage in stages:
+        print(
+            f"{stage.name:20} {stage.items:11,} {stage.tokens_in:15,} {stage.tokens_out:15,} {stage.gpu_hours:8.1f} "
+            f"{stage.core_hours:8.1f} {stage.wall_hours(arguments.gpus, arguments.cores):8.1f} {stage.disk_bytes / 1e9:7.1f}"
+        )
+    wall = sum(stage.wall_hours(arguments.gpus, arguments.cores) for stage in stages)
+    gpu = sum(stage.gpu_hours for stage in stages)
+    disk = sum(stage.disk_bytes for stage in stages) / 1e9
+    print(f"\nin all {gpu:.0f} GPU-hours, {wall:.1f} hours of wall time, {disk:.0f} GB")
+    print("Calibrated on the paper's cost table; a newer server or GPU is faster. Evaluation is not included.")
+
+
+def merged(files: list[Path]) -> dict[str, Any]:
+    """Read YAML config files, later ones over earlier ones, section by section."""
+    import yaml
+
+    values: dict[str, Any] = {}
+    for file in files:
+        if not file.is_file():
+            raise UserError(f"config file {file} does not exist; name one with --configfile")
+        try:
+            read = yaml.safe_load(file.read_text()) or {}
+        except yaml.YAMLError as error:
+            raise UserError(f"config file {file} is not YAML: {str(error).splitlines()[0]}") from error
+        _update(values, read)
+    return values
+
+
+def _update(values: dict[str, Any], new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(values.get(key), dict):
+            _update(values[key], value)
+        else:
+            values[key] = value
+
+
+def _counted(model: str) -> float:
+    """Estimate the parameters of a local model, in billions, from the size of its 16-bit weights."""
+    files = sorted(Path(model).glob("*.safetensors")) if Path(model).is_dir() else []
+    if not files:
+        raise UserError(f"the size of {model} is not known; name it with --parameters-b, in billions")
+    total = 0
+    for file in files:
+        with file.open("rb") as stream:
+            header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        for name, tensor in header.items():
+            size = 1
+            for length in tensor.get("shape", ()) if name != "__metadata__" else (0,):
+                size *= length
+            total += size
+    return total / 1e9
