@@ -33,13 +33,13 @@ def main(arguments: argparse.Namespace) -> None:
     stages = estimate(parameters_b, seeds, samples, functions=arguments.functions)
     print(f"{config.model.base}, {parameters_b:g} B parameters, {seeds:,} seeds, {samples} responses each")
     print(f"on {arguments.gpus} A100-class GPUs and {arguments.cores} cores; each row has them to itself\n")
-    print(
-        f"{'stage':20} {'items':>11} {'tokens in':>15} {'tokens out':>15} {'GPU-h':>8} {'core-h':>8} {'wall h':>8} {'GB':>7}"
-    )
+    names = ("tokens in", "tokens out", "GPU-h", "core-h", "wall h", "GB")
+    print(f"{'stage':20} {'items':>11} " + " ".join(f"{name:>13}" for name in names))
     for stage in stages:
+        hours = (stage.gpu_hours, stage.core_hours, stage.wall_hours(arguments.gpus, arguments.cores))
         print(
-            f"{stage.name:20} {stage.items:11,} {stage.tokens_in:15,} {stage.tokens_out:15,} {stage.gpu_hours:8.1f} "
-            f"{stage.core_hours:8.1f} {stage.wall_hours(arguments.gpus, arguments.cores):8.1f} {stage.disk_bytes / 1e9:7.1f}"
+            f"{stage.name:20} {stage.items:11,} {stage.tokens_in:13,} {stage.tokens_out:13,} "
+            + " ".join(f"{value:13.1f}" for value in (*hours, stage.disk_bytes / 1e9))
         )
     wall = sum(stage.wall_hours(arguments.gpus, arguments.cores) for stage in stages)
     gpu = sum(stage.gpu_hours for stage in stages)
