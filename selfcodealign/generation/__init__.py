@@ -1,0 +1,1 @@
+"""Prompts, the models that answer them, and the ledger that loses no answer."""
