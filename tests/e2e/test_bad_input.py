@@ -1,0 +1,60 @@
+"""A person's mistake is one clear sentence, before any job starts where that is possible."""
+
+import subprocess
+
+import pytest
+
+from tests.e2e.conftest import Checkout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    return Checkout(tmp_path_factory.mktemp("mistakes") / "checkout", config=None)
+
+
+def refused(checkout: Checkout, *words: str) -> str:
+    done = subprocess.run(checkout.command(*words), cwd=checkout.folder, capture_output=True, text=True, timeout=120)
+    assert done.returncode != 0
+    printed = done.stdout + done.stderr
+    assert "Traceback" not in printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("config", "sentence"),
+    [
+        ("sed: 1", "config key sed is unknown"),
+        ("seed: many", "config key seed"),
+        ("data: {raw_shards: 'nowhere/*.parquet'}", "no file matches nowhere/*.parquet"),
+        ("data: {raw_shards: [nowhere.parquet]}", "nowhere.parquet does not exist"),
+        ("model: {base: ./no-such-model}", "no-such-model"),
+    ],
+)
+def test_a_mistake_in_the_config_stops_before_any_job(checkout, config, sentence):
+    file = checkout.folder / "mistake.yaml"
+    file.write_text(config)
+    assert sentence in refused(checkout, "--dry-run", "--configfile", "mistake.yaml")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("broken", b"PAR1 not really parquet", "broken.parquet"),
+        ("columns", {"text": ["x = 1"]}, "content"),
+        ("empty", {"content": []}, "empty.parquet"),
+    ],
+)
+def test_an_unusable_shard_is_named(checkout, name, content, sentence):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    shard = checkout.folder / f"{name}.parquet"
+    if isinstance(content, bytes):
+        shard.write_bytes(content)
+    else:
+        pq.write_table(pa.table({key: pa.array(values, pa.string()) for key, values in content.items()}), shard)
+    (checkout.folder / "mistake.yaml").write_text(f"data: {{raw_shards: [{shard.name}]}}")
+    target = "results/extract_functions/00000.parquet"
+    printed = refused(checkout, "--cores", "1", target, "--configfile", "mistake.yaml")
+    assert sentence in printed
+    assert "error: " in printed
