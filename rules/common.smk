@@ -16,6 +16,7 @@ from selfcodealign.errors import UserError
 try:
     CONFIG = schema.load(config)
     RAW_SHARDS = schema.raw_shards(CONFIG)
+    schema.check_models(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error))
 

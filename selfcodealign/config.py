@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from selfcodealign.errors import UserError
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -105,6 +106,74 @@ class TrainedModel(Section):
     seed: int | None = Field(default=None, description="training seed; the global seed if empty")
 
 
+# ---- training -------------------------------------------------------------------------------------------------------
+
+
+class TrainSft(Section):
+    """Fine-tune a base model on a dataset. The defaults suit the demo; `config/paper.yaml` holds the paper's recipe."""
+
+    epochs: Count = Field(default=4, description="how often each row is trained on")
+    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate")
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        default="adamw", description="adafactor needs the least memory, and ZeRO stage 0 or no DeepSpeed"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="how the learning rate falls after warm-up"
+    )
+    warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
+    batch_rows: Count = Field(default=16, description="rows an optimizer step learns from, over all processes")
+    max_tokens: Count = Field(default=512, description="longest row, prompt and response together, in tokens")
+    truncation: Literal["drop", "cut", "cut_without_end"] = Field(
+        default="drop",
+        description="rows over max_tokens are left out, shortened before the end token, or, as the reference does, "
+        "shortened without an end token",
+    )
+    loss: Literal["reference", "token"] = Field(
+        default="token",
+        description="mean over rows of each row's mean, as the paper's runs computed it, or mean over all tokens",
+    )
+    packing: bool = Field(
+        default=True, description="lay several rows end to end in a micro-batch: faster, the same loss and gradients"
+    )
+    micro_batch_tokens: Count = Field(
+        default=1_024, description="tokens of a packed micro-batch; as many as memory allows, at least max_tokens"
+    )
+    precision: Literal["fp32", "bf16", "bf16_pure"] = Field(
+        default="fp32",
+        description="bf16 computes in bf16 and keeps fp32 weights for the optimizer; bf16_pure keeps none, "
+        "as the paper's runs did",
+    )
+    attention: str = Field(
+        default="auto", description="auto, sdpa_per_document, flash_attention_2, sdpa or eager"
+    )
+    max_grad_norm: float = Field(default=0.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
+    activation_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: a third slower, far less memory"
+    )
+    deepspeed: str = Field(
+        default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
+    )
+    lora_rank: int = Field(default=0, ge=0, description="rank of LoRA adapters, merged at the end; 0 trains all weights")
+    lora_alpha: Count = Field(default=32, description="adapters are scaled by lora_alpha / lora_rank")
+    validation_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the rows held out to measure the loss on, chosen by row id"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="which weights to export: the last, or those of the lowest validation loss"
+    )
+    save_every_steps: Count = Field(default=20, description="steps between checkpoints (and validations)")
+    checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk; with 2, one survives damage to the other")
+    stored_precision: Literal["base", "fp32", "bf16"] = Field(
+        default="base", description="precision of the exported weights; base: that of the base model"
+    )
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="tensorboard", description="where curves are drawn besides metrics.jsonl"
+    )
+    processes: Count = Field(default=1, description="processes on each node: one a GPU, or on CPUs one a core")
+    nodes: Count = Field(default=1, description="SLURM nodes that train together")
+
+
 # ---- everything -----------------------------------------------------------------------------------------------------
 
 
@@ -125,6 +194,7 @@ class Config(Section):
     generations: dict[str, Generation] = {"self": Generation()}
     datasets: dict[str, Dataset] = {"passing": Dataset()}
     models: dict[str, TrainedModel] = {"aligned": TrainedModel()}
+    train_sft: TrainSft = TrainSft()
     evaluate_base: bool = Field(default=True, description="evaluate the base model too")
     containers: dict[str, str] = Field(
         default={name: f"containers/{name}.sif" for name in ("data", "generate", "sandbox", "train", "evaluate")},
@@ -244,6 +314,25 @@ def _expand(item: str) -> list[str]:
     if not Path(item).exists() and not item.startswith("results/"):
         raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
     return [item]
+
+
+def check_models(config: Config) -> None:
+    """Check every model that is written as a path, before any job starts; Hub ids are checked when they are loaded.
+
+    Raises:
+        UserError: a path leads nowhere, or to a folder without a model.
+    """
+    named = {"model.base": config.model.base}
+    named |= {f"generations.{name}.model": entry.model for name, entry in config.generations.items() if entry.model}
+    named |= {f"models.{name}.base": entry.base for name, entry in config.models.items() if entry.base}
+    for key, model in named.items():
+        folder = Path(model).expanduser()
+        if model in config.models or (not folder.exists() and HUB_ID.fullmatch(model)):
+            continue
+        if not folder.is_dir():
+            raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
+        if not (folder / "config.json").is_file():
+            raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
 
 
 def schema() -> dict[str, Any]:

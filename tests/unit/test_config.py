@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from selfcodealign.config import Config, load, raw_shards
+from selfcodealign.config import Config, check_models, load, raw_shards
 from selfcodealign.errors import UserError
 
 
@@ -63,3 +63,18 @@ def test_a_hub_pattern_with_a_count_needs_no_network():
 def test_missing_shards_are_named(wanted, sentence):
     with pytest.raises(UserError, match=re.escape(sentence)):
         raw_shards(load({"data": {"raw_shards": wanted}}))
+
+
+@pytest.mark.parametrize("model", ["./nowhere", "/no/such/model", "a/b/c", "model"])
+def test_a_model_that_is_no_folder_and_no_hub_id_is_named(model):
+    with pytest.raises(UserError, match="config key model.base: there is no folder"):
+        check_models(load({"model": {"base": model}}))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(UserError, match="has no config.json"):
+        check_models(load({"models": {"mine": {"base": str(tmp_path)}}}))
+
+
+def test_hub_ids_and_models_of_this_run_need_no_folder():
+    check_models(load({"model": {"base": "org/name"}, "generations": {"self": {"model": "aligned"}}}))
