@@ -143,9 +143,7 @@ class TrainSft(Section):
         description="bf16 computes in bf16 and keeps fp32 weights for the optimizer; bf16_pure keeps none, "
         "as the paper's runs did",
     )
-    attention: str = Field(
-        default="auto", description="auto, sdpa_per_document, flash_attention_2, sdpa or eager"
-    )
+    attention: str = Field(default="auto", description="auto, sdpa_per_document, flash_attention_2, sdpa or eager")
     max_grad_norm: float = Field(default=0.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
     weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
     activation_checkpointing: bool = Field(
@@ -154,7 +152,9 @@ class TrainSft(Section):
     deepspeed: str = Field(
         default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
     )
-    lora_rank: int = Field(default=0, ge=0, description="rank of LoRA adapters, merged at the end; 0 trains all weights")
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of LoRA adapters, merged at the end; 0 trains all weights"
+    )
     lora_alpha: Count = Field(default=32, description="adapters are scaled by lora_alpha / lora_rank")
     validation_share: float = Field(
         default=0.0, ge=0, lt=1, description="share of the rows held out to measure the loss on, chosen by row id"
@@ -163,7 +163,9 @@ class TrainSft(Section):
         default="last", description="which weights to export: the last, or those of the lowest validation loss"
     )
     save_every_steps: Count = Field(default=20, description="steps between checkpoints (and validations)")
-    checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk; with 2, one survives damage to the other")
+    checkpoints_kept: int = Field(
+        default=2, ge=2, description="checkpoints on disk; with 2, one survives damage to the other"
+    )
     stored_precision: Literal["base", "fp32", "bf16"] = Field(
         default="base", description="precision of the exported weights; base: that of the base model"
     )
