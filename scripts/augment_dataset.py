@@ -33,7 +33,9 @@ def _term(count: int) -> str:
     return "assertion" if count == 1 else "assertions"
 
 
-def augmented(instruction: str, tests: str, rng: random.Random, *, share: float, most_lines: int) -> tuple[str | None, bool]:
+def augmented(
+    instruction: str, tests: str, rng: random.Random, *, share: float, most_lines: int
+) -> tuple[str | None, bool]:
     """Return the augmented instruction or None, and whether the row was eligible at all.
 
     Tests that consist of assertions are sampled, one to five, kept in their order; other short tests are shown whole.

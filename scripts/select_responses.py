@@ -54,8 +54,12 @@ def passes(row: dict[str, Any], threshold: float) -> bool:
     """Decide whether a response counts as passing: all its assertions hold, or at least a share of them."""
     if row["passed"] or threshold >= 1 or row["verdict"] != "fail":
         return row["passed"]
-    total = row["tests_total"]
-    return bool(total) and row["tests_passed"] / total >= threshold
+    if row["assertions_run"] is None:
+        raise UserError(
+            f"pass_threshold {threshold} needs the number of assertions that held, and response {row['id']} has none: "
+            "let verify_responses count assertions, or set pass_threshold to 1"
+        )
+    return row["assertions_run"] > 0 and row["assertions_held"] / row["assertions_run"] >= threshold
 
 
 def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
@@ -69,7 +73,9 @@ def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
     return {key: passed[key] / count if count else 0.0 for key, count in executed.items()}
 
 
-def why_dropped(candidate: Candidate, pass_rate: float, *, selection: Selection, window: tuple[float, float]) -> str | None:
+def why_dropped(
+    candidate: Candidate, pass_rate: float, *, selection: Selection, window: tuple[float, float]
+) -> str | None:
     """Say why a response may not be chosen, or None if it may."""
     if selection == "failing":
         if candidate.passed:
@@ -117,7 +123,9 @@ def reference_shuffle(rows: Sequence[Any], seed: int = REFERENCE_SEED) -> list[A
     return [rows[index] for index in np.random.default_rng(seed).permutation(len(rows))]
 
 
-def reference_choice(rows: Iterable[dict[str, Any]], most_words: int = 200) -> Iterator[tuple[dict[str, Any], str | None]]:
+def reference_choice(
+    rows: Iterable[dict[str, Any]], most_words: int = 200
+) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Yield each row with the reason it is dropped for, or None, in the order given (`sanitize_data.py:371-396`, `:262-289`).
 
     Instructions and responses share one set of seen keys, function and class names another. A row dropped for its code
@@ -158,7 +166,7 @@ def candidates_of(
     """Read what the choice needs of every verdict."""
     columns = ["id", "instruction_id", "verdict", "passed", "mutation_score"]
     columns += ["response"] if selection == "shortest" else []
-    columns += ["tests_passed", "tests_total"] if threshold < 1 else []
+    columns += ["assertions_held", "assertions_run"] if threshold < 1 else []
     for row in read_rows(verdicts, columns):
         yield Candidate(
             id=row["id"],
@@ -210,9 +218,7 @@ def main(
     rates = pass_rates(everyone)
     window = (min_pass_rate, max_pass_rate)
     fates = {
-        candidate.id: why_dropped(
-            candidate, rates[candidate.instruction_id], selection=selection, window=window
-        )
+        candidate.id: why_dropped(candidate, rates[candidate.instruction_id], selection=selection, window=window)
         for candidate in everyone
     }
     eligible = [candidate for candidate in everyone if fates[candidate.id] is None]
@@ -248,7 +254,9 @@ def main(
     log.info("chose %d of %d responses to %d instructions", output.kept, output.entered, len(rates))
 
 
-KEPT_COLUMNS = (*(name for name in SelectedRow.model_fields if name not in {"response_id", "code_representation", "pass_rate"}),)
+KEPT_COLUMNS = (
+    *(name for name in SelectedRow.model_fields if name not in {"response_id", "code_representation", "pass_rate"}),
+)
 
 
 def _unchosen(row: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:

@@ -1,0 +1,280 @@
+"""Every rule of form, with what it keeps and what it drops, in both modes."""
+
+import pytest
+
+from scripts.sanitize_responses import draft_of, main, why_dropped
+from selfcodealign.dataset import sanitizing
+from selfcodealign.dataset.fences import blocks, python_code, reference_blocks, reference_python_blocks
+from selfcodealign.dataset.sanitizing import Draft, rules
+from selfcodealign.records import ResponseRow
+from selfcodealign.tables import read_rows, write_rows
+from tests.dataset_rows import GOOD_RESPONSE, GOOD_TESTS, raw_of, response_row
+
+FIXED = rules("fixed", most_words=200)
+REFERENCE = rules("reference", most_words=200)
+
+
+def reason(mode: str, **columns) -> str | None:
+    """Name the rule that a row breaks in a mode."""
+    broken = why_dropped(draft_of(response_row(**columns)), rules(mode, most_words=200))
+    return broken[0] if broken else None
+
+
+def in_block(code: str, tag: str = "python") -> str:
+    return f"```{tag}\n{code}\n```"
+
+
+def test_both_modes_keep_a_good_response_and_split_it():
+    for ordered in (FIXED, REFERENCE):
+        draft = draft_of(response_row())
+        assert why_dropped(draft, ordered) is None
+        assert (draft.response, draft.tests) == (GOOD_RESPONSE, GOOD_TESTS)
+
+
+@pytest.mark.parametrize(
+    ("finish_reason", "fixed", "reference"),
+    [
+        ("stop", None, None),
+        ("eos_token", None, None),
+        ("length", "unfinished", "unfinished"),
+        ("", "unfinished", "unfinished"),
+    ],
+)
+def test_a_response_that_was_cut_off_is_dropped(finish_reason, fixed, reference):
+    assert reason("fixed", finish_reason=finish_reason) == fixed
+    assert reason("reference", finish_reason=finish_reason) == reference
+
+
+SPLITS = [
+    # raw, fixed, reference
+    (raw_of(), None, None),
+    (f"{GOOD_RESPONSE}\n</response>\n<tests>\n{GOOD_TESTS}", None, "not_split"),
+    (raw_of().replace("\n", "\r\n"), None, "not_split"),
+    (raw_of() + "</tests>\n\n## Example 3\nmore", None, None),
+    (f"<response>\n{raw_of()}", None, None),
+    (f"{GOOD_RESPONSE}\n\n### Tests\n{GOOD_TESTS}", None, "not_split"),
+    (GOOD_RESPONSE, "not_split", "not_split"),
+    (raw_of() + raw_of(), "not_split", "not_split"),
+    ("</response>\n\n<tests>\n" + GOOD_TESTS, "not_split", "no_python_block"),
+    ("", "not_split", "not_split"),
+]
+
+
+@pytest.mark.parametrize(("raw", "fixed", "reference"), SPLITS)
+def test_a_response_needs_one_border_to_its_tests(raw, fixed, reference):
+    assert reason("fixed", raw=raw) == fixed
+    assert reason("reference", raw=raw) == reference
+
+
+@pytest.mark.parametrize(
+    ("raw", "parts"),
+    [
+        ("R\n### Tests 2\nT", ("R", "T")),
+        ("R\n### Tests 12\nT", None),  # One digit only.
+        ("R\n### Tests 1\nT\n### Tests 2\nU", None),
+        ("R. We can verify the functionality so.", ("R.", "We can verify the functionality so.")),
+        (
+            "R. Now, we'll test it. We can verify the functionality.",
+            ("R. Now, we'll test it.", "We can verify the functionality."),
+        ),
+        ("R without any of the phrases", None),
+    ],
+)
+def test_the_reference_splits_the_heading_layout_at_a_heading_or_the_first_listed_phrase(raw, parts):
+    draft = Draft("do it", raw, headings=True)
+    assert (sanitizing.reference_not_split(draft) is None) == (parts is not None)
+    if parts:
+        assert (draft.response, draft.tests) == parts
+
+
+def test_the_layout_is_read_from_the_template():
+    raw = f"{GOOD_RESPONSE}\n\n### Tests 2\n{GOOD_TESTS}"
+    assert reason("reference", raw=raw, template="headings@1") is None
+    assert reason("reference", raw=raw, template="xml@1") == "not_split"
+    assert reason("fixed", raw=raw, template="headings@1") is None
+
+
+TODO_CODE = (
+    "class TodoList:\n    # Todo entries are kept in order\n    def add(self, todo):\n        self.items = [todo]"
+)
+ABSTRACT = (
+    "from abc import ABC, abstractmethod\nclass Shape(ABC):\n    @abstractmethod\n    def area(self):\n        raise NotImplementedError\n"
+    "class Square(Shape):\n    def area(self):\n        return 1"
+)
+BASE = (
+    "class Shape:\n    def area(self):\n        raise NotImplementedError()\n"
+    "class Square(Shape):\n    def area(self):\n        return 1"
+)
+MARKERS = [
+    # code of the response, fixed, reference
+    (TODO_CODE, None, "incomplete_marker"),
+    (ABSTRACT, None, "incomplete_marker"),
+    (BASE, None, "incomplete_marker"),
+    ("def mastodon(x):\n    return x", None, "incomplete_marker"),  # "todo" inside a word
+    ("def f(x):\n    # TODO: the rest\n    return x", "incomplete_marker", "incomplete_marker"),
+    ("def f(x):\n    # todo: the rest\n    return x", "incomplete_marker", "incomplete_marker"),
+    ("def f(x):\n    # FIXME\n    return x", "incomplete_marker", "incomplete_marker"),
+    ("def f(x):\n    # Your code goes here\n    pass", "incomplete_marker", "incomplete_marker"),
+    ("def f(x):\n    # add your implementation here\n    pass", "incomplete_marker", None),
+    ("def f(x):\n    raise NotImplementedError", "incomplete_marker", "incomplete_marker"),
+    ('def f(x):\n    """Halve."""\n    ...', "incomplete_marker", None),
+    ("class Shape:\n    def area(self):\n        raise NotImplementedError", "incomplete_marker", "incomplete_marker"),
+    ("x = '# TODO: not a comment'", None, "incomplete_marker"),
+]
+
+
+@pytest.mark.parametrize(("code", "fixed", "reference"), MARKERS)
+def test_unfinished_code_is_dropped_but_todo_lists_are_not(code, fixed, reference):
+    raw = raw_of(in_block(code))
+    assert reason("fixed", raw=raw) == fixed
+    assert reason("reference", raw=raw) == reference
+
+
+BLOCKS = [
+    # response, tests, fixed, reference
+    ("no code at all", GOOD_TESTS, "no_python_block", "no_python_block"),
+    (GOOD_RESPONSE, "assert it works", "no_python_block", "no_python_block"),
+    (in_block("f = 1", ""), GOOD_TESTS, "no_python_block", "no_python_block"),
+    (in_block("f = 1", "Python"), GOOD_TESTS, None, None),
+    (in_block("f = 1", "py"), GOOD_TESTS, None, "no_python_block"),
+    ("~~~python\nf = 1\n~~~", GOOD_TESTS, None, "no_python_block"),
+    ("````python\nf = '''\n```\n'''\n````", GOOD_TESTS, None, "no_python_block"),
+    ("```python\nf = 1", GOOD_TESTS, "no_python_block", "no_python_block"),
+    (f"{GOOD_RESPONSE}\n\n```python\ng = 2", GOOD_TESTS, "no_python_block", None),
+    (in_block("   "), GOOD_TESTS, "no_python_block", None),
+]
+
+
+@pytest.mark.parametrize(("response", "tests", "fixed", "reference"), BLOCKS)
+def test_both_parts_need_a_closed_python_block(response, tests, fixed, reference):
+    raw = raw_of(response, tests)
+    assert reason("fixed", raw=raw) == fixed
+    assert reason("reference", raw=raw) == reference
+
+
+ASSERTIONS = [
+    # code of the tests, fixed, reference
+    ("assert f(1) == 2", None, None),
+    ("print(f(1))", "no_assertion", "no_assertion"),
+    ("# assert nothing\nprint(1)", "no_assertion", None),  # The reference looks for the word anywhere.
+    ("def test_f():\n    assert f(1) == 2", None, "no_assertion"),  # Our sandbox calls tests that nobody calls.
+    ("def test_f():\n    assert f(1) == 2\n\ntest_f()", None, None),
+    ("default = 1\nassert default", None, None),
+    ("default = f(1)\nclassify = 2\nif True:\n    assert 1", None, None),
+    ("default = f(1)\nwhile_(1)\nclassify = 2", "no_assertion", "no_assertion"),
+    (
+        "import pytest\nfrom pytest import raises\ndef test_f():\n    with raises(ValueError):\n        f(0)",
+        None,
+        "no_assertion",
+    ),
+    (
+        "import unittest\nclass TestF(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(1), 2)\nunittest.main()",
+        None,
+        None,
+    ),
+    ("import numpy as np\nnp.testing.assert_allclose(f(1), 2)", None, None),
+    ("    # assert\n", "no_assertion", "no_assertion"),
+]
+
+
+@pytest.mark.parametrize(("code", "fixed", "reference"), ASSERTIONS)
+def test_tests_must_assert_something(code, fixed, reference):
+    raw = raw_of(tests=in_block(code))
+    assert reason("fixed", raw=raw) == fixed
+    assert reason("reference", raw=raw) == reference
+
+
+def test_lines_that_begin_like_a_definition_count_as_one_for_the_reference():
+    """`default = …` begins with "def" and `classify(…)` with "class"."""
+    tests = in_block("default = f(1)\nclassify(default)  # assert")
+    assert sanitizing.reference_no_assertion(Draft("", "", tests=tests)) == "only definitions"
+
+
+@pytest.mark.parametrize(
+    ("response", "tests", "fixed"),
+    [
+        (in_block("def f(:"), GOOD_TESTS, "syntax_error"),
+        (GOOD_RESPONSE, in_block("assert f(1) = 2"), "syntax_error"),
+        (f"{GOOD_RESPONSE}\n\n```\noutput: 3 items\n```", GOOD_TESTS, None),  # Other tags are no code.
+        (f"{GOOD_RESPONSE}\n\n```bash\npip install x\n```", GOOD_TESTS, None),
+    ],
+)
+def test_code_must_parse(response, tests, fixed):
+    assert reason("fixed", raw=raw_of(response, tests)) == fixed
+    assert reason("reference", raw=raw_of(response, tests)) is None, "the reference checks this in its selection"
+
+
+@pytest.mark.parametrize(("words", "fixed"), [(200, None), (201, "instruction_too_long")])
+def test_long_instructions_are_dropped(words, fixed):
+    assert reason("fixed", instruction="word " * words) == fixed
+    assert reason("reference", instruction="word " * words) is None, "the reference checks this in its selection"
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        raw_of() + "\ud800",
+        raw_of() + "\0",
+        raw_of(in_block("x = '" + "a" * 1_000_000 + "'")),
+        raw_of(in_block("x = " + "(" * 5_000 + ")" * 5_000)),
+        raw_of(in_block("x = " + "-" * 50_000 + "1")),
+        "```" * 30_000,
+        "`" * 90_000,
+    ],
+    ids=["surrogate", "nul", "1 MB line", "deep nesting", "deep unary", "many fences", "one long fence"],
+)
+def test_hostile_text_is_dropped_without_a_crash(raw):
+    assert reason("fixed", raw=raw)
+    reason("reference", raw=raw)
+
+
+FENCES = [
+    # text, blocks by CommonMark, blocks by the reference's scanner
+    ("```python\na\n```", [("python", "a")], [("python", "a\n")]),
+    ("```python\r\na\r\n```", [("python", "a")], [("python", "a\r\n")]),
+    ("~~~py\na\n~~~", [("py", "a")], []),
+    ("````python\n```\na\n```\n````", [("python", "```\na\n```")], [("`python", ""), ("", "\n")]),
+    ("```python\nx = '```'\ny\n```", [("python", "x = '```'\ny")], [("python", "x = '")]),
+    (
+        "- item\n\n  ```python\n  def f():\n      pass\n  ```",
+        [("python", "def f():\n    pass")],
+        [("python", "  def f():\n      pass\n  ")],
+    ),
+    ('```python\n"""\n    ```\n    a\n    ```\n"""\n```', [("python", '"""\n    ```\n    a\n    ```\n"""')], None),
+    ("```\na\n```", [("", "a")], [("", "\na\n")]),
+    ("``` {.python title=x}\na\n```", [("python", "a")], None),
+    ("inline ```a``` and ```python\nb\n```", [("", "")], None),
+    ("```python\na", [("python", "a")], []),
+    ("```python", [("python", "")], []),
+]
+
+
+@pytest.mark.parametrize(("text", "commonmark", "scanned"), FENCES)
+def test_fences_are_found(text, commonmark, scanned):
+    assert [(block.tag, block.code) for block in blocks(text)] == commonmark
+    if scanned is not None:
+        assert [(block.tag, block.code) for block in reference_blocks(text)] == scanned
+
+
+def test_an_unclosed_fence_says_so_and_is_no_code():
+    (block,) = blocks("```python\na")
+    assert not block.closed
+    assert python_code("```python\na") == ""
+    assert reference_python_blocks("```python\na") == []
+
+
+def test_rows_and_reasons_are_written_and_conserved(tmp_path):
+    given = [
+        response_row(0),
+        response_row(1, raw="nothing"),
+        response_row(2, instruction="word " * 300),
+        response_row(3, finish_reason="length"),
+    ]
+    source = tmp_path / "responses.parquet"
+    write_rows(source, ResponseRow, given)
+    main(source, tmp_path / "rows.parquet", tmp_path / "dropped.parquet", tmp_path / "funnel.json")
+    (kept,) = read_rows(tmp_path / "rows.parquet")
+    assert kept == given[0] | {"response": GOOD_RESPONSE, "tests": GOOD_TESTS}
+    dropped = list(read_rows(tmp_path / "dropped.parquet"))
+    assert [row["reason"] for row in dropped] == ["not_split", "instruction_too_long", "unfinished"]
+    assert dropped[1]["detail"] == "300 words"
