@@ -1,0 +1,60 @@
+"""
+Training: a dataset in, a fine-tuned model out.
+
+IN   results/build_dataset/{dataset}/               rows, as published
+OUT  results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
+     results/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
+     results/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
+     results/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
+WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
+"""
+
+
+rule train_sft:
+    """Fine-tune a base model on a dataset with DeepSpeed."""
+    input:
+        script=script("train_sft"),
+        dataset=training_dataset,
+        base=local_base,
+    output:
+        model=directory("<results>/train_sft/{model}"),
+        metrics="<results>/train_sft/{model}.metrics.jsonl",
+        example="<results>/train_sft/{model}.example.json",
+        funnel="<results>/train_sft/{model}.funnel.json",
+    log:
+        "<logs>/train_sft/{model}.log",
+    benchmark:
+        "<timings>/train_sft/{model}.jsonl"
+    container:
+        image("train")
+    threads: lookup(dpath="train_sft/processes", within=config)
+    resources:
+        mem_mb=16_000,
+        runtime=720,
+        nodes=lookup(dpath="train_sft/nodes", within=config),
+    params:
+        work=lambda wildcards: f"work/train_sft/{wildcards.model}",
+        base=trained_base,
+        revision=trained_revision,
+        trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
+        seed=training_seed,
+        flags=flags("train_sft"),
+    message:
+        "Fine-tuning model {wildcards.model}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --dataset {input.dataset:q} \
+            --model {output.model:q} \
+            --metrics {output.metrics:q} \
+            --example {output.example:q} \
+            --funnel {output.funnel:q} \
+            --work {params.work:q} \
+            --base {params.base:q} \
+            --revision {params.revision:q} \
+            --trust-remote-code {params.trust_remote_code} \
+            --seed {params.seed} \
+            {params.flags}
+        """

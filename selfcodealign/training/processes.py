@@ -1,0 +1,115 @@
+"""One process or many: what the launcher must have set, set here when there is no launcher."""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from selfcodealign.errors import UserError
+
+PORT = 29_500
+"""Where the processes of several nodes meet; the first node listens there."""
+
+
+def launcher(
+    processes: int, nodes: int, environment: Mapping[str, str], *, hosts: Sequence[str] = ()
+) -> list[str] | None:
+    """Return the command that must start the script, or None when the current process is already the right one.
+
+    One process needs no launcher. Several on one node get torchrun; several nodes get one torchrun each through srun,
+    meeting at the first of the job's `hosts`.
+
+    Raises:
+        UserError: the script was started by a launcher with another number of processes than the config asks for, or
+            several nodes are asked for outside a SLURM job.
+    """
+    wanted = processes * nodes
+    if "WORLD_SIZE" in environment:
+        running = int(environment["WORLD_SIZE"])
+        if running != wanted:
+            raise UserError(
+                f"the launcher started {running} processes but the config asks for {nodes} node(s) × {processes}: "
+                "make train_sft.nodes and train_sft.processes agree with the launcher"
+            )
+        return None
+    if wanted == 1:
+        return None
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    if nodes == 1:
+        return [*torchrun, "--standalone"]
+    if not hosts:
+        raise UserError(
+            f"train_sft.nodes is {nodes}, but this is no SLURM job (SLURM_JOB_NODELIST is not set): run with the slurm "
+            "profile, or set train_sft.nodes to 1"
+        )
+    meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0]}:{PORT}"]
+    job = ["--rdzv-id", environment.get("SLURM_JOB_ID", "0")]
+    return ["srun", "--overlap", "--nodes", str(nodes), "--ntasks-per-node", "1", *torchrun, *meeting, *job]
+
+
+def slurm_hosts(environment: Mapping[str, str]) -> list[str]:
+    """List the hosts of the SLURM job this process runs in; none outside a job."""
+    nodes = environment.get("SLURM_JOB_NODELIST")
+    if not nodes or not shutil.which("scontrol"):
+        return []
+    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=False)
+    return shown.stdout.split()
+
+
+def relaunch_if_needed(processes: int, nodes: int) -> None:
+    """Replace this process by a launcher of the right number of processes, unless it is one of them already."""
+    command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ))
+    if command is not None:
+        os.execvp(command[0], [*command, *sys.argv])
+
+
+def prepare(cache: Path) -> None:
+    """Set what torch and DeepSpeed read from the environment; call before either is imported.
+
+    Args:
+        cache: folder for compiled extensions, so that none is ever built twice or waited for in a shared home.
+    """
+    import torch
+
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+        # One thread a process: the bytes of the result must not depend on how many cores a machine has.
+        torch.set_num_threads(1)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache))
+    os.environ.setdefault("DS_LOG_LEVEL", "warning")
+    if "WORLD_SIZE" not in os.environ:
+        # Without a launcher DeepSpeed would look for MPI.
+        os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
+        os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def skip_shared_memory_extension() -> None:
+    """Keep DeepSpeed from compiling its shared-memory collectives on a CPU, which takes a minute at the first start.
+
+    It uses them for inference only (`inference_all_reduce`); and a build that was killed leaves a lock on which every
+    later start would wait.
+    """
+    import deepspeed.ops
+
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def process_number() -> int:
+    """Return the number of this process among all."""
+    return int(os.environ.get("RANK", "0"))
+
+
+def process_count() -> int:
+    """Return how many processes train together."""
+    return int(os.environ.get("WORLD_SIZE", "1"))

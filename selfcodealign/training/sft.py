@@ -1,0 +1,375 @@
+"""Fine-tune a base model on a dataset: from rows to a folder that transformers and vLLM load."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.config import TrainSft
+from selfcodealign.errors import UserError
+from selfcodealign.ids import digest, seed_for
+from selfcodealign.tables import read_rows, write_json, write_text
+from selfcodealign.training import documents as rows
+from selfcodealign.training import processes, schedule, template
+
+log = logging.getLogger(__name__)
+
+INTERRUPTED = 143
+"""Exit status after SIGTERM, as a shell reports it."""
+
+
+@dataclass(frozen=True)
+class Paths:
+    """Where a run reads and writes.
+
+    Attributes:
+        dataset: folder with `train.parquet`.
+        model: folder to make.
+        metrics: one line per step.
+        example: one row, decoded, with its loss mask.
+        funnel: how many rows were kept, cut and dropped.
+        work: checkpoints and TensorBoard events; survives a kill.
+    """
+
+    dataset: Path
+    model: Path
+    metrics: Path
+    example: Path
+    funnel: Path
+    work: Path
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model to start from: a local folder or Hub id, its revision, and whether its own code may run."""
+
+    name: str
+    revision: str = "main"
+    trust_remote_code: bool = False
+
+
+def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
+    """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
+
+    Every process of a distributed run calls this.
+
+    Raises:
+        UserError: the dataset, the base model, the settings or the machine do not allow the run.
+    """
+    check(settings)
+    processes.prepare(paths.work.parent / "extensions")
+    import torch
+    from transformers import PrinterCallback, set_seed
+    from transformers.utils import logging as transformers_logging
+
+    from selfcodealign.training import attention, card, checkpoints
+    from selfcodealign.training import model as models
+    from selfcodealign.training import trainer as training
+
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    first = processes.process_number() == 0
+    set_seed(seed_for(seed, "train_sft", "model") % 2**32)
+
+    tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
+    rows.check_tokenizer(tokenizer)
+    template.install(tokenizer)
+    table = paths.dataset / "train.parquet"
+    fates: Counter[str] = Counter()
+    every = list(
+        rows.documents(
+            tokenizer,
+            read_rows(table, ["id", "instruction", "response"]),
+            fates,
+            max_tokens=settings.max_tokens,
+            truncation=settings.truncation,
+        )
+    )
+    if not every:
+        raise UserError(
+            f"no row of {table} is left to train on ({dict(fates) or 'it is empty'}): "
+            "loosen the selection of the dataset, or raise train_sft.max_tokens"
+        )
+    held_out = [document for document in every if is_held_out(document.row_id, settings.validation_share, seed)]
+    trained = [document for document in every if document not in held_out] if held_out else every
+    steps = plan(trained, settings, settings.epochs, seed)
+    log.info(
+        "%d rows, %d tokens, %d steps of %d rows; fates of the rows: %s",
+        *(
+            len(trained),
+            sum(len(document.tokens) for document in trained),
+            len(steps),
+            settings.batch_rows,
+            dict(fates),
+        ),
+    )
+
+    config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    identity = models.identity(base.name, config)
+    fingerprint = digest(
+        settings.model_dump(mode="json"), seed, identity, [(item.row_id, item.tokens) for item in every]
+    )
+    if first:
+        set_aside_if_changed(paths.work, fingerprint)
+    arguments = training_arguments(paths.work, settings, len(steps), seed)
+    network: Any = models.load_model(
+        base.name,
+        config,
+        base.revision,
+        dtype=torch.bfloat16 if settings.precision == "bf16_pure" else torch.float32,
+        attention=attention.choose(settings.attention, settings.packing),
+        trust_remote_code=base.trust_remote_code,
+    )
+    if settings.lora_rank:
+        network = models.with_adapters(network, rank=settings.lora_rank, alpha=settings.lora_alpha)
+
+    def shares(chosen: list[rows.Document], planned: list[schedule.Step]) -> training.StepShares:
+        return training.StepShares(
+            chosen,
+            planned,
+            settings.loss,
+            processes.process_number(),
+            processes.process_count(),
+            filler=chosen[0].tokens[-1],
+        )
+
+    interruption = training.Interruption()
+    signal.signal(signal.SIGTERM, interruption.request)
+    live_metrics = paths.work / "metrics.jsonl"
+    trainer = training.StepTrainer(
+        network,
+        arguments,
+        train_dataset=shares(trained, steps),
+        eval_dataset=shares(held_out, plan(held_out, settings, 1, seed)) if held_out else None,
+        validation=shares(held_out, plan(held_out, settings, 1, seed)) if held_out else None,
+        processing_class=tokenizer,
+        callbacks=[training.Metrics(live_metrics, trained, steps, settings.epochs), interruption],
+    )
+    trainer.pop_callback(PrinterCallback)
+    if settings.packing:
+        trainer.add_callback(training.PackingGuard())
+    tell_deepspeed(trainer, max(len(step.share(0, processes.process_count())) for step in steps))
+    start = agreed_checkpoint(checkpoints.last_good(paths.work) if first else None)
+    if start:
+        log.info("resuming from %s", start)
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if interruption.asked:
+        log.info("stopped on request after step %d; run again to go on", trainer.state.global_step)
+        raise SystemExit(INTERRUPTED)
+
+    weights: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if first:
+        part = paths.model.with_name(f".{paths.model.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        if settings.lora_rank:
+            weights = models.merged(weights, rank=settings.lora_rank, alpha=settings.lora_alpha)
+        models.export(
+            part, trainer.inner, weights, tokenizer, dtype=models.stored_dtype(settings.stored_precision, config)
+        )
+        figures = summary(training.lines(live_metrics), fates, trained)
+        card.write(
+            part / "README.md",
+            base=base.name,
+            revision=base.revision,
+            identity=identity,
+            table=table,
+            settings=settings,
+            seed=seed,
+            processes=processes.process_count(),
+            figures=figures,
+        )
+        write_json(paths.example, rows.shown(tokenizer, min(trained, key=lambda document: len(document.tokens))))
+        write_json(paths.funnel, funnel(fates))
+        write_text(paths.metrics, live_metrics.read_text())
+        shutil.rmtree(paths.model, ignore_errors=True)
+        os.replace(part, paths.model)
+        for folder in paths.work.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+        log.info("wrote %s; loss %.4f at the end", paths.model, figures["last_loss"])
+    trainer.accelerator.end_training()
+
+
+def check(settings: TrainSft) -> None:
+    """Refuse settings that contradict each other.
+
+    Raises:
+        UserError: the first contradiction, naming both keys.
+    """
+    stage = zero_stage(read_deepspeed(settings.deepspeed)) if settings.deepspeed != "none" else None
+    if settings.optimizer == "adafactor" and stage:
+        raise UserError(
+            f"train_sft.optimizer is adafactor, but {settings.deepspeed} is ZeRO stage {stage}, which flattens the "
+            "matrices that Adafactor factors: use config/deepspeed/zero0.json, none, or optimizer adamw"
+        )
+    if settings.precision == "bf16_pure" and stage is not None:
+        raise UserError(
+            "train_sft.precision is bf16_pure, but DeepSpeed keeps fp32 weights beside bf16 ones: "
+            "set train_sft.deepspeed to none, or train_sft.precision to bf16"
+        )
+    if settings.packing and settings.micro_batch_tokens < settings.max_tokens:
+        raise UserError(
+            f"train_sft.micro_batch_tokens ({settings.micro_batch_tokens}) is below train_sft.max_tokens "
+            f"({settings.max_tokens}): a longest row would not fit"
+        )
+    if settings.keep == "best" and not settings.validation_share:
+        raise UserError("train_sft.keep is best, but nothing is held out to choose by: set train_sft.validation_share")
+
+
+def read_deepspeed(name: str) -> dict[str, Any]:
+    """Read a DeepSpeed configuration, looked for from the current folder and then from the repository.
+
+    Raises:
+        UserError: it is missing or no JSON object.
+    """
+    for file in (Path(name), Path(__file__).parents[2] / name):
+        if file.is_file():
+            try:
+                read = json.loads(file.read_text())
+            except ValueError as error:
+                raise UserError(f"{file} is not valid JSON ({error}); correct it") from error
+            if isinstance(read, dict):
+                return read
+            raise UserError(f"{file} must hold a JSON object")
+    raise UserError(f"train_sft.deepspeed names {name}, which does not exist; there are config/deepspeed/zero0.json …")
+
+
+def zero_stage(deepspeed: dict[str, Any]) -> int:
+    """Return the ZeRO stage of a DeepSpeed configuration."""
+    return int(deepspeed.get("zero_optimization", {}).get("stage", 0))
+
+
+def is_held_out(row_id: str, share: float, seed: int) -> bool:
+    """Decide by its id whether a row belongs to the validation rows, so that reordering or adding rows moves none."""
+    return seed_for(seed, "train_sft-validation", row_id) < share * 2**63
+
+
+def plan(chosen: list[rows.Document], settings: TrainSft, epochs: int, seed: int) -> list[schedule.Step]:
+    """Schedule documents as the settings ask."""
+    return schedule.steps(
+        chosen,
+        epochs=epochs,
+        seed=seed,
+        batch_rows=settings.batch_rows,
+        packing=settings.packing,
+        micro_batch_tokens=settings.micro_batch_tokens,
+    )
+
+
+def set_aside_if_changed(work: Path, fingerprint: str) -> None:
+    """Keep checkpoints only if they belong to this very run; others move to `<work>.old`, replacing what is there."""
+    record = work / "run.json"
+    if work.exists() and (not record.exists() or json.loads(record.read_text()).get("fingerprint") != fingerprint):
+        old = work.with_name(f"{work.name}.old")
+        log.warning("%s belongs to other settings or data; it moves to %s and training starts anew", work, old)
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(work, old)
+    write_json(record, {"fingerprint": fingerprint})
+
+
+def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) -> Any:
+    """Translate the settings for transformers' Trainer; its micro-batch is always one, see `StepTrainer`."""
+    import torch
+    from transformers import TrainingArguments
+
+    cpu = not torch.cuda.is_available()
+    deepspeed = None
+    if settings.deepspeed != "none":
+        processes.skip_shared_memory_extension()
+        deepspeed = read_deepspeed(settings.deepspeed)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / "tensorboard")
+    saving = "steps" if settings.save_every_steps < steps else "no"
+    best = settings.keep == "best"
+    return TrainingArguments(
+        output_dir=str(work),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=1,
+        num_train_epochs=1,
+        learning_rate=settings.learning_rate,
+        optim="adafactor" if settings.optimizer == "adafactor" else "adamw_torch",
+        lr_scheduler_type=settings.schedule,
+        warmup_steps=settings.warmup_share * steps if settings.warmup_share * steps < 1 else settings.warmup_share,
+        weight_decay=settings.weight_decay,
+        max_grad_norm=settings.max_grad_norm,
+        bf16=settings.precision != "fp32",
+        activation_checkpointing=settings.activation_checkpointing,
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy=saving,
+        save_steps=settings.save_every_steps,
+        save_total_limit=settings.checkpoints_kept,
+        eval_strategy=saving if settings.validation_share else "no",
+        eval_steps=settings.save_every_steps,
+        load_best_model_at_end=best,
+        metric_for_best_model="eval_loss" if best else None,
+        greater_is_better=False if best else None,
+        report_to=[] if settings.tracker == "none" else [settings.tracker],
+        run_name=work.name,
+        disable_tqdm=True,
+        seed=seed_for(seed, "train_sft", "trainer") % 2**31,
+        use_cpu=cpu,
+        ddp_backend="gloo" if cpu else None,
+        ddp_find_unused_parameters=False,
+        dataloader_pin_memory=not cpu,
+        deepspeed=deepspeed,
+    )
+
+
+def tell_deepspeed(trainer: Any, micro_batches: int) -> None:
+    """Tell DeepSpeed the most micro-batches a step has, from which ZeRO-Offload decides where gradients add up.
+
+    Each step announces its own last micro-batch, so the number limits nothing.
+    """
+    plugin = trainer.accelerator.state.deepspeed_plugin
+    if plugin is not None:
+        plugin.deepspeed_config["gradient_accumulation_steps"] = micro_batches
+        plugin.deepspeed_config["train_batch_size"] = micro_batches * processes.process_count()
+
+
+def agreed_checkpoint(chosen: Path | None) -> Path | None:
+    """Let all processes resume from the checkpoint that the first one chose."""
+    import torch
+
+    if not torch.distributed.is_initialized():
+        return chosen
+    box = [str(chosen) if chosen else None]
+    torch.distributed.broadcast_object_list(box)
+    return Path(box[0]) if box[0] else None
+
+
+def funnel(fates: Counter[str]) -> dict[str, Any]:
+    """Count the rows that entered, were kept (whole or cut) and were dropped by reason."""
+    dropped = {reason: count for reason, count in fates.items() if reason in ("too_long", "prompt_too_long")}
+    cut = fates["cut"] + fates["cut_without_end"]
+    return {
+        "stage": "train_sft",
+        "entered": fates.total(),
+        "kept": fates.total() - sum(dropped.values()),
+        "dropped": dropped,
+        "produced": fates.total() - sum(dropped.values()),
+        "cut": cut,
+        "cut_without_end": fates["cut_without_end"],
+    }
+
+
+def summary(lines: list[dict[str, Any]], fates: Counter[str], trained: list[rows.Document]) -> dict[str, Any]:
+    """Condense a run into the figures that the model card shows."""
+    losses = [line["loss"] for line in lines if "loss" in line]
+    tail = losses[-max(1, len(losses) // 20) :]
+    return {
+        "rows": len(trained),
+        "fates": dict(sorted(fates.items())),
+        "steps": len(losses),
+        "first_loss": losses[0],
+        "last_loss": sum(tail) / len(tail),
+        "validation_loss": next(
+            (line["validation_loss"] for line in reversed(lines) if "validation_loss" in line), None
+        ),
+        "tokens": sum(line.get("tokens", 0) for line in lines),
+        "response_tokens": sum(line.get("response_tokens", 0) for line in lines),
+        "wall_s": lines[-1]["wall_s"],
+    }
