@@ -92,6 +92,16 @@ class Dataset(Section):
     selection: Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"] = Field(
         default="passing", description="which responses of an instruction may be chosen, and how"
     )
+    per_instruction: Count = Field(default=1, description="most responses of one instruction (mode fixed)")
+    pass_threshold: Share = Field(
+        default=1.0, description="share of a response's assertions that must hold for it to count as passing"
+    )
+    min_pass_rate: Share = Field(
+        default=0.0, description="lowest share of an instruction's responses that pass: leaves out tasks too hard"
+    )
+    max_pass_rate: Share = Field(
+        default=1.0, description="highest share of an instruction's responses that pass: leaves out tasks too easy"
+    )
     equal_rows_with: list[str] = Field(
         default=[], description="datasets to cut to the same number of rows, for fair ablations"
     )
@@ -104,6 +114,54 @@ class TrainedModel(Section):
     revision: str = Field(default="main", description="revision of a base from the Hub")
     dataset: str = Field(default="passing", description="name of an entry of `datasets`")
     seed: int | None = Field(default=None, description="training seed; the global seed if empty")
+
+
+# ---- dataset --------------------------------------------------------------------------------------------------------
+
+
+class SanitizeResponses(Section):
+    """Split generations into response and tests, and drop those that break a rule of form."""
+
+    most_words: Count = Field(default=200, description="longest instruction, in words")
+
+
+class DedupDataset(Section):
+    """Drop rows that say again what another row says."""
+
+    columns: list[Literal["instruction", "response", "code_representation"]] = Field(
+        default=["instruction", "response", "code_representation"],
+        description="texts compared for near-duplicates, in this order; none switches the comparison off",
+    )
+    names: bool = Field(default=True, description="drop a row that defines exactly the names another defines (mode fixed)")
+    threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.7, description="least Jaccard index of a near-duplicate; also decides the bands of the MinHash search"
+    )
+    permutations: Count = Field(default=250, description="values in a MinHash signature")
+    ngram: Count = Field(default=5, description="tokens in a shingle")
+    min_tokens: Count = Field(
+        default=5, description="shorter texts have no near-duplicates; mode reference deletes them"
+    )
+
+
+class AugmentDataset(Section):
+    """Show some of the tests in the instruction, as the paper's main run does."""
+
+    share: Share = Field(default=0.5, description="share of the eligible instructions that are augmented; 0 for none")
+    most_lines: Count = Field(default=5, description="most lines of tests to show (mode fixed)")
+
+
+class BuildPreferences(Section):
+    """Turn passing and failing responses into preference pairs, labelled responses and tasks with tests."""
+
+    labels_per_class: Count = Field(
+        default=2, description="most passing, and most failing, labelled responses of an instruction"
+    )
+
+
+class BuildViewer(Section):
+    """Write a page in which a dataset's responses, kept and dropped, can be searched."""
+
+    most_rows: Count = Field(default=50_000, description="rows on the page; all kept rows first, then a sample of the rest")
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -196,6 +254,11 @@ class Config(Section):
     generations: dict[str, Generation] = {"self": Generation()}
     datasets: dict[str, Dataset] = {"passing": Dataset()}
     models: dict[str, TrainedModel] = {"aligned": TrainedModel()}
+    sanitize_responses: SanitizeResponses = SanitizeResponses()
+    dedup_dataset: DedupDataset = DedupDataset()
+    augment_dataset: AugmentDataset = AugmentDataset()
+    build_preferences: BuildPreferences = BuildPreferences()
+    build_viewer: BuildViewer = BuildViewer()
     train_sft: TrainSft = TrainSft()
     evaluate_base: bool = Field(default=True, description="evaluate the base model too")
     containers: dict[str, str] = Field(
