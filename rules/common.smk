@@ -5,7 +5,9 @@ import shlex
 import sys
 from pathlib import Path
 
+import yaml
 from snakemake.exceptions import WorkflowError
+from snakemake.io import Wildcards
 
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
@@ -102,6 +104,74 @@ def generation_seed(wildcards):
     """Run seed of a generation."""
     seed = CONFIG.generations[wildcards.generation].seed
     return CONFIG.seed if seed is None else seed
+
+
+def writer_trust(wildcards):
+    """Whether a generation's model may run its own Python code: only if the config says so for it by name."""
+    generation = CONFIG.generations[wildcards.generation]
+    return generation.trust_remote_code if generation.model else CONFIG.model.trust_remote_code
+
+
+def pairs(values):
+    """Write settings as NAME=VALUE words; empty values are left out."""
+    written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+    return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
+
+
+def engine(wildcards):
+    """How a generation's model is run: the global settings, and what differs for it."""
+    return pairs(config["engine"] | CONFIG.generations[wildcards.generation].engine)
+
+
+def examples_of(template, examples):
+    """Examples file of a prompt template: the one that the config names, or the template's own."""
+    if examples:
+        return examples
+    layout = yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
+    return str(Path(template).with_name(layout["examples"]["file"])) if "examples" in layout else []
+
+
+def tasks_of(wildcards):
+    """Name of the generation whose tasks a generation answers: its own, or another's in a distillation."""
+    return CONFIG.generations[wildcards.generation].answers or wildcards.generation
+
+
+def generation_path(wildcards):
+    """Path of a generation: `concepts` or `direct`."""
+    return CONFIG.generations[wildcards.generation].path
+
+
+def seeds_of(wildcards):
+    """Seed shard that a generation starts from: functions or random snippets."""
+    kind = "gather_seeds" if CONFIG.generations[wildcards.generation].seeds == "functions" else "gather_snippets"
+    return f"results/{kind}/{wildcards.shard}.parquet"
+
+
+def inspiration(wildcards):
+    """What a generation's tasks are written from: its concepts, or its seeds on the direct path."""
+    if generation_path(wildcards) == "direct":
+        return seeds_of(wildcards)
+    return f"results/extract_concepts/{wildcards.generation}/{wildcards.shard}.parquet"
+
+
+def tasks(wildcards):
+    """The tasks that a generation answers."""
+    return f"results/write_instructions/{tasks_of(wildcards)}/{wildcards.shard}.parquet"
+
+
+def earlier(files):
+    """Input function: what `files` gives for the seed shards before this one.
+
+    Their rows count towards the absolute line numbers from which mode `reference` draws.
+    """
+
+    def before(wildcards):
+        if CONFIG.mode == "fixed":
+            return []
+        numbers = [number for number in SEED_SHARDS if number < wildcards.shard]
+        return [files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number})) for number in numbers]
+
+    return before
 
 
 def dataset_generation(wildcards):

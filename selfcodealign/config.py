@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from selfcodealign.errors import UserError
+from selfcodealign.generation.settings import EngineSettings, read_settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -67,6 +68,72 @@ class GatherSeeds(Section):
 # ---- generation -----------------------------------------------------------------------------------------------------
 
 
+class Prompts(Section):
+    """The prompt template and the examples shown in every prompt."""
+
+    template: str = Field(default="prompts/selfcodealign.yaml", description="layout of the examples file and of the prompts")
+    examples: str | None = Field(
+        default=None, description="examples file to use in place of the template's own, for example the paper's"
+    )
+
+
+class JudgeSeeds(Section):
+    """Let a model judge whether a function's docstring says what it does (paper B.2)."""
+
+    model: str | None = Field(
+        default=None, description="judging model: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)"
+    )
+    revision: str | None = Field(default=None, description="revision of a judge from the Hub")
+    prompts: str = Field(default="prompts/judge.yaml", description="layout of the judge's prompt")
+    examples: str | None = Field(default=None, description="examples file to use in place of the layout's own")
+    threshold: float = Field(
+        default=0.0, description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`"
+    )
+    reference_seed: int = Field(
+        default=0, description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had"
+    )
+
+
+class Sampled(Section):
+    """How the prompts of a stage are made and its answers sampled."""
+
+    few_shots: int = Field(default=8, ge=0, description="examples in a prompt")
+    example_sets: int = Field(
+        default=64,
+        ge=0,
+        description="different ordered sets of examples; rows that share one share the prompt's beginning, which a model then "
+        "encodes once; 0 draws a set for each row; unused in mode `reference`",
+    )
+    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus: least probability mass sampled from")
+    max_tokens: Count = Field(default=1536, description="most new tokens; an answer that reaches it is dropped")
+
+
+class ExtractConcepts(Sampled):
+    """Read the programming concepts off each seed (S→C)."""
+
+
+class WriteInstructions(Sampled):
+    """Write a task from each list of concepts (C→I), or from each seed (S→I)."""
+
+    language: str = Field(default="Python", description="programming language asked for")
+    categories: dict[str, float] = Field(
+        default={"function implementation": 2, "class implementation": 1, "program implementation": 1},
+        description="weight of each category of task; whole numbers in mode `reference`",
+    )
+    difficulties: dict[str, float] = Field(
+        default={"easy": 1, "medium": 1, "hard": 1},
+        description="weight of each difficulty; whole numbers in mode `reference`",
+    )
+
+
+class WriteResponses(Sampled):
+    """Answer each task several times, each answer with its own tests (I→R)."""
+
+    few_shots: int = Field(default=1, ge=0, description="examples in a prompt")
+    samples: Count = Field(default=10, description="answers per task")
+
+
 class Generation(Section):
     """One way of writing data: which model writes, from which seeds, by which path."""
 
@@ -83,6 +150,15 @@ class Generation(Section):
         default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
     )
     seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with this writer's model")
+    answers: str | None = Field(
+        default=None,
+        description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
+        "paper table 11)",
+    )
+    engine: dict[str, str | int | float | bool] = Field(
+        default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
+    )
 
 
 class Dataset(Section):
@@ -234,6 +310,53 @@ class TrainSft(Section):
     nodes: Count = Field(default=1, description="SLURM nodes that train together")
 
 
+# ---- evaluation -----------------------------------------------------------------------------------------------------
+
+
+class BenchmarkRun(Section):
+    """One benchmark as this run uses it. Empty sampling keys take what the paper used."""
+
+    benchmark: str | None = Field(
+        default=None, description="which benchmark; the entry's own name if empty, so that one may be run in several ways"
+    )
+    file: str | None = Field(default=None, description="local file of problems, in place of the authors' published one")
+    version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
+    samples: Count | None = Field(default=None, description="samples of each task")
+    temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
+    max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
+
+
+class GivenModel(Section):
+    """A model that is evaluated beside the ones trained here, for example the one the paper compares with."""
+
+    model: str = Field(description="local folder or Hub id")
+    revision: str = Field(default="main", description="revision of a model from the Hub")
+    style: Literal["base", "instruct", "chat"] = Field(
+        default="chat", description="asked by raw completion, in this project's training layout, or in its own chat template"
+    )
+
+
+class ExecutePrograms(Section):
+    """Judge the programs in the sandbox."""
+
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
+        default="auto", description="the layer that keeps programs apart from the machine: the first that works, or this one"
+    )
+    i_understand: bool = Field(default=False, description="allow isolation none: model-written code may then do anything")
+    python: str | None = Field(
+        default=None, description="interpreter that runs the programs; the job's own if empty (an island's image has its own)"
+    )
+
+
+class ScoreBenchmark(Section):
+    """Turn verdicts into pass@k with intervals."""
+
+    missing: Literal["exclude", "fail"] = Field(
+        default="exclude", description="leave tasks without samples out of the means, or count them as failures"
+    )
+
+
 # ---- everything -----------------------------------------------------------------------------------------------------
 
 
@@ -250,7 +373,13 @@ class Config(Section):
     )
     model: Model = Model()
     data: Data = Data()
+    judge_seeds: JudgeSeeds = JudgeSeeds()
     gather_seeds: GatherSeeds = GatherSeeds()
+    engine: EngineSettings = EngineSettings()
+    prompts: Prompts = Prompts()
+    extract_concepts: ExtractConcepts = ExtractConcepts()
+    write_instructions: WriteInstructions = WriteInstructions()
+    write_responses: WriteResponses = WriteResponses()
     generations: dict[str, Generation] = {"self": Generation()}
     datasets: dict[str, Dataset] = {"passing": Dataset()}
     models: dict[str, TrainedModel] = {"aligned": TrainedModel()}
@@ -261,6 +390,16 @@ class Config(Section):
     build_viewer: BuildViewer = BuildViewer()
     train_sft: TrainSft = TrainSft()
     evaluate_base: bool = Field(default=True, description="evaluate the base model too")
+    other_models: dict[str, GivenModel] = Field(default={}, description="models that are only evaluated")
+    paper_models: dict[str, str] = Field(
+        default={}, description="for a model evaluated here, the name under which the paper's tables have it"
+    )
+    benchmarks: dict[str, BenchmarkRun] = Field(
+        default={"demo": BenchmarkRun(file="results/make_demo_benchmark/tasks.jsonl")},
+        description="benchmarks that every model is evaluated on",
+    )
+    execute_programs: ExecutePrograms = ExecutePrograms()
+    score_benchmark: ScoreBenchmark = ScoreBenchmark()
     containers: dict[str, str] = Field(
         default={name: f"containers/{name}.sif" for name in ("data", "generate", "sandbox", "train", "evaluate")},
         description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
@@ -273,6 +412,12 @@ class Config(Section):
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
                     raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
+        for name, generation in self.generations.items():
+            read_settings(EngineSettings, f"generations.{name}.engine", self.engine.model_dump() | generation.engine)
+            if generation.answers is not None:
+                _known(f"generations.{name}.answers", generation.answers, self.generations)
+                if self.generations[generation.answers].answers is not None:
+                    raise ValueError(f"generations.{name}.answers: {generation.answers!r} writes no tasks of its own")
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.generation", dataset.generation, self.generations)
             for sibling in dataset.equal_rows_with:

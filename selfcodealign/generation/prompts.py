@@ -47,7 +47,7 @@ class ExamplesLayout(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file: str = Field(description="examples file, relative to the template")
-    count: int = Field(description="number of examples the file must have", gt=0)
+    count: int = Field(description="number of examples that this very file has; another file may have more or fewer", gt=0)
     systems: list[Mode] = Field(description="system texts at the top of the file, in their order")
     sections: list[str] = Field(description="sections of an example, in their order")
     properties: list[str] = Field(description="lines of the section Property, in their order")
@@ -129,6 +129,12 @@ class Template:
         layout = self.mode(mode)
         return list(layout.reference_stop if reference and layout.reference_stop is not None else layout.stop)
 
+    def headings(self, mode: Mode) -> frozenset[str]:
+        """Return the lines with which a mode's prompt divides an example; an answer that has one went past its end."""
+        layout = self.mode(mode)
+        lines = (layout.shot + "\n" + layout.query).splitlines()
+        return frozenset(line.strip() for line in lines if line.startswith(("#", "<")) and "{" not in line)
+
     def prefix(self, mode: Mode, examples: tuple[int, ...]) -> str:
         """Render what all prompts with these examples (numbers from 1, in order) share: system text and examples."""
         layout = self.mode(mode)
@@ -168,9 +174,12 @@ def load_template(path: Path, examples: Path | None = None) -> Template:
         UserError: a file is missing or malformed; the sentence names the file, the example and the section.
     """
     layout = load_layout(path, Layout)
-    source = examples or path.parent / layout.examples.file
+    own = path.parent / layout.examples.file
+    source = examples or own
     text = read_text(source)
     systems, parsed = parse_examples(text, layout.examples, source)
+    if source.resolve() == own.resolve() and len(parsed) != layout.examples.count:
+        raise UserError(f"{source} has {len(parsed)} examples; {path} says {layout.examples.count}")
     digest = hashlib.sha256(path.read_bytes() + b"\0" + text.encode()).hexdigest()[:12]
     return Template(layout, systems, parsed, digest)
 
@@ -217,8 +226,8 @@ def parse_examples(text: str, layout: ExamplesLayout, source: Path) -> tuple[dic
     """
     head, *bodies = EXAMPLE_HEADING.split(text.strip())
     systems = _parse_systems(head, layout, source)
-    if len(bodies) != layout.count:
-        raise UserError(f"{source} has {len(bodies)} examples; this template needs {layout.count}")
+    if not bodies:
+        raise UserError(f"{source} has no example; each begins with a line such as ### Example 1")
     return systems, [_parse_example(number, body, layout, source) for number, body in enumerate(bodies, start=1)]
 
 

@@ -1,0 +1,63 @@
+"""
+Concepts: what each seed has to teach, in a few words (S→C).
+
+IN   <results>/gather_seeds/{shard}.parquet                     seeds
+OUT  <results>/extract_concepts/{generation}/{shard}.parquet    a list of concepts for each seed
+"""
+
+
+rule extract_concepts:
+    """Let the model read the programming concepts off each seed."""
+    input:
+        script=script("extract_concepts"),
+        seeds=seeds_of,
+        earlier=earlier(seeds_of),
+        prompts=lookup(dpath="prompts/template", within=config),
+        examples=examples_of(CONFIG.prompts.template, CONFIG.prompts.examples),
+        implicit=writer,
+    output:
+        rows="<results>/extract_concepts/{generation}/{shard}.parquet",
+        dropped="<results>/extract_concepts/{generation}/{shard}.dropped.parquet",
+        funnel="<results>/extract_concepts/{generation}/{shard}.funnel.json",
+    log:
+        "<logs>/extract_concepts/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/extract_concepts/{generation}/{shard}.jsonl"
+    container:
+        image("generate")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=720,
+    params:
+        work="work/extract_concepts/{generation}/{shard}",
+        model=writer_model,
+        revision=writer_revision,
+        trust_remote_code=writer_trust,
+        run_seed=generation_seed,
+        mode=CONFIG.mode,
+        engine=engine,
+        flags=flags("extract_concepts"),
+    message:
+        "Reading concepts off shard {wildcards.shard} of {wildcards.generation}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --seeds {input.seeds:q} \
+            --prompts {input.prompts:q} \
+            --examples {input.examples:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --work {params.work:q} \
+            --model {params.model:q} \
+            --revision {params.revision:q} \
+            --trust-remote-code {params.trust_remote_code} \
+            --run-seed {params.run_seed} \
+            --mode {params.mode} \
+            --earlier {input.earlier:q} \
+            --engine {params.engine} \
+            {params.flags}
+        """

@@ -1,0 +1,65 @@
+"""
+Instructions: a task for each list of concepts (C→I), or for each seed on the direct path (S→I).
+
+IN   <results>/extract_concepts/{generation}/{shard}.parquet      concepts
+OUT  <results>/write_instructions/{generation}/{shard}.parquet    a task for each list of concepts
+"""
+
+
+rule write_instructions:
+    """Let the model write a task of a drawn category and difficulty."""
+    input:
+        script=script("write_instructions"),
+        source=inspiration,
+        earlier=earlier(inspiration),
+        prompts=lookup(dpath="prompts/template", within=config),
+        examples=examples_of(CONFIG.prompts.template, CONFIG.prompts.examples),
+        implicit=writer,
+    output:
+        rows="<results>/write_instructions/{generation}/{shard}.parquet",
+        dropped="<results>/write_instructions/{generation}/{shard}.dropped.parquet",
+        funnel="<results>/write_instructions/{generation}/{shard}.funnel.json",
+    log:
+        "<logs>/write_instructions/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/write_instructions/{generation}/{shard}.jsonl"
+    container:
+        image("generate")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=720,
+    params:
+        work="work/write_instructions/{generation}/{shard}",
+        model=writer_model,
+        revision=writer_revision,
+        trust_remote_code=writer_trust,
+        run_seed=generation_seed,
+        mode=CONFIG.mode,
+        path=generation_path,
+        engine=engine,
+        flags=flags("write_instructions"),
+    message:
+        "Writing instructions for shard {wildcards.shard} of {wildcards.generation}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --source {input.source:q} \
+            --path {params.path} \
+            --prompts {input.prompts:q} \
+            --examples {input.examples:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --work {params.work:q} \
+            --model {params.model:q} \
+            --revision {params.revision:q} \
+            --trust-remote-code {params.trust_remote_code} \
+            --run-seed {params.run_seed} \
+            --mode {params.mode} \
+            --earlier {input.earlier:q} \
+            --engine {params.engine} \
+            {params.flags}
+        """

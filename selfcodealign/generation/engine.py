@@ -1,0 +1,312 @@
+"""Ask a model about every row of a stage, remember every answer, and give them back in the rows' order.
+
+Answers are appended to a ledger as they finish. Killed at any point, a stage loses at most the answers in flight; run
+again, it asks for what is missing and writes the same file as a run that was never killed.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.generation.attributes import Draw, Drawer
+from selfcodealign.generation.backends import Backend, Completion, Request, Sampling, Scores, open_backend
+from selfcodealign.generation.prompts import Mode, Template, load_template
+from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.ledger import Ledger
+from selfcodealign.stage import progress
+from selfcodealign.tables import count_rows
+
+log = logging.getLogger(__name__)
+
+SYNC_EVERY = 256
+"""Answers between two writes forced to disk; each answer is handed to the operating system at once."""
+
+MEBIBYTE = 2**20
+
+MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
+"""Files whose content makes a local model what it is."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What a generating stage asks, of whom, and how answers are sampled."""
+
+    name: str
+    mode: Mode
+    template: Template
+    drawer: Drawer
+    sampling: Sampling
+    model: ModelSettings
+    revision: str
+    samples: int = 1
+    first_index: int = 0
+    """Absolute line number of the first row; only mode `reference` draws from line numbers."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return everything an answer depends on besides its row."""
+        drawer = asdict(self.drawer)
+        return {
+            "mode": self.mode,
+            "template": self.template.label,
+            "drawer": drawer,
+            "sampling": asdict(self.sampling),
+            "model": self.model.name,
+            "revision": self.revision,
+            "first_index": self.first_index if self.drawer.reference else 0,
+        }
+
+    def sampled(self, draw: Draw, seed: int, answer: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the columns that say how a row was sampled (`SampledRow`)."""
+        return {
+            "model": self.model.name,
+            "revision": self.revision,
+            "template": self.template.label,
+            "examples": list(draw.examples),
+            "temperature": self.sampling.temperature,
+            "top_p": self.sampling.top_p,
+            "max_tokens": self.sampling.max_tokens,
+            "seed": seed,
+            "tokens_in": answer["tokens_in"],
+            "tokens_out": answer["tokens_out"],
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One finished answer, read back from the ledger."""
+
+    sample: int
+    text: str
+    finish_reason: str
+    columns: dict[str, Any]
+    """How it was sampled (`SampledRow`)."""
+    reason: str = ""
+    """Why the request failed for good; empty if it did not."""
+    detail: str = ""
+
+
+@dataclass
+class Totals:
+    """What a stage cost, for its funnel."""
+
+    tokens_in: int = 0
+    tokens_out: int = 0
+    finish_reasons: dict[str, int] = field(default_factory=dict)
+    duplicates: int = 0
+    """Answers whose text an earlier answer of this shard already had."""
+    _seen: set[bytes] = field(default_factory=set, repr=False)
+
+    def add(self, answer: Answer) -> None:
+        """Count one answer."""
+        self.tokens_in += answer.columns["tokens_in"]
+        self.tokens_out += answer.columns["tokens_out"]
+        self.finish_reasons[answer.finish_reason] = self.finish_reasons.get(answer.finish_reason, 0) + 1
+        mark = hashlib.sha256(answer.text.encode()).digest()[:8]
+        self.duplicates += mark in self._seen
+        self._seen.add(mark)
+
+    def columns(self) -> dict[str, Any]:
+        """Return the totals for the funnel file."""
+        return {
+            "tokens_in": self.tokens_in,
+            "tokens_out": self.tokens_out,
+            "finish_reasons": dict(sorted(self.finish_reasons.items())),
+            "duplicates": self.duplicates,
+        }
+
+
+def answered(
+    stage: Stage,
+    rows: Callable[[], Iterable[dict[str, Any]]],
+    fields: Callable[[dict[str, Any], Draw], dict[str, str]],
+    engine: EngineSettings,
+    work: Path,
+    total: int,
+) -> Iterator[tuple[dict[str, Any], Draw, list[Answer]]]:
+    """Ask about every row and yield (row, what was drawn for it, its answers in the order of samples), in the rows' order.
+
+    Args:
+        stage: what to ask.
+        rows: reads the rows, and is called twice; a row is in memory only while it is worked on.
+        fields: fills the placeholders of a row's prompt.
+        engine: how the model is run.
+        work: folder of the ledger.
+        total: number of rows, for the progress display.
+    """
+    with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
+        wanted = total * stage.samples
+        if len(ledger) < wanted:
+            _ask(stage, lambda: _requests(stage, rows(), fields), engine, ledger, wanted)
+        for index, row in enumerate(rows()):
+            draw = stage.drawer.draw(row["id"], stage.first_index + index)
+            answers = []
+            for sample in range(stage.samples):
+                record = ledger.get(f"{row['id']}/{sample}")
+                seed = stage.drawer.sampling_seed(row["id"], stage.first_index + index, sample)
+                columns = stage.sampled(draw, seed, record)
+                answers.append(
+                    Answer(sample, record["text"], record["finish_reason"], columns, record["reason"], record["detail"])
+                )
+            yield row, draw, answers
+
+
+def _requests(
+    stage: Stage, rows: Iterable[dict[str, Any]], fields: Callable[[dict[str, Any], Draw], dict[str, str]]
+) -> Iterator[Request]:
+    for index, row in enumerate(rows):
+        place = stage.first_index + index
+        draw = stage.drawer.draw(row["id"], place)
+        for sample in range(stage.samples):
+            yield Request(
+                f"{row['id']}/{sample}",
+                stage.drawer.sampling_seed(row["id"], place, sample),
+                lambda row=row, draw=draw: stage.template.render(stage.mode, draw.examples, **fields(row, draw)),
+                draw.examples,
+            )
+
+
+def _ask(
+    stage: Stage,
+    requests: Callable[[], Iterable[Request]],
+    engine: EngineSettings,
+    ledger: Ledger,
+    wanted: int,
+) -> None:
+    """Bring the ledger to completion."""
+    if len(ledger):
+        log.info("resuming: %d of %d answers are in the ledger", len(ledger), wanted)
+    backend = open_backend(stage.model, engine)
+    try:
+        _record(stage, backend, requests(), ledger, wanted)
+    finally:
+        backend.close()
+
+
+def _record(stage: Stage, backend: Backend, requests: Iterable[Request], ledger: Ledger, wanted: int) -> None:
+    begun, tokens_in, tokens_out = time.perf_counter(), 0, 0
+    finished = backend.complete(requests, stage.sampling, ledger)
+    for number, completion in enumerate(
+        progress(finished, total=wanted - len(ledger), unit="answers", label=stage.name), start=1
+    ):
+        ledger.append(completion.id, record_of(completion))
+        if number % SYNC_EVERY == 0:
+            ledger.sync()
+        tokens_in += completion.tokens_in
+        tokens_out += completion.tokens_out
+    ledger.sync()
+    seconds = time.perf_counter() - begun
+    log.info(
+        "%s: %d tokens in, %d out in %.1f s: %.0f tokens/s", stage.name, tokens_in, tokens_out, seconds, tokens_out / seconds
+    )
+
+
+def record_of(completion: Completion) -> dict[str, Any]:
+    """Return a completion as the ledger keeps it."""
+    record = asdict(completion)
+    del record["id"]
+    return record
+
+
+def scored(
+    name: str,
+    rows: Callable[[], Iterable[dict[str, Any]]],
+    prompt: Callable[[dict[str, Any]], str],
+    candidates: tuple[str, ...],
+    model: ModelSettings,
+    engine: EngineSettings,
+    work: Path,
+    settings: dict[str, Any],
+    total: int,
+) -> Iterator[tuple[dict[str, Any], Scores]]:
+    """Score candidate continuations of every row's prompt and yield (row, scores) in the rows' order.
+
+    Args:
+        settings: everything the scores depend on besides rows and candidates.
+    """
+    with Ledger(work, settings | {"kind": "scores", "candidates": list(candidates)}) as ledger:
+        if len(ledger) < total:
+            backend = open_backend(model, engine)
+            try:
+                requests = (Request(row["id"], 0, lambda row=row: prompt(row)) for row in rows())
+                finished = backend.score(requests, candidates, ledger)
+                for scores in progress(finished, total=total - len(ledger), unit="rows", label=name):
+                    ledger.append(scores.id, asdict(scores))
+                ledger.sync()
+            finally:
+                backend.close()
+        for row in rows():
+            record = ledger.get(row["id"])
+            yield row, Scores(**record | {"logprobs": tuple(record["logprobs"])})
+
+
+def make_stage(
+    name: str,
+    mode: Mode,
+    *,
+    prompts: Path,
+    examples: Path | None,
+    model: ModelSettings,
+    run_seed: int,
+    reference: bool,
+    earlier: Iterable[Path],
+    few_shots: int,
+    example_sets: int,
+    temperature: float,
+    top_p: float,
+    max_tokens: int,
+    samples: int = 1,
+    categories: Mapping[str, float] | None = None,
+    difficulties: Mapping[str, float] | None = None,
+) -> Stage:
+    """Put a generating stage together from its flags.
+
+    Args:
+        prompts: template; `examples` names another examples file than the template's own.
+        earlier: the shards before this one, whose rows count towards the absolute line number (mode `reference`).
+    """
+    template = load_template(prompts, examples)
+    return Stage(
+        name=name,
+        mode=mode,
+        template=template,
+        drawer=Drawer(
+            stage=name,
+            run_seed=run_seed,
+            reference=reference,
+            examples=len(template.examples),
+            few_shots=few_shots,
+            example_sets=example_sets,
+            categories=categories,
+            difficulties=difficulties,
+        ),
+        sampling=Sampling(temperature, top_p, max_tokens, tuple(template.stop(mode, reference=reference))),
+        model=model,
+        revision=model_revision(model),
+        samples=samples,
+        first_index=count_rows(earlier) if reference else 0,
+    )
+
+
+def model_revision(model: ModelSettings) -> str:
+    """Return what pins a model: the revision of one on the Hub or a server, the content hash of a local one.
+
+    The hash covers names, sizes and content of weights, config and tokenizer; of a file above 256 MiB, 64 pieces of
+    1 MiB spread evenly, which any training step changes.
+    """
+    folder = Path(model.name)
+    if not folder.is_dir():
+        return model.revision
+    digest = hashlib.sha256()
+    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
+        size = path.stat().st_size
+        digest.update(f"{path.name}\0{size}\0".encode())
+        stride = MEBIBYTE if size <= 256 * MEBIBYTE else size // 64
+        with path.open("rb") as file:
+            for offset in range(0, size, stride):
+                file.seek(offset)
+                digest.update(file.read(MEBIBYTE))
+    return f"sha256:{digest.hexdigest()[:16]}"
