@@ -1,0 +1,55 @@
+"""Compare candidates exactly, join near-duplicates over all shards and choose who survives."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from selfcodealign.seeds import neardup
+from selfcodealign.stage import run
+from selfcodealign.tables import write_json
+
+log = logging.getLogger(__name__)
+
+
+def main(
+    functions: list[Path],
+    keys: list[Path],
+    copies: list[Path],
+    matches: list[Path],
+    clusters: Path,
+    short: Path,
+    counts: Path,
+    *,
+    mode: Literal["fixed", "reference"] = "fixed",
+    threshold: float = 0.5,
+    bands: int | None = None,
+    rows: int | None = None,
+    ngram: int = 5,
+    min_tokens: int = 5,
+    permutations: int = 250,
+    permutation_seed: int = 42,
+) -> None:
+    """Compare candidates exactly, join near-duplicates over all shards and choose who survives.
+
+    `reference` mode compares nothing, joins every bucket, and lists in `short` the functions it deletes for having
+    fewer than `min_tokens` tokens.
+    """
+    if mode == "reference":
+        dropped, too_short = neardup.reference_dropped(keys)
+        found = {"dropped": dropped.shape[1], "too_short": len(too_short)}
+    else:
+        hasher = neardup.hasher_of(mode, bands, rows, ngram, min_tokens, permutations, permutation_seed)
+        dropped, found = neardup.cluster(
+            functions, keys, copies, matches, hasher=hasher, threshold=threshold, work=clusters.parent
+        )
+        too_short = np.empty(0, dtype=np.int64)
+    neardup.save(short, too_short)
+    neardup.save(clusters, dropped)
+    write_json(counts, found)
+    log.info("%s", found)
+
+
+if __name__ == "__main__":
+    run(main)

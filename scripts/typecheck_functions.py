@@ -1,0 +1,91 @@
+"""Keep functions in which pyright finds no error."""
+
+import itertools
+import logging
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.ledger import Ledger
+from selfcodealign.records import SeedRow
+from selfcodealign.seeds.typecheck import Pyright, Verdict, environment
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, count_rows, read_rows, write_json
+
+log = logging.getLogger(__name__)
+
+Check = Callable[[Mapping[str, str]], dict[str, Verdict]]
+
+
+def why_dropped(verdict: Verdict) -> tuple[str, str] | None:
+    """Return (reason, detail) for a function that goes, None for one without errors.
+
+    Reasons: type_error, with the names of pyright's rules and its first message; checker_crashed, checker_timed_out.
+    """
+    if verdict.passed:
+        return None
+    if verdict.rules[0].startswith("checker_"):
+        return verdict.rules[0], ""
+    return "type_error", f"{' '.join(verdict.rules)}: {verdict.message}"
+
+
+def checked(
+    rows: Iterable[dict[str, Any]], check: Check, ledger: Ledger, batch_size: int
+) -> Iterator[tuple[dict[str, Any], Verdict]]:
+    """Yield each row with its verdict, in order; what the ledger knows is not checked again."""
+    for batch in iter(lambda: list(itertools.islice(rows, batch_size)), []):
+        todo = {row["id"]: row["content"] for row in batch if row["id"] not in ledger}
+        for row_id, verdict in check(todo).items():
+            ledger.append(row_id, {"rules": verdict.rules, "message": verdict.message})
+        ledger.sync()
+        for row in batch:
+            record = ledger.get(row["id"])
+            yield row, Verdict(tuple(record["rules"]), record["message"])
+
+
+def main(
+    seeds: Path,
+    kept: Path,
+    dropped: Path,
+    funnel: Path,
+    versions: Path,
+    work: Path,
+    *,
+    batch_size: int = 4_000,
+    python: str = "",
+    start_s: float = 120.0,
+    function_s: float = 0.2,
+    heap_mb: int = 3_000,
+) -> None:
+    """Keep functions in which pyright finds no error.
+
+    Args:
+        seeds: functions with their imports.
+        kept, dropped, funnel: outputs.
+        versions: pyright, Python and every package that verdicts depend on (JSON).
+        work: folder of the ledger; an interrupted run goes on after its last whole batch.
+        batch_size: functions per process; verdicts do not depend on it.
+        python: interpreter whose packages the checker sees; the running one if empty.
+        start_s, function_s: seconds a batch may take, in all and per function.
+        heap_mb: most memory for Node's heap.
+    """
+    seen = environment(python or sys.executable)
+    checker = Pyright(python, start_s=start_s, function_s=function_s, heap_mb=heap_mb)
+    with (
+        Ledger(work, seen) as ledger,
+        StageOutput("typecheck_functions", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output,
+    ):
+        rows = iter(progress(read_rows(seeds), total=count_rows(seeds), unit="functions", label="typecheck_functions"))
+        for row, verdict in checked(rows, checker.check, ledger, batch_size):
+            fate = why_dropped(verdict)
+            if fate:
+                output.drop(row, *fate)
+            else:
+                output.keep(row)
+    write_json(versions, seen)
+    log.info("%d of %d functions pass pyright %s", output.kept, output.entered, seen["pyright"])
+
+
+if __name__ == "__main__":
+    run(main)

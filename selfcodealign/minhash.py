@@ -1,0 +1,499 @@
+"""Find near-duplicate texts: MinHash, locality-sensitive hashing, exact verification.
+
+Tokens are what `re.split(r"\\W", text.lower())` gives, empty strings kept; a shingle is `ngram` consecutive tokens; two
+texts are alike if the Jaccard index of their shingle sets reaches a threshold. Candidates are pairs that agree on all
+rows of at least one band, datasketch's semantics.
+
+Two schemes of signatures:
+
+* `fast`: datasketch 2.0's `affine32` permutations over the low half of XXH64, computed in one compiled pass. Equal to
+  `datasketch.MinHash(scheme="affine32", hashfunc=lambda b: xxh64(b) & 0xFFFFFFFF)`.
+* `reference`: the published code's SHA-1 and `(a·h + b) mod (2^61 - 1)` with 64-bit wrap-around (text-dedup).
+
+Two rules of which member of a cluster survives:
+
+* `fixed`: candidates are verified by exact Jaccard; the member that comes first survives.
+* `reference`: no verification; the root of a union by rank survives, usually not the first. Texts with fewer than
+  `min_tokens` tokens do not survive at all.
+"""
+
+import hashlib
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+
+from selfcodealign.compiled import compiled
+
+Scheme = Literal["fast", "reference"]
+
+MERSENNE = (1 << 61) - 1
+LARGEST_BUCKET = 1_000
+"""Members of a bucket that are all compared with each other; in a larger one, with one representative per cluster."""
+TOO_SHORT = -1
+
+_NOT_WORD = re.compile(r"\W")
+# ASCII in lower case, everything but letters, digits and underscores as a space.
+_ASCII = bytes(ord(chr(c).lower()) if chr(c).isalnum() or c == 95 else 32 for c in range(128)) + bytes(128)
+
+_P1, _P2, _P3, _P4, _P5 = (
+    np.uint64(0x9E3779B185EBCA87),
+    np.uint64(0xC2B2AE3D27D4EB4F),
+    np.uint64(0x165667B19E3779F9),
+    np.uint64(0x85EBCA77C2B2AE63),
+    np.uint64(0x27D4EB2F165667C5),
+)
+_U1, _U7, _U11, _U12, _U18, _U23, _U27, _U29, _U31, _U32, _U33 = (
+    np.uint64(bits) for bits in (1, 7, 11, 12, 18, 23, 27, 29, 31, 32, 33)
+)
+
+
+def words(text: str) -> bytes:
+    """Return the tokens of a text joined by single spaces, as UTF-8; a slice of it between spaces is a shingle."""
+    if text.isascii():
+        return text.encode().translate(_ASCII)
+    # Lone surrogates have no UTF-8 form; they are no word characters to begin with, or replaced like them.
+    return _NOT_WORD.sub(" ", text.lower()).encode("utf-8", "replace")
+
+
+def count_tokens(joined: bytes) -> int:
+    """Count the tokens in what `words` returned."""
+    return joined.count(b" ") + 1
+
+
+@compiled
+def _rotate(value, bits):  # noqa: ANN001, ANN202
+    return (value << bits) | (value >> (np.uint64(64) - bits))
+
+
+@compiled
+def _eight(text, at):  # noqa: ANN001, ANN202
+    value = np.uint64(0)
+    for k in range(8):
+        value |= np.uint64(text[at + k]) << np.uint64(8 * k)
+    return value
+
+
+@compiled
+def _lane(accumulator, value):  # noqa: ANN001, ANN202
+    return _rotate(accumulator + value * _P2, _U31) * _P1
+
+
+@compiled
+def _xxh64(text, start, end):  # noqa: ANN001, ANN202
+    """XXH64 with seed 0 of text[start:end] (github.com/Cyan4973/xxHash, specification 0.2)."""
+    size = end - start
+    at = start
+    if size >= 32:
+        v1 = _P1 + _P2
+        v2 = _P2
+        v3 = np.uint64(0)
+        v4 = np.uint64(0) - _P1
+        while at + 32 <= end:
+            v1 = _lane(v1, _eight(text, at))
+            v2 = _lane(v2, _eight(text, at + 8))
+            v3 = _lane(v3, _eight(text, at + 16))
+            v4 = _lane(v4, _eight(text, at + 24))
+            at += 32
+        h = _rotate(v1, _U1) + _rotate(v2, _U7) + _rotate(v3, _U12) + _rotate(v4, _U18)
+        h = (h ^ _lane(np.uint64(0), v1)) * _P1 + _P4
+        h = (h ^ _lane(np.uint64(0), v2)) * _P1 + _P4
+        h = (h ^ _lane(np.uint64(0), v3)) * _P1 + _P4
+        h = (h ^ _lane(np.uint64(0), v4)) * _P1 + _P4
+    else:
+        h = _P5
+    h += np.uint64(size)
+    while at + 8 <= end:
+        h = _rotate(h ^ _lane(np.uint64(0), _eight(text, at)), _U27) * _P1 + _P4
+        at += 8
+    if at + 4 <= end:
+        four = np.uint64(0)
+        for k in range(4):
+            four |= np.uint64(text[at + k]) << np.uint64(8 * k)
+        h = _rotate(h ^ (four * _P1), _U23) * _P2 + _P3
+        at += 4
+    while at < end:
+        h = _rotate(h ^ (np.uint64(text[at]) * _P5), _U11) * _P1
+        at += 1
+    h = (h ^ (h >> _U33)) * _P2
+    h = (h ^ (h >> _U29)) * _P3
+    return h ^ (h >> _U32)
+
+
+@compiled
+def _shingles(text, ngram, out):  # noqa: ANN001, ANN202
+    """Hash every run of `ngram` tokens in space-joined text into `out` (uint32); return how many there are."""
+    size = len(text)
+    starts = np.empty(ngram, dtype=np.int64)  # Of the last `ngram` tokens, as a ring.
+    starts[0] = 0
+    token = 0
+    count = 0
+    for i in range(size + 1):
+        if i == size or text[i] == 32:
+            if token >= ngram - 1:
+                out[count] = np.uint32(_xxh64(text, starts[(token + 1) % ngram], i) & np.uint64(0xFFFFFFFF))
+                count += 1
+            token += 1
+            starts[token % ngram] = i + 1
+    return count
+
+
+@compiled
+def _affine32(hashes, a, b, signature):  # noqa: ANN001, ANN202
+    """Lower `signature` (uint32) to the minimum of a·fmix32(h) + b over the hashes, modulo 2^32."""
+    for h in hashes:
+        h ^= h >> np.uint32(16)
+        h = np.uint32(h * np.uint32(0x85EBCA6B))
+        h ^= h >> np.uint32(13)
+        h = np.uint32(h * np.uint32(0xC2B2AE35))
+        h ^= h >> np.uint32(16)
+        for k in range(len(a)):
+            value = np.uint32(np.uint32(a[k] * h) + b[k])
+            signature[k] = min(signature[k], value)
+
+
+@compiled
+def _mersenne61(hashes, a, b, signature):  # noqa: ANN001, ANN202
+    """Lower `signature` (uint32) to the minimum of ((a·h + b) mod 2^64 mod (2^61 - 1)) mod 2^32 over the hashes."""
+    prime = np.uint64(0x1FFFFFFFFFFFFFFF)
+    for h in hashes:
+        for k in range(len(a)):
+            value = a[k] * np.uint64(h) + b[k]
+            value = (value & prime) + (value >> np.uint64(61))
+            if value >= prime:
+                value -= prime
+            signature[k] = min(signature[k], np.uint32(value & np.uint64(0xFFFFFFFF)))
+
+
+@compiled
+def _band_keys(signature, bands, rows, keys):  # noqa: ANN001, ANN202
+    """Hash each band of a signature to 64 bits; a key is never 0, which means "no key"."""
+    for band in range(bands):
+        h = _P5 + np.uint64(band)
+        for row in range(rows):
+            h = _rotate(h ^ _lane(np.uint64(0), np.uint64(signature[band * rows + row])), _U27) * _P1 + _P4
+        h = (h ^ (h >> _U33)) * _P2
+        h = (h ^ (h >> _U29)) * _P3
+        h ^= h >> _U32
+        keys[band] = h if h != np.uint64(0) else np.uint64(1)
+
+
+@compiled
+def overlap(one, other):  # noqa: ANN001, ANN201
+    """Return the size of the intersection of two sorted arrays without repeats."""
+    i = 0
+    j = 0
+    common = 0
+    while i < len(one) and j < len(other):
+        if one[i] == other[j]:
+            common += 1
+            i += 1
+            j += 1
+        elif one[i] < other[j]:
+            i += 1
+        else:
+            j += 1
+    return common
+
+
+@compiled
+def _root(parent, i):  # noqa: ANN001, ANN202
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@compiled
+def link_buckets(parent, members, bounds, slots, offsets, store, threshold, largest):  # noqa: ANN001, ANN201
+    """Join, in a union-find, every two texts of a bucket whose exact Jaccard index reaches the threshold.
+
+    Pairs that are already joined are not compared, so the clusters are the connected components whatever the order.
+
+    Args:
+        parent: the union-find over all texts, changed in place; a root is its cluster's smallest number.
+        members, bounds: bucket k is members[bounds[k]:bounds[k + 1]].
+        slots: place of each text in the store, -1 for none.
+        offsets, store: sorted shingle hashes of slot s are store[offsets[s]:offsets[s + 1]].
+        threshold: least Jaccard index.
+        largest: members of a bucket above which each is compared with one representative per cluster only.
+
+    Returns:
+        (compared, joined): pairs compared, and how many of them reached the threshold.
+    """
+    compared = 0
+    joined = 0
+    for bucket in range(len(bounds) - 1):
+        start = bounds[bucket]
+        end = bounds[bucket + 1]
+        crowded = end - start > largest
+        heads = np.empty(end - start, dtype=np.int64)
+        count = 0
+        for y in range(start, end):
+            i = members[y]
+            mine = store[offsets[slots[i]] : offsets[slots[i] + 1]]
+            matched = False
+            for x in range(count):
+                j = heads[x]
+                if _root(parent, i) == _root(parent, j):
+                    matched = True
+                    continue
+                if crowded and matched:
+                    break
+                theirs = store[offsets[slots[j]] : offsets[slots[j] + 1]]
+                small = min(len(mine), len(theirs))
+                large = max(len(mine), len(theirs))
+                if small < threshold * large:
+                    continue
+                compared += 1
+                common = overlap(mine, theirs)
+                if common >= threshold * (small + large - common):
+                    joined += 1
+                    matched = True
+                    a = _root(parent, i)
+                    b = _root(parent, j)
+                    parent[max(a, b)] = min(a, b)
+            if not (crowded and matched):
+                heads[count] = i
+                count += 1
+    return compared, joined
+
+
+@compiled
+def flatten(parent):  # noqa: ANN001, ANN201
+    """Point every text of a union-find straight at its root, in place."""
+    for i in range(len(parent)):
+        parent[i] = _root(parent, i)
+
+
+def buckets(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Group texts by equal keys.
+
+    Args:
+        keys: one key per text, uint64; 0 stands for none.
+        numbers: the texts' numbers, int64.
+
+    Returns:
+        (members, bounds) of the buckets that hold at least two texts, as `link_buckets` takes them.
+    """
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    new = np.empty(len(ordered), dtype=bool)
+    new[:1] = True
+    np.not_equal(ordered[1:], ordered[:-1], out=new[1:])
+    starts = np.flatnonzero(new)
+    sizes = np.diff(np.append(starts, len(ordered)))
+    chosen = (sizes > 1) & (ordered[starts] != 0)
+    bounds = np.concatenate([[0], np.cumsum(sizes[chosen])]).astype(np.int64)
+    inside = np.repeat(chosen, sizes)
+    return numbers[order[inside]].astype(np.int64), bounds
+
+
+@cache
+def optimal_bands(threshold: float, permutations: int, false_positive_weight: float = 0.5) -> tuple[int, int]:
+    """Return the (bands, rows) that minimise the weighted error areas of LSH, datasketch's own rule."""
+    from scipy.integrate import quad
+
+    best = (float("inf"), 1, 1)
+    for bands in range(1, permutations + 1):
+        for rows in range(1, permutations // bands + 1):
+            false_positive = quad(lambda s: 1 - (1 - s**rows) ** bands, 0.0, threshold)[0]  # noqa: B023
+            false_negative = quad(lambda s: (1 - s**rows) ** bands, threshold, 1.0)[0]  # noqa: B023
+            error = false_positive * false_positive_weight + false_negative * (1 - false_positive_weight)
+            best = min(best, (error, bands, rows))
+    return best[1], best[2]
+
+
+@cache
+def _permutations(scheme: Scheme, permutations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Draw the coefficients a and b: as datasketch does for `fast`, as the published code does for `reference`."""
+    random = np.random.RandomState(seed)
+    if scheme == "reference":
+        a = random.randint(1, MERSENNE, permutations, dtype=np.uint64)
+        return a, random.randint(0, MERSENNE, permutations, dtype=np.uint64)
+    a = random.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
+    return a, random.randint(0, 1 << 32, permutations, dtype=np.uint32)
+
+
+@dataclass(frozen=True)
+class MinHasher:
+    """Turn texts into signatures and band keys.
+
+    Attributes:
+        permutations: values in a signature; at least bands × rows.
+        bands, rows: a pair is a candidate if it agrees on all rows of a band.
+        ngram: tokens in a shingle.
+        min_tokens: a text with fewer tokens has no signature.
+        seed: of the permutations.
+        scheme: `fast` or `reference`.
+    """
+
+    permutations: int = 250
+    bands: int = 25
+    rows: int = 10
+    ngram: int = 5
+    min_tokens: int = 5
+    seed: int = 42
+    scheme: Scheme = "fast"
+
+    def __post_init__(self) -> None:
+        """Reject parameters that cannot be met."""
+        if self.bands * self.rows > self.permutations:
+            raise ValueError(
+                f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations, "
+                f"there are {self.permutations}"
+            )
+
+    def hashes(self, text: str) -> np.ndarray:
+        """Return the hashes of a text's shingles, uint32, in order and with repeats; none for too short a text."""
+        joined = words(text)
+        tokens = count_tokens(joined)
+        if tokens < max(self.min_tokens, self.ngram):
+            return np.empty(0, dtype=np.uint32)
+        if self.scheme == "reference":
+            return _sha1_hashes(joined, self.ngram)
+        out = np.empty(tokens - self.ngram + 1, dtype=np.uint32)
+        count = _shingles(np.frombuffer(joined, dtype=np.uint8), self.ngram, out)
+        return out[:count]
+
+    def signature(self, text: str) -> np.ndarray | None:
+        """Return the signature of a text (uint32, `permutations` values), or None for too short a text."""
+        return self._signature(self.hashes(text))
+
+    def _signature(self, hashes: np.ndarray) -> np.ndarray | None:
+        if not len(hashes):
+            return None
+        signature = np.full(self.permutations, 0xFFFFFFFF, dtype=np.uint32)
+        a, b = _permutations(self.scheme, self.permutations, self.seed)
+        (_mersenne61 if self.scheme == "reference" else _affine32)(hashes, a, b, signature)
+        return signature
+
+    def keys(self, text: str) -> np.ndarray:
+        """Return the key of each band (uint64); all 0 for too short a text."""
+        keys = np.zeros(self.bands, dtype=np.uint64)
+        signature = self.signature(text)
+        if signature is not None:
+            _band_keys(signature, self.bands, self.rows, keys)
+        return keys
+
+
+def _sha1_hashes(joined: bytes, ngram: int) -> np.ndarray:
+    """Return the first four bytes of each shingle's SHA-1, little-endian, each shingle once."""
+    tokens = joined.split(b" ")
+    shingles = {b" ".join(tokens[k : k + ngram]) for k in range(len(tokens) - ngram + 1)}
+    digests = b"".join(hashlib.sha1(shingle).digest()[:4] for shingle in shingles)
+    return np.sort(np.frombuffer(digests, dtype="<u4").astype(np.uint32))
+
+
+def jaccard(one: str, other: str, ngram: int = 5) -> float:
+    """Return the exact Jaccard index of two texts' shingle sets; 0 if either has no shingle."""
+    a, b = (shingle_set(text, ngram) for text in (one, other))
+    return len(a & b) / len(a | b) if a and b else 0.0
+
+
+def shingle_set(text: str, ngram: int = 5) -> set[bytes]:
+    """Return a text's shingles."""
+    tokens = words(text).split(b" ")
+    return {b" ".join(tokens[k : k + ngram]) for k in range(len(tokens) - ngram + 1)}
+
+
+def survivors(
+    texts: Sequence[str],
+    hasher: MinHasher,
+    *,
+    threshold: float,
+    rule: Literal["fixed", "reference"] = "fixed",
+) -> np.ndarray:
+    """Say for each text which text of its cluster survives: itself, if it is kept.
+
+    Args:
+        texts: the texts, most worth keeping first (for the rule `fixed`, the first of a cluster survives).
+        hasher: parameters of signatures and bands.
+        threshold: least Jaccard index; the rule `reference` does not verify it.
+        rule: see the module.
+
+    Returns:
+        int64, one number per text; `TOO_SHORT` for a text that the rule `reference` deletes.
+    """
+    if rule == "reference":
+        return _reference_survivors(texts, hasher)
+    parent = np.arange(len(texts), dtype=np.int64)
+    keys = np.zeros((hasher.bands, len(texts)), dtype=np.uint64)
+    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
+    sets: list[np.ndarray] = []
+    first: dict[str, int] = {}
+    for i, text in enumerate(texts):
+        parent[i] = first.setdefault(text, i)
+        hashes = hasher.hashes(text) if parent[i] == i else np.empty(0, dtype=np.uint32)
+        signature = hasher._signature(hashes)
+        if signature is not None:
+            _band_keys(signature, hasher.bands, hasher.rows, keys[:, i])
+        sets.append(np.unique(hashes))
+        offsets[i + 1] = offsets[i] + len(sets[-1])
+    store = np.concatenate([*sets, np.empty(0, dtype=np.uint32)])
+    numbers = np.arange(len(texts), dtype=np.int64)
+    for band in keys:
+        link_buckets(parent, *buckets(band, numbers), numbers, offsets, store, threshold, LARGEST_BUCKET)
+    flatten(parent)
+    return parent
+
+
+class RankedUnionFind:
+    """Union by rank without path compression's side effects on roots: text-dedup's structure."""
+
+    def __init__(self) -> None:
+        self.parent: dict[int, int] = {}
+        self.rank: dict[int, int] = defaultdict(int)
+
+    def find(self, x: int) -> int:
+        """Return the root of x."""
+        root = x
+        while self.parent.setdefault(root, root) != root:
+            root = self.parent[root]
+        while self.parent[x] != root:
+            self.parent[x], x = root, self.parent[x]
+        return root
+
+    def union(self, x: int, y: int) -> None:
+        """Join two sets; of equal ranks, the first one's root stays."""
+        x, y = self.find(x), self.find(y)
+        if x == y:
+            return
+        if self.rank[x] < self.rank[y]:
+            x, y = y, x
+        elif self.rank[x] == self.rank[y]:
+            self.rank[x] += 1
+        self.parent[y] = x
+
+
+def _reference_survivors(texts: Sequence[str], hasher: MinHasher) -> np.ndarray:
+    """Choose survivors as the published deduplication does."""
+    keys = np.array([hasher.keys(text) for text in texts], dtype=np.uint64).reshape(len(texts), hasher.bands)
+    return reference_roots(keys.T)
+
+
+def reference_roots(keys: np.ndarray) -> np.ndarray:
+    """Choose survivors from band keys (bands × texts, uint64) as the published deduplication does.
+
+    Texts without keys are deleted before they are numbered. Buckets are visited band by band, in order of their first
+    member, and each member is joined to the bucket's smallest in the iteration order of a Python set of numbers.
+    """
+    result = np.full(keys.shape[1], TOO_SHORT, dtype=np.int64)
+    kept = np.flatnonzero(keys[0] != 0) if len(keys) else np.arange(keys.shape[1])
+    forest = RankedUnionFind()
+    for band in keys:
+        table: dict[int, set[int]] = defaultdict(set)
+        for number, key in enumerate(band[kept].tolist()):
+            table[key].add(number)
+        for members in table.values():
+            if len(members) > 1:
+                smallest = min(members)
+                for member in members:
+                    forest.union(member, smallest)
+    for number, place in enumerate(kept):
+        result[place] = kept[forest.find(number)]
+    return result

