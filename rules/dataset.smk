@@ -1,0 +1,375 @@
+"""
+Dataset: judged responses in, published training sets out.
+
+IN   results/write_responses/{generation}/{shard}.parquet    generations as they came
+     results/verify_responses/{generation}/{shard}.parquet   responses with the sandbox's verdict
+     results/gather_seeds/{shard}.parquet                    seeds, for source and licence
+OUT  results/sanitize_responses/{generation}/{shard}.parquet   well-formed responses, split from their tests
+     results/select_responses/{dataset}.parquet                the responses chosen for a dataset
+     results/decontaminate_dataset/{dataset}.parquet           … without overlap with benchmarks
+     results/dedup_dataset/{dataset}.parquet                   … without repetitions
+     results/augment_dataset/{dataset}.parquet                 … with tests shown in some instructions
+     results/build_preferences/{dataset}.{pairs,labels,tasks}.parquet   rows for DPO, KTO and reinforcement learning
+     results/build_dataset/{dataset}/                          the published folder: parquet and a card
+     results/build_viewer/{dataset}/                           a page to search kept and dropped responses
+     results/check_funnels/totals.json                         every stage's funnel, if no row is lost or made up
+Each stage also writes .dropped.parquet and .funnel.json.
+"""
+
+# The reference augments before it compares rows, and decontaminates before it deduplicates.
+CHAINS = {
+    "fixed": ["select_responses", "decontaminate_dataset", "dedup_dataset", "augment_dataset"],
+    "reference": ["select_responses", "augment_dataset", "decontaminate_dataset", "dedup_dataset"],
+}
+CHAIN = CHAINS[CONFIG.mode]
+SEED_STAGES = [
+    "extract_functions",
+    "dedup_functions",
+    "infer_imports",
+    "typecheck_functions",
+    "filter_seeds",
+    "decontaminate_seeds",
+    "judge_seeds",
+]
+
+
+def before(rule):
+    """Rows of the stage that comes before a rule in the mode's chain."""
+    return f"<results>/{CHAIN[CHAIN.index(rule) - 1]}/{{dataset}}.parquet"
+
+
+def setting(key):
+    """Params function: one key of a dataset's config."""
+    return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
+
+
+def siblings(wildcards):
+    """Rows of the datasets that a dataset must have equally many rows as."""
+    wanted, group = [wildcards.dataset], set()
+    while wanted:
+        name = wanted.pop()
+        if name not in group:
+            group.add(name)
+            wanted += CONFIG.datasets[name].equal_rows_with
+            wanted += [other for other, kept in CONFIG.datasets.items() if name in kept.equal_rows_with]
+    return [f"results/{CHAIN[-1]}/{name}.parquet" for name in sorted(group - {wildcards.dataset})]
+
+
+def seeds_of_dataset(wildcards):
+    """Seed shards that a dataset's generation grew from."""
+    gathered = next(branch for branch in branches(dataset_generation(wildcards)) if branch.startswith("gather_"))
+    return files_of(gathered, ".parquet")
+
+
+def stages_before(name):
+    """Name the branches of funnels that lead to a dataset, in order."""
+    generation = CONFIG.datasets[name].generation
+    return [*branches(generation), *(f"{stage}/{name}" for stage in CHAIN)]
+
+
+def branches(name):
+    """Name the branches of funnels that lead to a generation's verdicts, in order."""
+    author = CONFIG.generations[name].answers or name
+    generation = CONFIG.generations[author]
+    snippets = generation.seeds == "snippets"
+    seeds = ["sample_snippets", "gather_snippets"] if snippets else [*SEED_STAGES, "gather_seeds"]
+    concepts = [f"extract_concepts/{author}"] if generation.path == "concepts" else []
+    own = [f"{stage}/{name}" for stage in ("write_responses", "sanitize_responses", "verify_responses")]
+    return [*seeds, *concepts, f"write_instructions/{author}", *own]
+
+
+def files_of(branch, suffix):
+    """Files of a branch: one for each raw shard, seed shard, or just one."""
+    stage, _, name = branch.partition("/")
+    if stage in [*SEED_STAGES, "sample_snippets"]:
+        return [f"results/{stage}/{shard}{suffix}" for shard in SHARDS]
+    if name in CONFIG.datasets and stage in [*CHAIN, "build_dataset"]:
+        return [f"results/{branch}{suffix}"]
+    return [f"results/{branch}/{shard}{suffix}" for shard in SEED_SHARDS]
+
+
+def funnels_before(wildcards):
+    """Funnels of all stages that lead to a dataset."""
+    return [path for branch in stages_before(wildcards.dataset) for path in files_of(branch, ".funnel.json")]
+
+
+def dropped_before(wildcards):
+    """Dropped rows of the stages from sanitising on, for examples in the card."""
+    branches = stages_before(wildcards.dataset)
+    start = next(number for number, name in enumerate(branches) if name.startswith("sanitize_responses"))
+    return [path for branch in branches[start:] for path in files_of(branch, ".dropped.parquet")]
+
+
+def funnel_links():
+    """Pairs of branches such that what the first produced entered the second."""
+    links = set()
+    for name in CONFIG.datasets:
+        path = [*stages_before(name), f"build_dataset/{name}"]
+        links.update(zip(path, path[1:]))
+    return sorted(links)
+
+
+def recipe(wildcards):
+    """Settings for the card, as KEY=VALUE words."""
+    dataset = CONFIG.datasets[wildcards.dataset]
+    generation = CONFIG.generations[dataset.generation]
+    pairs = {"seed": CONFIG.seed, "mode": CONFIG.mode}
+    pairs |= {f"generations.{dataset.generation}.{key}": value for key, value in generation.model_dump().items()}
+    pairs |= {f"datasets.{wildcards.dataset}.{key}": value for key, value in dataset.model_dump().items()}
+    for section in ("sanitize_responses", "dedup_dataset", "augment_dataset"):
+        pairs |= {f"{section}.{key}": value for key, value in config[section].items()}
+    return [f"{key}={','.join(value) if isinstance(value, list) else value}" for key, value in pairs.items()]
+
+
+rule sanitize_responses:
+    """Split generations into response and tests, and drop the malformed ones."""
+    input:
+        script=script("sanitize_responses"),
+        responses="<results>/write_responses/{generation}/{shard}.parquet",
+    output:
+        rows="<results>/sanitize_responses/{generation}/{shard}.parquet",
+        dropped="<results>/sanitize_responses/{generation}/{shard}.dropped.parquet",
+        funnel="<results>/sanitize_responses/{generation}/{shard}.funnel.json",
+    log:
+        "<logs>/sanitize_responses/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/sanitize_responses/{generation}/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("sanitize_responses"),
+    message:
+        "Sanitising responses of {wildcards.generation}, shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --responses {input.responses:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            {params.flags}
+        """
+
+
+rule select_responses:
+    """Choose the responses that a dataset is made of."""
+    input:
+        script=script("select_responses"),
+        verdicts=of_generation("verify_responses"),
+    output:
+        rows="<results>/select_responses/{dataset}.parquet",
+        dropped="<results>/select_responses/{dataset}.dropped.parquet",
+        funnel="<results>/select_responses/{dataset}.funnel.json",
+    log:
+        "<logs>/select_responses/{dataset}.log",
+    benchmark:
+        "<timings>/select_responses/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=120,
+    params:
+        mode=CONFIG.mode,
+        seed=CONFIG.seed,
+        most_words=CONFIG.sanitize_responses.most_words,
+        selection=setting("selection"),
+        per_instruction=setting("per_instruction"),
+        pass_threshold=setting("pass_threshold"),
+        min_pass_rate=setting("min_pass_rate"),
+        max_pass_rate=setting("max_pass_rate"),
+    message:
+        "Selecting responses for dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --verdicts {input.verdicts:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            --seed {params.seed} \
+            --most-words {params.most_words} \
+            --selection {params.selection} \
+            --per-instruction {params.per_instruction} \
+            --pass-threshold {params.pass_threshold} \
+            --min-pass-rate {params.min_pass_rate} \
+            --max-pass-rate {params.max_pass_rate}
+        """
+
+
+rule dedup_dataset:
+    """Drop rows that say again what another row says."""
+    input:
+        script=script("dedup_dataset"),
+        chosen=before("dedup_dataset"),
+    output:
+        rows="<results>/dedup_dataset/{dataset}.parquet",
+        dropped="<results>/dedup_dataset/{dataset}.dropped.parquet",
+        funnel="<results>/dedup_dataset/{dataset}.funnel.json",
+    log:
+        "<logs>/dedup_dataset/{dataset}.log",
+    benchmark:
+        "<timings>/dedup_dataset/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("dedup_dataset"),
+    message:
+        "Deduplicating dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --chosen {input.chosen:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            {params.flags}
+        """
+
+
+rule augment_dataset:
+    """Show some of the tests in some instructions."""
+    input:
+        script=script("augment_dataset"),
+        chosen=before("augment_dataset"),
+    output:
+        rows="<results>/augment_dataset/{dataset}.parquet",
+        dropped="<results>/augment_dataset/{dataset}.dropped.parquet",
+        funnel="<results>/augment_dataset/{dataset}.funnel.json",
+    log:
+        "<logs>/augment_dataset/{dataset}.log",
+    benchmark:
+        "<timings>/augment_dataset/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        mode=CONFIG.mode,
+        seed=CONFIG.seed,
+        flags=flags("augment_dataset"),
+    message:
+        "Showing tests in some instructions of dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --chosen {input.chosen:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            --seed {params.seed} \
+            {params.flags}
+        """
+
+
+rule build_dataset:
+    """Write a dataset as it is published: parquet files and a card."""
+    input:
+        script=script("build_dataset"),
+        chosen=f"<results>/{CHAIN[-1]}/{{dataset}}.parquet",
+        siblings=siblings,
+        seeds=seeds_of_dataset,
+        pairs="<results>/build_preferences/{dataset}.pairs.parquet",
+        labels="<results>/build_preferences/{dataset}.labels.parquet",
+        tasks="<results>/build_preferences/{dataset}.tasks.parquet",
+        funnels=funnels_before,
+        dropped_before=dropped_before,
+    output:
+        folder=directory("<results>/build_dataset/{dataset}"),
+        dropped="<results>/build_dataset/{dataset}.dropped.parquet",
+        funnel="<results>/build_dataset/{dataset}.funnel.json",
+    log:
+        "<logs>/build_dataset/{dataset}.log",
+    benchmark:
+        "<timings>/build_dataset/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        name=lambda wildcards: wildcards.dataset,
+        seed=CONFIG.seed,
+        recipe=recipe,
+    message:
+        "Building dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --name {params.name:q} \
+            --chosen {input.chosen:q} \
+            --siblings {input.siblings:q} \
+            --seeds {input.seeds:q} \
+            --pairs {input.pairs:q} \
+            --labels {input.labels:q} \
+            --tasks {input.tasks:q} \
+            --funnels {input.funnels:q} \
+            --dropped-before {input.dropped_before:q} \
+            --folder {output.folder:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --seed {params.seed} \
+            --recipe {params.recipe:q}
+        """
+
+
+rule check_funnels:
+    """Check that no row appears or vanishes between source file and dataset."""
+    input:
+        script=script("check_funnels"),
+        funnels=sorted(
+            {path for link in funnel_links() for branch in link for path in files_of(branch, ".funnel.json")}
+        ),
+    output:
+        totals="<results>/check_funnels/totals.json",
+    log:
+        "<logs>/check_funnels/totals.log",
+    benchmark:
+        "<timings>/check_funnels/totals.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=30,
+    params:
+        links=[f"{first}={second}" for first, second in funnel_links()],
+    message:
+        "Checking that no row was lost"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --funnels {input.funnels:q} \
+            --totals {output.totals:q} \
+            --links {params.links:q}
+        """
