@@ -1,27 +1,47 @@
 """The order of the data path, for everything that shows it to a person."""
 
-STAGES: dict[str, str] = {
-    "extract_functions": "top-level functions with a docstring, found in source files",
-    "sample_snippets": "random runs of lines, for the ablation without functions",
-    "dedup_functions": "near-duplicates removed across all shards",
-    "infer_imports": "missing imports added",
-    "typecheck_functions": "functions that a type checker rejects removed",
-    "filter_seeds": "documented, self-contained functions of a teachable size kept",
-    "decontaminate_seeds": "overlap with benchmarks removed",
-    "judge_seeds": "functions whose docstring suffices kept, as the model judges",
-    "gather_seeds": "seeds of all shards collected and cut into seed shards",
-    "extract_concepts": "concepts read off each seed",
-    "write_instructions": "a task written from the concepts",
-    "write_responses": "several responses with tests written for each task",
-    "sanitize_responses": "responses split into code and tests, malformed ones removed",
-    "verify_responses": "each response run against its own tests in the sandbox",
-    "select_responses": "at most a few responses chosen for each instruction",
-    "dedup_dataset": "near-duplicate rows removed",
-    "decontaminate_dataset": "rows that overlap with benchmarks removed",
-    "augment_dataset": "an assertion added to some instructions",
-    "build_dataset": "the training set as it is published",
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A stage that reads rows and writes rows.
+
+    Args:
+        done: what has happened to the rows after it, in a few words.
+        noun: what one row that it leaves is.
+        per: the part of a run it works on; `results/<rule>/` has a folder or file for each.
+    """
+
+    done: str
+    noun: str
+    per: Literal["shard", "generation", "dataset", "model"]
+
+
+STAGES: dict[str, Stage] = {
+    "extract_functions": Stage("top-level functions with a docstring found in source files", "function", "shard"),
+    "sample_snippets": Stage("random runs of lines taken from source files", "snippet", "shard"),
+    "dedup_functions": Stage("near-duplicates removed across all shards", "function", "shard"),
+    "infer_imports": Stage("missing imports added", "function", "shard"),
+    "typecheck_functions": Stage("functions with type errors removed", "function", "shard"),
+    "filter_seeds": Stage("functions too short, too long or not self-contained removed", "function", "shard"),
+    "decontaminate_seeds": Stage("functions that overlap with a benchmark removed", "function", "shard"),
+    "judge_seeds": Stage("functions kept whose docstring suffices, as the model judges", "seed", "shard"),
+    "gather_seeds": Stage("seeds of all shards collected", "seed", "shard"),
+    "extract_concepts": Stage("concepts read off each seed", "list of concepts", "generation"),
+    "write_instructions": Stage("a task written from the concepts", "instruction", "generation"),
+    "write_responses": Stage("responses with tests written for each task", "response", "generation"),
+    "sanitize_responses": Stage("malformed responses removed", "response", "generation"),
+    "verify_responses": Stage("responses run against their own tests in the sandbox", "response", "generation"),
+    "select_responses": Stage("responses chosen for each instruction", "row", "dataset"),
+    "decontaminate_dataset": Stage("rows that overlap with a benchmark removed", "row", "dataset"),
+    "dedup_dataset": Stage("near-duplicate rows removed", "row", "dataset"),
+    "augment_dataset": Stage("an assertion added to some instructions", "row", "dataset"),
+    "build_dataset": Stage("rows published", "row", "dataset"),
+    "train_sft": Stage("rows that fit the model's context trained on", "row", "model"),
 }
-"""Row stages from source file to training row, each with what it leaves behind."""
+"""Stages that count rows, from source file to training, in order."""
 
 POSITION = {name: number for number, name in enumerate(STAGES)}
 
