@@ -5,7 +5,7 @@ from typing import Literal
 
 from selfcodealign.config import TrainSft
 from selfcodealign.stage import run
-from selfcodealign.training.processes import relaunch_if_needed
+from selfcodealign.training.processes import leave, relaunch_if_needed
 from selfcodealign.training.sft import Base, Paths, fine_tune
 
 
@@ -62,6 +62,7 @@ def main(
         settings,
         seed,
     )
+    leave()
 
 
 if __name__ == "__main__":

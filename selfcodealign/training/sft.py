@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 import os
 import shutil
 import signal
@@ -191,7 +192,7 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         for folder in paths.work.glob("checkpoint-*"):
             shutil.rmtree(folder)
         log.info("wrote %s; loss %.4f at the end", paths.model, figures["last_loss"])
-    trainer.accelerator.end_training()
+    trainer.accelerator.wait_for_everyone()
 
 
 def check(settings: TrainSft) -> None:
@@ -292,7 +293,7 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
         learning_rate=settings.learning_rate,
         optim="adafactor" if settings.optimizer == "adafactor" else "adamw_torch",
         lr_scheduler_type=settings.schedule,
-        warmup_steps=settings.warmup_share * steps if settings.warmup_share * steps < 1 else settings.warmup_share,
+        warmup_steps=math.ceil(settings.warmup_share * steps),
         weight_decay=settings.weight_decay,
         max_grad_norm=settings.max_grad_norm,
         bf16=settings.precision != "fp32",
