@@ -174,11 +174,11 @@ def main(
     facts = card.Facts(name)
     rows = sorted(read_rows(chosen), key=lambda row: row["id"])
     sources = seeds_by_id(seeds, {row["seed_id"] for row in rows})
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
     output = StageOutput(
         "build_dataset",
-        rows=folder / "sft" / "train.parquet",
+        rows=part / "sft" / "train.parquet",
         dropped=dropped,
         funnel=funnel,
         schema=DatasetRow,
@@ -196,10 +196,12 @@ def main(
     facts.rows["sft"] = output.kept
     for configuration, source in (("dpo", pairs), ("kto", labels), ("rl", tasks)):
         if source:
-            add_configuration(facts, configuration, source, folder)
+            add_configuration(facts, configuration, source, part)
     examples = dropped_examples(dropped_before or [])
     text = card.render(facts, read.values(), examples, recipe or {}, version=__version__)
-    write_text(folder / "README.md", text)
+    write_text(part / "README.md", text)
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
     log.info("published %s rows in %s", ", ".join(f"{count} {kind}" for kind, count in facts.rows.items()), folder)
 
 

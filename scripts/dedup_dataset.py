@@ -1,8 +1,8 @@
 """Drop rows that say again what another row says: equal texts, equal names, and near-duplicates by MinHash.
 
-The mended rules compare rows in the order of their ids, verify every near-duplicate by its exact Jaccard index, and keep
-the row with the lowest id. The reference does not verify, keeps the root of a union by rank, deletes texts of fewer than
-five tokens, and moves rows without code representation to the front.
+The mended rules compare rows in the order of their ids, verify every near-duplicate by its exact Jaccard index, and
+keep the row with the lowest id. The reference does not verify, keeps the root of a union by rank, deletes texts of
+fewer than five tokens, and moves rows without code representation to the front.
 """
 
 import logging

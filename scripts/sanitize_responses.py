@@ -1,8 +1,8 @@
 """Split every generation into a response and its tests, and drop those that break a rule of form.
 
 The rules run in a fixed order (see `selfcodealign.dataset.sanitizing`); a row is dropped by the first that it breaks,
-and the funnel counts by rule. They look at one row at a time, so running them before execution, where the reference runs
-them after it, changes no result and saves the sandbox work.
+and the funnel counts by rule. They look at one row at a time, so running them before execution, where the reference
+runs them after it, changes no result and saves the sandbox work.
 """
 
 import logging

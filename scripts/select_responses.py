@@ -126,7 +126,7 @@ def reference_shuffle(rows: Sequence[Any], seed: int = REFERENCE_SEED) -> list[A
 def reference_choice(
     rows: Iterable[dict[str, Any]], most_words: int = 200
 ) -> Iterator[tuple[dict[str, Any], str | None]]:
-    """Yield each row with the reason it is dropped for, or None, in the order given (`sanitize_data.py:371-396`, `:262-289`).
+    """Yield each row with the reason it is dropped for, or None, in the order given (`sanitize_data.py:262-396`).
 
     Instructions and responses share one set of seen keys, function and class names another. A row dropped for its code
     representation has left its keys behind.

@@ -124,7 +124,7 @@ def _summary(facts: Facts, funnels: list[Funnel]) -> str:
     total = facts.rows["sft"]
     share = "Every response" if passed == total else f"{passed:,} of the responses"
     return (
-        f"{total:,} programming tasks with answers that {writers} wrote by itself: it read concepts off real functions, "
+        f"{total:,} programming tasks with answers that {writers} wrote by itself: it read concepts off functions, "
         f"made tasks of them, answered each several times, and wrote tests for its own answers. "
         f"{share} here passed the tests that came with it, in a sandbox.{start}"
     )
@@ -141,7 +141,8 @@ def _configurations(facts: Facts) -> str:
         (f"`{name}`", f"{facts.rows[name]:,}", CONFIGURATIONS[name]) for name in CONFIGURATIONS if facts.rows.get(name)
     )
     return _table(("name", "rows", "what a row is"), rows) + (
-        '\n\n```python\nfrom datasets import load_dataset\n\nrows = load_dataset("path/to/this/folder", "sft", split="train")\n```'
+        "\n\n```python\nfrom datasets import load_dataset\n\n"
+        'rows = load_dataset("path/to/this/folder", "sft", split="train")\n```'
     )
 
 
@@ -182,12 +183,13 @@ def _funnel(funnels: list[Funnel]) -> str:
     for funnel in funnels:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in sorted(funnel.dropped.items(), key=_by_count))
         made = f"{funnel.kept:,}" + (f" → {funnel.produced:,}" if funnel.produced != funnel.kept else "")
-        lines.append((f"`{funnel.stage}`", f"{funnel.entered:,}", made, reasons or "–", STAGES.get(funnel.stage, "")))
+        done = STAGES[funnel.stage].done if funnel.stage in STAGES else ""
+        lines.append((f"`{funnel.stage}`", f"{funnel.entered:,}", made, reasons or "–", done))
     note = (
-        "Every row that enters a stage is either kept or dropped for one reason, and what a stage produces enters the next; "
-        "an arrow shows where one row becomes several."
+        "Every row that enters a stage is either kept or dropped for one reason, and what a stage produces enters the "
+        "next; an arrow shows where one row becomes several."
     )
-    return note + "\n\n" + _table(("stage", "in", "kept", "dropped", "what it does"), lines)
+    return note + "\n\n" + _table(("stage", "in", "kept", "dropped", "what was done"), lines)
 
 
 def _by_count(item: tuple[str, int]) -> tuple[int, str]:
@@ -207,8 +209,8 @@ def _dropped(examples: Iterable[Dropped]) -> str:
 def _licences(facts: Facts) -> str:
     writers = ", ".join(f"`{model}`" for model, _ in sorted(facts.models))
     intro = (
-        f"Rows inherit two things: the licence of the seed function they grew from, in the column `licence`, and the terms "
-        f"of the model that wrote them ({writers}). Check both before you use the data. "
+        f"Rows inherit two things: the licence of the seed function they grew from, in the column `licence`, and the "
+        f"terms of the model that wrote them ({writers}). Check both before you use the data. "
         f"The seeds come from {len(facts.repositories - {''}):,} repositories."
     )
     ordered = sorted(facts.licences.items(), key=_by_count)
@@ -231,8 +233,8 @@ def _again(facts: Facts, version: str) -> str:
     return (
         f"Made by selfcodealign {version}. Put the settings above into `config.yaml` and run\n\n"
         f"```bash\nsnakemake results/build_dataset/{facts.name}\n```\n\n"
-        "Ids and random choices derive from the content of the rows and the run seed, so equal generations give equal bytes, "
-        "whatever the order, the number of shards or of cores."
+        "Ids and random choices derive from the content of the rows and the run seed, so equal generations give equal "
+        "bytes, whatever the order, the number of shards or of cores."
     )
 
 

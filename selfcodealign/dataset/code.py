@@ -1,4 +1,4 @@
-"""What a response's code is, for telling rows apart: its representation without docstrings, and the names it defines."""
+"""What tells the code of two responses apart: its representation without docstrings, and the names it defines."""
 
 import ast
 import warnings

@@ -142,7 +142,8 @@ def not_split(draft: Draft) -> str | None:
 
 
 PLACEHOLDER = re.compile(
-    r"\#\s*(?:(?:TODO|FIXME|XXX)\b|(?i:to-?do|fixme)\s*[:(]|(?i:.*\byour (?:code|implementation|logic|solution)\b.*\bhere\b))"
+    r"\#\s*(?:(?:TODO|FIXME|XXX)\b|(?i:to-?do|fixme)\s*[:(]"
+    r"|(?i:.*\byour (?:code|implementation|logic|solution)\b.*\bhere\b))"
 )
 
 
@@ -268,7 +269,7 @@ def no_assertion(draft: Draft) -> str | None:
 
 
 def reference_not_split(draft: Draft) -> str | None:
-    """`</response>`, a blank line and `<tests>` occur exactly once; or the Llama-3 layout's heading or phrase (:92-141)."""
+    """`</response>`, a blank line and `<tests>` occur once; or the Llama-3 layout's heading or phrase (:92-141)."""
     if draft.headings:
         parts = re.split(r"### Tests \d\n", draft.raw)
         if len(parts) == 1:

@@ -86,7 +86,9 @@ def test_one_row_may_become_several(tmp_path):
 
 def test_a_missing_stage_is_a_leak(tmp_path):
     files = [funnel_file(tmp_path, "filter_seeds", "00000", 5, 5, {})]
-    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds")]) == ["filter_seeds → judge_seeds: no funnel of judge_seeds"]
+    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds")]) == [
+        "filter_seeds → judge_seeds: no funnel of judge_seeds"
+    ]
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"stage": "filter_seeds"}', "not json"])

@@ -14,9 +14,7 @@ from tests.dataset_rows import selected_row
 ALL = ["instruction", "response", "code_representation"]
 FAST = MinHasher()
 REFERENCE = MinHasher(scheme="reference")
-WORDS = (
-    "alpha beta gamma delta epsilon zeta eta theta iota kappa lambda mu nu xi omicron pi rho sigma tau upsilon".split()
-)
+WORDS = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa", "lambda", "mu", "nu")
 
 
 def row(number: int, instruction: str, code: str | None = None, **columns) -> dict:
@@ -136,7 +134,7 @@ def unlike(number: int) -> dict:
 
 
 def test_the_reference_keeps_the_root_and_not_the_first():
-    """Of a bucket {3, 10, 25} the union by rank leaves 25 … or whichever member a set of numbers yields first after 3."""
+    """Of a bucket {3, 10, 25} the union by rank leaves 25, as measured on the published code."""
     rows = [unlike(number) for number in range(26)]
     for place in (3, 10, 25):
         rows[place]["instruction"] = text()

@@ -98,7 +98,8 @@ TODO_CODE = (
     "class TodoList:\n    # Todo entries are kept in order\n    def add(self, todo):\n        self.items = [todo]"
 )
 ABSTRACT = (
-    "from abc import ABC, abstractmethod\nclass Shape(ABC):\n    @abstractmethod\n    def area(self):\n        raise NotImplementedError\n"
+    "from abc import ABC, abstractmethod\nclass Shape(ABC):\n    @abstractmethod\n"
+    "    def area(self):\n        raise NotImplementedError\n"
     "class Square(Shape):\n    def area(self):\n        return 1"
 )
 BASE = (
@@ -168,7 +169,8 @@ ASSERTIONS = [
         "no_assertion",
     ),
     (
-        "import unittest\nclass TestF(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(1), 2)\nunittest.main()",
+        "import unittest\nclass TestF(unittest.TestCase):\n    def test(self):\n        self.assertEqual(f(1), 2)\n"
+        "unittest.main()",
         None,
         None,
     ),

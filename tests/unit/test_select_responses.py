@@ -143,8 +143,8 @@ def response(code: str, tag: str = "python") -> str:
     return f"```{tag}\n{code}\n```"
 
 
-STACK = "class Stack:\n    def __init__(self):\n        self.items = []\n    def add(self, x):\n        self.items.append(x)"
-CART = "class Cart:\n    def __init__(self):\n        self.goods = {}\n    def add(self, good):\n        self.goods[good] = 1"
+STACK = "class Stack:\n    def __init__(self):\n        self.items = []\n    def add(self, x):\n        return x"
+CART = "class Cart:\n    def __init__(self):\n        self.goods = {}\n    def add(self, good):\n        return good"
 NESTED = "def outer():\n    def inner():\n        pass\n    return inner"
 
 
