@@ -1,0 +1,267 @@
+"""
+Evaluation: every model on every benchmark, by the same path, with everything kept between its steps.
+
+IN   the authors' published problems, or the file that the config names
+     <results>/train_sft/{model}/                              models that this run trains; base and given models too
+OUT  <results>/fetch_benchmark/{benchmark}.gz                  problems, checked by sha256
+     <results>/sample_solutions/{model}/{benchmark}.parquet    what the model wrote
+     <results>/extract_programs/{model}/{benchmark}.parquet    the programs in it
+     <results>/execute_programs/{model}/{benchmark}.parquet    a verdict per program and group of tests
+     <results>/score_benchmark/{model}/{benchmark}.json        pass@k with intervals, per-task results, the paper's number
+     <results>/compare_models/{benchmark}.json                 paired tests between the models
+"""
+
+
+def island(wildcards):
+    """Image whose packages a benchmark's programs need."""
+    from selfcodealign.evaluation import base
+
+    return image(base.get(benchmark_of(wildcards)).island)
+
+
+def problems_file(wildcards):
+    """Local file of a benchmark's problems; nothing when they are fetched."""
+    return CONFIG.benchmarks[wildcards.benchmark].file or []
+
+
+rule fetch_benchmark:
+    """Fetch a benchmark's problems from its authors, or take a local file, and name their version."""
+    input:
+        script=script("fetch_benchmark"),
+        file=problems_file,
+    output:
+        problems="<results>/fetch_benchmark/{benchmark}.gz",
+        about="<results>/fetch_benchmark/{benchmark}.json",
+    log:
+        "<logs>/fetch_benchmark/{benchmark}.log",
+    benchmark:
+        "<timings>/fetch_benchmark/{benchmark}.jsonl"
+    container:
+        image("evaluate")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        benchmark=benchmark_of,
+        version=benchmark_settings("version"),
+    message:
+        "Fetching the problems of {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --benchmark {params.benchmark:q} \
+            --file {input.file:q} \
+            --problems {output.problems:q} \
+            --about {output.about:q} \
+            {params.version}
+        """
+
+
+rule sample_solutions:
+    """Let a model answer a benchmark's problems: raw completion, or instructions in its template."""
+    input:
+        script=script("sample_solutions"),
+        problems=rules.fetch_benchmark.output.problems,
+        model=evaluated_model,
+    output:
+        rows="<results>/sample_solutions/{model}/{benchmark}.parquet",
+    log:
+        "<logs>/sample_solutions/{model}/{benchmark}.log",
+    benchmark:
+        "<timings>/sample_solutions/{model}/{benchmark}.jsonl"
+    container:
+        image("generate")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=240,
+    params:
+        benchmark=benchmark_of,
+        model=evaluated_path,
+        revision=evaluated_revision,
+        trust_remote_code=lambda wildcards: str(
+            wildcards.model not in CONFIG.other_models
+            and CONFIG.model.trust_remote_code
+        ).lower(),
+        style=evaluated_style,
+        run_seed=CONFIG.seed,
+        work="work/sample_solutions/{model}/{benchmark}",
+        engine=pairs(config["engine"]),
+        sampling=benchmark_settings("samples", "temperature", "top_p", "max_tokens"),
+    message:
+        "Sampling {wildcards.model}'s answers to {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --benchmark {params.benchmark:q} \
+            --problems {input.problems:q} \
+            --rows {output.rows:q} \
+            --work {params.work:q} \
+            --model {params.model:q} \
+            --revision {params.revision:q} \
+            --trust-remote-code {params.trust_remote_code} \
+            --style {params.style} \
+            --run-seed {params.run_seed} \
+            --engine {params.engine} \
+            {params.sampling}
+        """
+
+
+rule extract_programs:
+    """Read the program out of each answer, by the benchmark's own rules."""
+    input:
+        script=script("extract_programs"),
+        problems=rules.fetch_benchmark.output.problems,
+        samples=rules.sample_solutions.output.rows,
+    output:
+        rows="<results>/extract_programs/{model}/{benchmark}.parquet",
+    log:
+        "<logs>/extract_programs/{model}/{benchmark}.log",
+    benchmark:
+        "<timings>/extract_programs/{model}/{benchmark}.jsonl"
+    container:
+        image("evaluate")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        benchmark=benchmark_of,
+    message:
+        "Reading the programs of {wildcards.model} for {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --benchmark {params.benchmark:q} \
+            --problems {input.problems:q} \
+            --samples {input.samples:q} \
+            --rows {output.rows:q}
+        """
+
+
+rule execute_programs:
+    """Judge each program in the sandbox, by the benchmark's tests and limits."""
+    input:
+        script=script("execute_programs"),
+        problems=rules.fetch_benchmark.output.problems,
+        programs=rules.extract_programs.output.rows,
+    output:
+        rows="<results>/execute_programs/{model}/{benchmark}.parquet",
+    log:
+        "<logs>/execute_programs/{model}/{benchmark}.log",
+    benchmark:
+        "<timings>/execute_programs/{model}/{benchmark}.jsonl"
+    container:
+        island
+    threads: 2
+    resources:
+        mem_mb=10_000,
+        runtime=240,
+    params:
+        benchmark=benchmark_of,
+        work="work/execute_programs/{model}/{benchmark}",
+        references="work/execute_programs/references",
+        flags=flags("execute_programs"),
+    message:
+        "Running the programs of {wildcards.model} for {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --benchmark {params.benchmark:q} \
+            --problems {input.problems:q} \
+            --programs {input.programs:q} \
+            --rows {output.rows:q} \
+            --work {params.work:q} \
+            --references {params.references:q} \
+            --workers {threads} \
+            {params.flags}
+        """
+
+
+rule score_benchmark:
+    """Score a model on a benchmark, with intervals, warnings, and the paper's number beside."""
+    input:
+        script=script("score_benchmark"),
+        problems=rules.fetch_benchmark.output.problems,
+        about=rules.fetch_benchmark.output.about,
+        samples=rules.sample_solutions.output.rows,
+        verdicts=rules.execute_programs.output.rows,
+    output:
+        scores="<results>/score_benchmark/{model}/{benchmark}.json",
+    log:
+        "<logs>/score_benchmark/{model}/{benchmark}.log",
+    benchmark:
+        "<timings>/score_benchmark/{model}/{benchmark}.jsonl"
+    container:
+        image("evaluate")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        benchmark=benchmark_of,
+        run_seed=CONFIG.seed,
+        paper_model=lambda wildcards: CONFIG.paper_models.get(wildcards.model, ""),
+        flags=flags("score_benchmark"),
+    message:
+        "Scoring {wildcards.model} on {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --benchmark {params.benchmark:q} \
+            --problems {input.problems:q} \
+            --about {input.about:q} \
+            --samples {input.samples:q} \
+            --verdicts {input.verdicts:q} \
+            --scores {output.scores:q} \
+            --name {wildcards.model:q} \
+            --run-seed {params.run_seed} \
+            --paper-model {params.paper_model:q} \
+            {params.flags}
+        """
+
+
+rule compare_models:
+    """Compare the models on the same tasks, pair by pair."""
+    input:
+        script=script("compare_models"),
+        scores=collect(
+            "<results>/score_benchmark/{model}/{{benchmark}}.json",
+            model=EVALUATED_MODELS,
+        ),
+    output:
+        comparison="<results>/compare_models/{benchmark}.json",
+    log:
+        "<logs>/compare_models/{benchmark}.log",
+    benchmark:
+        "<timings>/compare_models/{benchmark}.jsonl"
+    container:
+        image("evaluate")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=30,
+    params:
+        run_seed=CONFIG.seed,
+    message:
+        "Comparing the models on {wildcards.benchmark}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --scores {input.scores:q} \
+            --comparison {output.comparison:q} \
+            --run-seed {params.run_seed}
+        """

@@ -1,0 +1,109 @@
+"""Judge each program in the sandbox, by the benchmark's tests and limits."""
+
+import json
+import logging
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.evaluation import base
+from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
+from selfcodealign.evaluation.execution import Task, execute
+from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
+from selfcodealign.ids import digest
+from selfcodealign.ledger import Ledger
+from selfcodealign.sandbox import Settings
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import read_rows, write_rows
+
+log = logging.getLogger(__name__)
+
+
+def row(benchmark: Benchmark, program: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
+    """Return a program's verdict as it is kept."""
+    return {
+        "id": program["id"],
+        "task_id": program["task_id"],
+        "sample": program["sample"],
+        "passed": benchmark.passed(outcome.groups),
+        "groups": [{"name": name, "status": status} for name, status in outcome.groups.items()],
+        "reason": outcome.reason,
+        "measures": json.dumps(dict(outcome.measures), sort_keys=True),
+        "note": program["note"],
+        "cpu_s": outcome.cpu_s,
+        "wall_s": outcome.wall_s,
+        "memory_mb": outcome.memory_mb,
+        "isolation": outcome.isolation,
+    }
+
+
+def judged(
+    benchmark: Benchmark,
+    problems: Mapping[str, Problem],
+    programs: Iterable[Mapping[str, Any]],
+    settings: Settings,
+    work: Path,
+    references: Path,
+) -> list[dict[str, Any]]:
+    """Return a verdict for every program, in order; finished ones are taken from the ledger."""
+    programs = list(programs)
+    depends = digest(benchmark.name, [[row["id"], row["program"]] for row in programs])
+    with Ledger(work, {"programs": depends, "python": settings.python, "isolation": settings.isolation}) as ledger:
+        waiting = [
+            Task(row["id"], problems[row["task_id"]], row["program"]) for row in programs if row["id"] not in ledger
+        ]
+        shown = progress(range(len(waiting)), total=len(waiting), unit="programs", label=benchmark.name)
+
+        def keep(name: str, outcome: Outcome) -> None:
+            ledger.append(name, asdict(outcome))
+            next(shown, None)
+
+        execute(benchmark, waiting, settings, references, keep)
+        return [row(benchmark, program, Outcome(**ledger.get(program["id"]))) for program in programs]
+
+
+def main(
+    benchmark: str,
+    problems: Path,
+    programs: Path,
+    rows: Path,
+    work: Path,
+    references: Path,
+    *,
+    workers: int = 2,
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
+    i_understand: bool = False,
+    python: str | None = None,
+) -> None:
+    """Judge each program in the sandbox.
+
+    Args:
+        benchmark: name of the benchmark.
+        problems: file of its problems.
+        programs: programs (ProgramRow).
+        rows: verdicts (ExecutedRow), in the order of programs.
+        work: folder of the ledger that lets a killed run continue.
+        references: folder of expected outputs, shared by models.
+        workers: programs that run at once.
+        isolation: the layer that keeps programs apart from the machine.
+        i_understand: needed for isolation none.
+        python: interpreter that runs the programs; this one by default.
+    """
+    kind = base.get(benchmark)
+    by_id = {problem.id: problem for problem in kind.problems(problems)}
+    settings = Settings(
+        isolation=isolation,
+        i_understand=i_understand,
+        workers=workers,
+        python=python,
+        preload=kind.preload,
+        vacuous=False,
+    )
+    found = judged(kind, by_id, read_rows(programs, list(ProgramRow.model_fields)), settings, work, references)
+    write_rows(rows, ExecutedRow, found)
+    log.info("%s: %d of %d programs pass", kind.title, sum(verdict["passed"] for verdict in found), len(found))
+
+
+if __name__ == "__main__":
+    run(main)

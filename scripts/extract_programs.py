@@ -1,0 +1,64 @@
+"""Read the program out of each answer, by the benchmark's own rules."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.evaluation import base
+from selfcodealign.evaluation.base import Benchmark, Problem
+from selfcodealign.evaluation.records import ProgramRow, SampleRow
+from selfcodealign.stage import run
+from selfcodealign.tables import read_rows, write_rows
+
+log = logging.getLogger(__name__)
+
+
+def note(program: str, finish_reasons: list[str]) -> str:
+    """Say what is wrong with an answer: no code in it, or cut off at the length limit; empty if nothing is."""
+    if not program.strip():
+        return "no_code"
+    return "cut_off" if "length" in finish_reasons else ""
+
+
+def programs(
+    benchmark: Benchmark, problems: Mapping[str, Problem], rows: Iterable[dict[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """Yield a program for each sample, empty where the answer has none."""
+    for row in rows:
+        style = "base" if row["style"] == "base" else "instruct"
+        program = benchmark.program(problems[row["task_id"]], row["texts"], style)
+        yield {
+            "id": row["id"],
+            "task_id": row["task_id"],
+            "sample": row["sample"],
+            "program": program,
+            "note": note(program, row["finish_reasons"]),
+        }
+
+
+def main(benchmark: str, problems: Path, samples: Path, rows: Path) -> None:
+    """Read the program out of each answer.
+
+    Args:
+        benchmark: name of the benchmark.
+        problems: file of its problems.
+        samples: answers (SampleRow).
+        rows: programs (ProgramRow).
+    """
+    kind = base.get(benchmark)
+    by_id = {problem.id: problem for problem in kind.problems(problems)}
+    notes: Counter[str] = Counter()
+
+    def counted() -> Iterator[dict[str, Any]]:
+        for row in programs(kind, by_id, read_rows(samples, list(SampleRow.model_fields))):
+            notes[row["note"] or "fine"] += 1
+            yield row
+
+    count = write_rows(rows, ProgramRow, counted())
+    log.info("%d programs: %s", count, ", ".join(f"{name} {number}" for name, number in sorted(notes.items())))
+
+
+if __name__ == "__main__":
+    run(main)

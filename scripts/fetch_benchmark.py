@@ -1,0 +1,82 @@
+"""Fetch a benchmark's problems from its authors, or take a local file, and name their version by content hash."""
+
+import gzip
+import logging
+import tempfile
+from pathlib import Path
+
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation import base, data
+from selfcodealign.evaluation.base import Benchmark, Source
+from selfcodealign.stage import run
+from selfcodealign.tables import write_json
+
+log = logging.getLogger(__name__)
+
+
+def chosen(benchmark: Benchmark, version: str | None) -> Source:
+    """Return the published version asked for, the paper's by default.
+
+    Raises:
+        UserError: there is no such version, or the authors publish no single file.
+    """
+    if not benchmark.sources:
+        raise UserError(f"{benchmark.title} is fetched from nowhere; give its file by benchmarks.{benchmark.name}.file")
+    if version is None:
+        return benchmark.sources[0]
+    found = next((source for source in benchmark.sources if source.version == version), None)
+    if found is None:
+        known = ", ".join(source.version for source in benchmark.sources)
+        raise UserError(f"{benchmark.title} has no version {version!r}; known versions: {known}")
+    return found
+
+
+def main(
+    benchmark: str,
+    problems: Path,
+    about: Path,
+    *,
+    file: list[Path] | None = None,
+    version: str | None = None,
+) -> None:
+    """Fetch a benchmark's problems, or take a local file.
+
+    Args:
+        benchmark: name of the benchmark.
+        problems: where to keep the problems, gzipped (the authors of DS-1000 ask for that).
+        about: version, sha256 and number of records, as JSON.
+        file: local file to take; the authors' published one if none is given.
+        version: published version; the paper's if none is given.
+    """
+    kind = base.get(benchmark)
+    if file:
+        content = data.content(file[0])
+        origin = file[0].name
+    else:
+        source = chosen(kind, version)
+        origin = source.url
+        with tempfile.TemporaryDirectory() as folder:
+            target = Path(folder) / "download"
+            data.fetch(source, target)
+            content = data.content(target)
+    problems.parent.mkdir(parents=True, exist_ok=True)
+    # A fixed time in the header: equal content gives equal bytes.
+    problems.write_bytes(gzip.compress(content, mtime=0))
+    found = kind.problems(problems)
+    data.refuse_other_benchmark(kind, problems)
+    known = data.version_of(kind, problems)
+    write_json(
+        about,
+        {
+            "benchmark": kind.name,
+            "origin": origin,
+            "problems": len(found),
+            "sha256": data.sha256(problems),
+            "version": known.version if known else None,
+        },
+    )
+    log.info("%s: %d problems, version %s", kind.title, len(found), known.version if known else "unpublished")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""Evaluation: problems → prompts → samples → programs → verdicts → scores, the same way for every benchmark."""

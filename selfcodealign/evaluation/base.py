@@ -1,0 +1,256 @@
+"""The interface every benchmark implements, and the registry of those there are.
+
+    problems(file) → prompt(problem) → samples → program(problem, texts) → case(problem, program) → groups → scores
+
+A benchmark is a pure description: it reads no network and runs nothing. Sampling, execution in the sandbox and
+statistics are shared, so that base models, fine-tuned models and other people's samples all take the same path.
+"""
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from selfcodealign.errors import UserError
+
+Style = Literal["base", "instruct"]
+"""How a model is asked: raw completion of a prompt, or an instruction inside its chat or training template."""
+
+PASS, FAIL, TIMEOUT, MEMORY, CRASHED = "pass", "fail", "timeout", "memory", "crashed"
+"""What may become of a test group; `crashed` means the harness itself failed, never the program."""
+
+NEXT_STATEMENT = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\n# ")
+"""Where a base model has left the function it was completing: the next top-level statement."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One published version of a benchmark's data.
+
+    Args:
+        version: the authors' name of it.
+        url: where the authors publish it, at a pinned revision.
+        sha256: of the uncompressed content, which names the version whatever the compression.
+        records: number of records it holds.
+    """
+
+    version: str
+    url: str
+    sha256: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One task. `id` is the published task id, with a variant after a slash where a benchmark asks in several ways."""
+
+    id: str
+    record: Mapping[str, Any]
+    subset: str = ""
+    variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked: the text, the first words of its response, and where to stop."""
+
+    text: str
+    prefix: str = ""
+    stop: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the paper sampled: n samples a task, temperature (0: greedy), top_p, most new tokens."""
+
+    n: int = 1
+    temperature: float = 0.0
+    top_p: float = 1.0
+    max_tokens: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one run of a program may use. CPU time decides; the wall clock only ends what sleeps."""
+
+    cpu_s: float
+    wall_s: float
+    memory_mb: int = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One run in the sandbox: untrusted program, our judging code, and data for it.
+
+    Args:
+        program: untrusted source; where `load` is set the sandbox loads it before the judge runs.
+        judge: name of a module in `selfcodealign/evaluation/judges`, run after the program in the same process.
+        data: JSON-able settings and inputs for the judge.
+        blobs: named byte strings for the judge, such as a pickle of expected outputs; never decoded outside.
+    """
+
+    program: str
+    judge: str
+    data: Mapping[str, Any]
+    limits: Limits
+    blobs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What the sandbox and the judge say of one case: the status of each test group, and measurements."""
+
+    groups: Mapping[str, str]
+    reason: str = ""
+    measures: Mapping[str, Any] = field(default_factory=dict)
+    cpu_s: float = 0.0
+    wall_s: float = 0.0
+    memory_mb: float = 0.0
+    isolation: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One number of a benchmark: for each task its value in 0…1, in order of tasks."""
+
+    name: str
+    by_task: Mapping[str, float]
+    scale: float = 100.0
+    headline: bool = False
+
+
+class Benchmark(ABC):
+    """One benchmark, described. Subclasses override what differs from one function completed in one turn."""
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    groups: ClassVar[tuple[str, ...]] = ("tests",)
+    """Names of the test groups, in the order they run."""
+    required: ClassVar[tuple[str, ...]]
+    """Groups that must all pass for a sample to count; all of them unless a subclass says otherwise."""
+    sources: ClassVar[tuple[Source, ...]] = ()
+    """Published versions, the paper's first."""
+    sampling: ClassVar[Sampling] = Sampling()
+    """The paper's sampling, the default."""
+    island: ClassVar[str] = "evaluate"
+    """Which environment its programs run in: an entry of the config's `containers`."""
+    preload: ClassVar[tuple[str, ...]] = ("numpy",)
+    """Modules that the sandbox imports once for the programs that mention them."""
+    paper: ClassVar[tuple[str, str] | None] = None
+    """(table, column) of the paper's results that the headline number compares with."""
+    ks: ClassVar[tuple[int, ...]] = (1, 10, 100)
+
+    def __init_subclass__(cls) -> None:
+        if "required" not in cls.__dict__ and "groups" in cls.__dict__:
+            cls.required = cls.groups
+
+    required = ("tests",)
+
+    @abstractmethod
+    def problems(self, path: Path) -> list[Problem]:
+        """Read the published file into problems, in its order."""
+
+    @abstractmethod
+    def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
+        """Return what to ask next, given the texts so far; None when the sample is complete."""
+
+    @abstractmethod
+    def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
+        """Turn a model's texts into the program that is tested; empty if there is no code in them."""
+
+    @abstractmethod
+    def canonical(self, problem: Problem) -> str:
+        """Return the authors' own solution as a program."""
+
+    def empty(self, problem: Problem) -> str:
+        """Return a program that solves nothing, for the check that a harness can fail."""
+        return "pass\n"
+
+    def published(self, problem: Problem, record: Mapping[str, Any]) -> str:
+        """Turn one record of the benchmark's public sample format into a program.
+
+        Raises:
+            UserError: the record has none of the fields of that format.
+        """
+        if "solution" in record:
+            return record["solution"]
+        if "completion" in record:
+            return self.program(problem, [record["completion"]], "base")
+        raise UserError(f"a sample of {problem.id} has neither `solution` nor `completion`; give one of them")
+
+    def task_of(self, record: Mapping[str, Any]) -> str:
+        """Return the id of the problem a published record answers."""
+        if "task_id" not in record:
+            raise UserError(f"a sample of {self.name} has no `task_id`; add it")
+        return str(record["task_id"])
+
+    def samples_in(self, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+        """Yield one record a sample, for formats that keep several samples of a task in one record."""
+        yield record
+
+    def reference_case(self, problem: Problem) -> Case | None:
+        """Return the run of the authors' solution that yields expected outputs, if the benchmark needs one."""
+        return None
+
+    @abstractmethod
+    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+        """Return the run that judges a program."""
+
+    def passed(self, groups: Mapping[str, str]) -> bool:
+        """Whether a sample with these group verdicts counts as solved."""
+        return all(groups.get(name) == PASS for name in self.required)
+
+    def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
+        """Turn verdicts into numbers: pass@k of the sample, of the first group alone, and of each subset.
+
+        Args:
+            problems: in file order.
+            verdicts: for each problem id its samples' rows with `groups`, `passed` and `measures`.
+        """
+        from selfcodealign.evaluation.scoring import pass_metrics
+
+        return pass_metrics(self, problems, verdicts)
+
+
+BENCHMARKS: dict[str, tuple[str, str]] = {
+    "demo": ("humaneval", "Demo"),
+    "humaneval": ("humaneval", "HumanEval"),
+    "humaneval_plus": ("evalplus", "HumanEvalPlus"),
+    "mbpp": ("mbpp", "Mbpp"),
+    "mbpp_plus": ("evalplus", "MbppPlus"),
+    "evoeval_difficult": ("evoeval", "Difficult"),
+    "evoeval_creative": ("evoeval", "Creative"),
+    "evoeval_subtle": ("evoeval", "Subtle"),
+    "evoeval_combine": ("evoeval", "Combine"),
+    "evoeval_tool_use": ("evoeval", "ToolUse"),
+    "evoeval_verbose": ("evoeval", "Verbose"),
+    "evoeval_concise": ("evoeval", "Concise"),
+    "evalperf": ("evalperf", "EvalPerf"),
+    "livecodebench": ("livecodebench", "LiveCodeBench"),
+    "classeval": ("classeval", "ClassEval"),
+    "ds1000": ("ds1000", "Ds1000"),
+    "canitedit": ("canitedit", "CanItEdit"),
+    "bigcodebench": ("bigcodebench", "BigCodeBench"),
+    "bigcodebench_hard": ("bigcodebench", "BigCodeBenchHard"),
+}
+"""Name → (module in `benchmarks/`, class). Modules are imported only when asked for."""
+
+
+def names() -> list[str]:
+    """List the benchmarks by name."""
+    return list(BENCHMARKS)
+
+
+def get(name: str) -> Benchmark:
+    """Return a benchmark by name; `humaneval+`, `MBPP+` and `DS-1000` are understood too.
+
+    Raises:
+        UserError: there is no such benchmark.
+    """
+    key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
+    if key not in BENCHMARKS:
+        raise UserError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
+    module, kind = BENCHMARKS[key]
+    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()

@@ -1,0 +1,44 @@
+"""What the benchmarks share that ask for one Python function by its signature and docstring."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from selfcodealign.evaluation.base import NEXT_STATEMENT, Benchmark, Problem, Prompt, Sampling, Style
+from selfcodealign.evaluation.extraction import cut, last_python_block
+
+
+class FunctionCompletion(Benchmark):
+    """One function, completed from its head: HumanEval, HumanEval+, EvoEval and the demo's own tasks."""
+
+    sampling: ClassVar[Sampling] = Sampling(n=1, temperature=0.0, max_tokens=1024)
+    header: ClassVar[str] = "Write a Python function to solve the following task:"
+    """First line of the paper's instruction; older runs of the reference said "the given task"."""
+
+    def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
+        """Ask with the bare head, or with the paper's instruction around it and a response that opens a fence."""
+        if earlier:
+            return None
+        head = problem.record["prompt"]
+        if style == "base":
+            return Prompt(head, stop=NEXT_STATEMENT)
+        return Prompt(f"{self.header}\n```python\n{head.strip()}\n```", prefix="```python", stop=("\n```\n",))
+
+    def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
+        """Put the head before the completion; an instruct model's completion is its last Python fence.
+
+        The head stays even where the answer repeats it, because it carries imports and helper functions.
+        """
+        (text,) = texts
+        head = problem.record["prompt"]
+        if style == "base":
+            return head + cut(text, NEXT_STATEMENT)
+        code = last_python_block(text)
+        return f"{head}\n{code}" if code.strip() else ""
+
+    def canonical(self, problem: Problem) -> str:
+        """Head and published solution."""
+        return problem.record["prompt"] + problem.record["canonical_solution"]
+
+    def empty(self, problem: Problem) -> str:
+        """Return a head whose body does nothing."""
+        return problem.record["prompt"] + "\n    pass\n"

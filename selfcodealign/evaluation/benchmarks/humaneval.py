@@ -1,0 +1,49 @@
+"""HumanEval (Chen et al., arXiv 2107.03374) with its own tests, and the demo's tasks in the same format."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
+from selfcodealign.evaluation.data import need, records
+
+
+class HumanEval(FunctionCompletion):
+    """164 functions with the authors' tests: about 8 a task, all in one `check`."""
+
+    name = "humaneval"
+    title = "HumanEval"
+    groups = ("tests",)
+    sources = (
+        Source(
+            version="2021-07",
+            url="https://github.com/openai/human-eval/raw/6d43fb980f9fee3c892a914eda09951f772ad10d/data/HumanEval.jsonl.gz",
+            sha256="1d49078ba3e2b196b9344535bef34a43021f038fad9561d6ee7c53450609a6a2",
+            records=164,
+        ),
+    )
+
+    def problems(self, path: Path) -> list[Problem]:
+        """Read tasks with prompt, entry_point, test and canonical_solution."""
+        found = need(records(path), path, "task_id", "prompt", "entry_point", "test", "canonical_solution")
+        return [Problem(id=record["task_id"], record=record) for record in found]
+
+    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+        """Run the published `check` on the function; 3 s as in the authors' harness."""
+        data = {"test": problem.record["test"], "entry_point": problem.record["entry_point"]}
+        return Case(program, "function", data, Limits(cpu_s=3.0, wall_s=15.0))
+
+
+class Demo(HumanEval):
+    """The embedded demo's own tasks: small functions that a toy model can learn, unlike any paper's benchmark."""
+
+    name = "demo"
+    title = "Demo tasks"
+    sources = ()
+    sampling = Sampling(n=1, temperature=0.0, max_tokens=160)
+
+    def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
+        """Ask with the bare head, or with the task's instruction: what the toy model was trained to follow."""
+        if style == "instruct" and not earlier and problem.record.get("instruction"):
+            return Prompt(problem.record["instruction"], prefix="```python", stop=("\n```\n", "\n```"))
+        return super().prompt(problem, style, earlier)

@@ -1,0 +1,210 @@
+"""Run programs in the sandbox and turn what comes back into verdicts of test groups."""
+
+import hashlib
+import json
+import logging
+import secrets
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, TIMEOUT, Benchmark, Case, Outcome, Problem
+from selfcodealign.ids import digest
+from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.tables import write_json
+
+log = logging.getLogger(__name__)
+
+JUDGES = Path(__file__).parent / "judges"
+REFERENCE_OUTPUT_KB = 64 * 1024
+SIGVTALRM = 26
+"""Ends a program whose one call into C code does not come back in time; judges set it."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One program to judge."""
+
+    id: str
+    problem: Problem
+    program: str
+
+
+def environment(settings: Settings) -> str:
+    """Name what runs the programs, for the cache of expected outputs."""
+    return json.dumps([str(settings.image or ""), settings.python or sys.executable, list(sys.version_info[:3])])
+
+
+@cache
+def judge_text(name: str) -> str:
+    """Return the source of a judge followed by its driver: one script, the same for every case."""
+    path = JUDGES / f"{name}.py"
+    return f"{path.read_text(encoding='utf-8')}\n\n{(JUDGES / 'driver.py').read_text(encoding='utf-8')}"
+
+
+def sandbox_case(name: str, case: Case, mark: str, function: str = "judge") -> dict[str, Any]:
+    """Return a case as the sandbox takes it: the judge as the script, the program as its data."""
+    given = {
+        "mark": mark,
+        "function": function,
+        "program": case.program,
+        "data": dict(case.data),
+        "blobs": {name: value.decode("ascii") for name, value in case.blobs.items()},
+    }
+    return {
+        "id": name,
+        "program": judge_text(case.judge),
+        "files": {"judge.json": json.dumps(given)},
+        "timeout_s": case.limits.cpu_s,
+        "memory_mb": case.limits.memory_mb,
+        "output_kb": REFERENCE_OUTPUT_KB if function == "reference" else 64,
+    }
+
+
+def findings(stdout: str, mark: str) -> list[dict[str, Any]]:
+    """Read a judge's marked lines; whatever else is there is ignored, as is a line cut short."""
+    found = []
+    for line in stdout.split("\n"):
+        if line.startswith(mark):
+            try:
+                found.append(json.loads(line[len(mark) :]))
+            except ValueError:
+                continue
+    return found
+
+
+def outcome(groups: Sequence[str], verdict: Mapping[str, Any], mark: str) -> Outcome:
+    """Turn the sandbox's verdict and the judge's findings into the status of each group.
+
+    A group that was not decided takes the reason why the run ended: the sandbox's limits, or a failure.
+    """
+    statuses: dict[str, str] = {}
+    measures: dict[str, Any] = {}
+    for finding in findings(verdict["stdout"], mark):
+        if finding.get("group"):
+            statuses[finding["group"]] = finding["status"]
+        measures |= finding.get("measures", {})
+    ended = {"timeout": TIMEOUT, "memory": MEMORY, "internal": CRASHED}.get(verdict["verdict"], FAIL)
+    if verdict.get("exit_status") == -SIGVTALRM:
+        ended = TIMEOUT
+    open_groups = [name for name in groups if name not in statuses]
+    error = measures.pop("error", "")
+    details = [text for name in groups if (text := measures.pop(f"{name}_detail", ""))]
+    reason = error or "; ".join(details)
+    if open_groups and not reason:
+        reason = verdict["reason"] or verdict["stderr"].strip().split("\n")[-1][:300]
+    return Outcome(
+        groups={name: statuses.get(name, ended) for name in groups},
+        reason=reason if set(statuses.values()) != {"pass"} or open_groups else "",
+        measures=measures,
+        cpu_s=verdict["cpu_s"],
+        wall_s=verdict["wall_s"],
+        memory_mb=verdict["memory_mb"],
+        isolation=verdict["isolation"],
+    )
+
+
+class References:
+    """Expected outputs of the authors' solutions, computed once and kept under the hash of everything they depend on.
+
+    They stay the byte strings that left the sandbox: nothing outside it decodes them.
+    """
+
+    def __init__(self, benchmark: Benchmark, folder: Path, settings: Settings) -> None:
+        self.benchmark = benchmark
+        self.folder = folder
+        self.settings = settings
+        self._read = lru_cache(maxsize=4)(self._load)
+
+    def _path(self, case: Case) -> Path:
+        key = digest(case.program, case.judge, judge_text(case.judge), dict(case.data), environment(self.settings))
+        return self.folder / key[:2] / f"{key}.json"
+
+    def prepare(self, problems: Iterable[Problem]) -> None:
+        """Compute what is not there yet.
+
+        Raises:
+            UserError: an authors' solution does not run; the sentence names the task.
+        """
+        missing: dict[str, tuple[Case, Path]] = {}
+        for problem in problems:
+            case = self.benchmark.reference_case(problem)
+            if case is not None and not (path := self._path(case)).exists():
+                missing[problem.id] = case, path
+        if not missing:
+            return
+        log.info("computing the expected outputs of %d tasks", len(missing))
+        mark = secrets.token_hex(16)
+        cases = (sandbox_case(name, case, mark, "reference") for name, (case, _) in missing.items())
+        for verdict in run_cases(cases, self.settings):
+            found = findings(verdict["stdout"], mark)
+            blob = next((finding["blob"] for finding in found if "blob" in finding), None)
+            if blob is None:
+                error = next((f["measures"].get("error", "") for f in found if "measures" in f), "")
+                raise UserError(
+                    f"the reference solution of {verdict['id']} gave no outputs ({error or verdict['reason']}): "
+                    "the file of problems is damaged, or the environment lacks a package it needs"
+                )
+            write_json(missing[verdict["id"]][1], {"blob": blob})
+
+    def get(self, problem: Problem) -> bytes | None:
+        """Return a task's expected outputs, still encoded; None if the benchmark has no need of them."""
+        case = self.benchmark.reference_case(problem)
+        return None if case is None else self._read(self._path(case))
+
+    def _load(self, path: Path) -> bytes:
+        return json.loads(path.read_text(encoding="utf-8"))["blob"].encode("ascii")
+
+
+def execute(
+    benchmark: Benchmark,
+    tasks: Sequence[Task],
+    settings: Settings,
+    cache: Path,
+    finished: Callable[[str, Outcome], None] = lambda name, outcome: None,
+) -> dict[str, Outcome]:
+    """Judge programs and return each one's outcome by id.
+
+    Equal programs of one task run once. An empty program fails without a run.
+
+    Args:
+        benchmark: whose rules decide.
+        tasks: in any order.
+        settings: of the sandbox.
+        cache: folder of expected outputs, shared by all runs.
+        finished: called with each id and outcome as soon as it is known, for progress and ledgers.
+    """
+    outcomes: dict[str, Outcome] = {}
+    twins: dict[str, list[str]] = {}
+    unique: dict[str, Task] = {}
+    for task in tasks:
+        if not task.program.strip():
+            outcomes[task.id] = Outcome(dict.fromkeys(benchmark.groups, FAIL), "no program in the sample")
+            finished(task.id, outcomes[task.id])
+            continue
+        key = hashlib.sha256(f"{task.problem.id}\0{task.program}".encode("utf-8", "surrogatepass")).hexdigest()
+        twins.setdefault(key, []).append(task.id)
+        unique.setdefault(key, task)
+    # Tasks of one problem follow each other, so that its expected outputs are read once.
+    order = sorted(unique, key=lambda key: unique[key].problem.id)
+    references = References(benchmark, cache, settings)
+    references.prepare({unique[key].problem.id: unique[key].problem for key in order}.values())
+    marks = {key: secrets.token_hex(16) for key in order}
+
+    def cases() -> Iterator[dict[str, Any]]:
+        for key in order:
+            task = unique[key]
+            case = benchmark.case(task.problem, task.program, references.get(task.problem))
+            yield sandbox_case(key, case, marks[key])
+
+    for verdict in run_cases(cases(), settings):
+        key = verdict["id"]
+        result = outcome(benchmark.groups, verdict, marks[key])
+        for name in twins[key]:
+            outcomes[name] = result
+            finished(name, result)
+    return outcomes
