@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config import Config
 from selfcodealign.ids import content_id, rng_for, seed_for
 from selfcodealign.records import (
     ConceptRow,
@@ -95,6 +96,19 @@ def sampled(stage: str, row_id: str, tokens_out: int) -> dict[str, Any]:
     }
 
 
+def provenance(**changes: Any) -> dict[str, Any]:
+    """Return a record of provenance with the default config, some of its keys changed."""
+    return {
+        "hash": "sha256:77aa",
+        "code": {"version": "0.1.0", "commit": "0123456789abcdef0123456789abcdef01234567"},
+        "models": {"base": {"name": "demo/model", "sha256": "0f1e2d3c"}},
+        "hardware": {"processor": "a small one", "cores": 2},
+        "packages": {"torch": "2.13.0", "transformers": "5.23.0"},
+        "seeds": {"run": SEED},
+        "config": Config(seed=SEED, demo=True).model_dump(mode="json") | changes,
+    }
+
+
 def make_run(folder: Path, functions: int = 48, samples: int = 4) -> SmallRun:
     """Write a run of two shards from functions to scores."""
     run = SmallRun(folder)
@@ -103,6 +117,7 @@ def make_run(folder: Path, functions: int = 48, samples: int = 4) -> SmallRun:
     _dataset(run)
     _scores(run)
     _timings(run)
+    write_json(run.results / "provenance.json", provenance())
     return run
 
 
@@ -365,24 +380,43 @@ def _scores(run: SmallRun) -> None:
             "epoch": step / 10,
             "loss": round(2.1 * 0.93**step + 0.3, 4),
             "learning_rate": 5e-4,
-            "grad_norm": 1.0,
+            "response_tokens": 640,
         }
         for step in range(1, 41)
     ]
-    write_text(run.results / "train_sft/aligned/metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
+    write_text(run.results / "train_sft/aligned.metrics.jsonl", "".join(json.dumps(line) + "\n" for line in metrics))
+    example = {
+        "row_id": run.rows[0]["id"],
+        "tokens": [
+            ["### Instruction\n", False],
+            ["Rotate.", False],
+            ["\n### Response\n", False],
+            ["def", True],
+            [" f", True],
+        ],
+        "loss_tokens": 2,
+        "context_tokens": 3,
+    }
+    write_json(run.results / "train_sft/aligned.example.json", example)
     for model, share in (("base", 0.6), ("aligned", 0.85)):
         tasks = {f"toy/{n}": float(random.Random(f"{model}{n}").random() < share) for n in range(160)}
-        write_json(run.results / f"score_benchmark/{model}/toy.json", score(model, "toy", tasks))
+        write_json(run.results / f"score_benchmark/{model}/demo.json", score(model, "demo", tasks))
 
 
 def score(model: str, benchmark: str, tasks: dict[str, float]) -> dict[str, Any]:
     """Build a score file in the layout of `score_benchmark`."""
-    mean = sum(tasks.values()) / len(tasks)
+    values = sorted(tasks.values())
+    mean = 100 * sum(values) / len(values)
     return {
         "benchmark": benchmark,
+        "title": "Toy tasks",
         "model": model,
-        "metrics": {"pass@1": {"value": mean, "low": max(0.0, mean - 0.07), "high": min(1.0, mean + 0.07)}},
-        "tasks": tasks,
+        "headline": "pass@1",
+        "metrics": {
+            "pass@1": {"value": mean, "low": mean - 7, "high": mean + 7, "interval": "wilson", "tasks": len(tasks)}
+        },
+        "by_task": {"pass@1": tasks},
+        "warnings": [],
     }
 
 

@@ -1,0 +1,121 @@
+"""
+Report: what the run did, on one page, and everything needed to do it again.
+
+IN   everything under <results>/ and <timings>/
+OUT  <results>/provenance.json                 commit, config, versions, machine, seeds, hashes of models and datasets
+     <results>/report.html                     the page: needs no network and no script
+     <results>/build_report/summary.json       its headline numbers, for the terminal
+     <results>/build_report/*.svg              its figures
+"""
+
+REPORT_PARTS = sorted(
+    os.path.relpath(path) for path in (ROOT / "selfcodealign" / "report").rglob("*.*") if path.suffix != ".pyc"
+)
+
+
+def figure(name, title):
+    """A figure of the report, also for `snakemake --report`."""
+    return report(
+        f"<results>/build_report/{name}.svg",
+        caption=f"../report/build_report_{name}.rst",
+        category="Figures",
+        labels={"figure": title},
+    )
+
+
+rule record_provenance:
+    """Record commit, config, versions, machine, seeds, and the hashes of models and datasets."""
+    input:
+        script=script("record_provenance"),
+        models=collect("<results>/train_sft/{model}", model=CONFIG.models),
+        datasets=collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
+    output:
+        provenance=report(
+            "<results>/provenance.json",
+            caption="../report/record_provenance.rst",
+            category="Run",
+            labels={"file": "Provenance"},
+        ),
+    log:
+        "<logs>/record_provenance.log",
+    benchmark:
+        "<timings>/record_provenance.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_000,
+        runtime=30,
+    params:
+        config=lambda _: CONFIG.model_dump_json(),
+    message:
+        "Recording what this run is made from"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --models {input.models:q} \
+            --datasets {input.datasets:q} \
+            --config {params.config:q} \
+            --provenance {output.provenance:q}
+        """
+
+
+rule build_report:
+    """Build the page, its figures, and the numbers for the terminal."""
+    input:
+        script=script("build_report"),
+        parts=REPORT_PARTS,
+        provenance=rules.record_provenance.output.provenance,
+        totals=rules.check_funnels.output.totals,
+        metrics=collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
+        evaluated=collect(
+            "<results>/score_benchmark/{model}/{benchmark}.json", model=EVALUATED_MODELS, benchmark=CONFIG.benchmarks
+        ),
+    output:
+        report=report(
+            "<results>/report.html",
+            caption="../report/build_report.rst",
+            category="Run",
+            labels={"file": "The whole report"},
+        ),
+        summary="<results>/build_report/summary.json",
+        funnel=figure("funnel", "What each stage kept"),
+        verdicts=figure("verdicts", "Verdicts of the sandbox"),
+        lengths=figure("lengths", "Length of responses"),
+        judge_scores=figure("judge_scores", "Scores of the seed judge"),
+        loss=figure("loss", "Training loss"),
+        scores=figure("scores", "Benchmark scores"),
+    log:
+        "<logs>/build_report.log",
+    benchmark:
+        "<timings>/build_report.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=2_000,
+        runtime=60,
+    params:
+        results=subpath(output.report, parent=True),
+        timings=workflow.pathvars.apply("<timings>"),
+    message:
+        "Building the report"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --results {params.results:q} \
+            --timings {params.timings:q} \
+            --provenance {input.provenance:q} \
+            --report {output.report:q} \
+            --summary {output.summary:q} \
+            --funnel {output.funnel:q} \
+            --verdicts {output.verdicts:q} \
+            --lengths {output.lengths:q} \
+            --judge-scores {output.judge_scores:q} \
+            --loss {output.loss:q} \
+            --scores {output.scores:q}
+        """

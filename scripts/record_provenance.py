@@ -1,0 +1,173 @@
+"""Record what a run was made from and made on: commit, config, versions, machine, seeds, hashes of models and datasets."""
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from selfcodealign import __version__
+from selfcodealign.config import load, raw_shards
+from selfcodealign.errors import UserError
+from selfcodealign.ids import digest
+from selfcodealign.stage import run
+from selfcodealign.tables import count_rows, write_json
+
+log = logging.getLogger(__name__)
+
+NOT_HASHED = ("recorded", "hash")
+"""Parts of the record that its hash leaves out."""
+
+WEIGHTS = ("*.safetensors", "tokenizer.json", "config.json")
+"""Files whose content is a model."""
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file without holding it in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def hash_of(record: dict[str, Any]) -> str:
+    """Hash everything in a record but the hash itself and the time of recording."""
+    return "sha256:" + digest({key: value for key, value in record.items() if key not in NOT_HASHED})
+
+
+def code(root: Path) -> dict[str, Any]:
+    """Name the commit, say whether files differ from it, and hash the lock files."""
+    return {
+        "version": __version__,
+        "commit": _git(root, "rev-parse", "HEAD"),
+        "changed_files": (_git(root, "status", "--porcelain", "--untracked-files=no") or "").splitlines(),
+        "lock_files": {path.name: sha256_of(path) for path in sorted((root / "envs").glob("*.txt"))},
+    }
+
+
+def _git(root: Path, *words: str) -> str | None:
+    """Ask git; None outside a repository or without git."""
+    try:
+        done = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def packages() -> dict[str, str]:
+    """List the installed packages with their versions."""
+    found = {item.metadata["Name"].lower(): item.version for item in importlib.metadata.distributions()}
+    return dict(sorted(found.items()))
+
+
+def hardware() -> dict[str, Any]:
+    """Describe the machine that recorded this; other jobs of a cluster run may have seen another."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory / 2**30, 1),
+        "gpus": _gpus(),
+    }
+
+
+def _processor() -> str:
+    """Name the processor as the kernel does."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or platform.machine())
+
+
+def _gpus() -> list[str]:
+    """List the GPUs with memory and driver; empty without any."""
+    query = ["nvidia-smi", "--query-gpu=name,memory.total,driver_version", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(query, capture_output=True, text=True, timeout=60)
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return done.stdout.strip().splitlines() if done.returncode == 0 else []
+
+
+def model(name: str, revision: str) -> dict[str, Any]:
+    """Describe a model: the hashes of its files if it is a folder, its revision if it lies on the Hub."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return {"name": name, "revision": revision}
+    files = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
+    return {"name": name, "files": {path.name: sha256_of(path) for path in files}}
+
+
+def dataset(folder: Path) -> dict[str, Any]:
+    """Describe a published dataset: rows and hash of each configuration."""
+    files = sorted(folder.glob("*/*.parquet"))
+    return {str(path.relative_to(folder)): {"rows": count_rows(path), "sha256": sha256_of(path)} for path in files}
+
+
+def shard(name: str) -> dict[str, Any]:
+    """Describe a raw shard: its size if it is a file here; a Hub path carries its own revision."""
+    path = Path(name)
+    return {"name": name, "bytes": path.stat().st_size} if path.is_file() else {"name": name}
+
+
+def images(containers: dict[str, str]) -> dict[str, Any]:
+    """Hash the container images that are files; others are named as the config does."""
+    return {
+        name: {"image": image} | ({"sha256": sha256_of(Path(image))} if Path(image).is_file() else {})
+        for name, image in containers.items()
+    }
+
+
+def main(
+    provenance: Path, *, config: str, models: list[Path] | None = None, datasets: list[Path] | None = None
+) -> None:
+    """Record what a run was made from and made on: commit, config, versions, machine, seeds, models and datasets.
+
+    Args:
+        provenance: the record (JSON); its `hash` covers everything but the time of recording.
+        config: the run's config as one JSON object; defaults are filled in.
+        models: folders of the models that the run has trained.
+        datasets: folders of the datasets that the run has published.
+
+    Raises:
+        UserError: the config is no JSON object, or has wrong keys.
+    """
+    try:
+        given = json.loads(config)
+    except ValueError as error:
+        raise UserError(f"--config is not JSON ({error}); give the config as one JSON object") from None
+    settings = load(given)
+    root = Path(__file__).resolve().parent.parent
+    record: dict[str, Any] = {
+        "code": code(root),
+        "config": settings.model_dump(mode="json"),
+        "seeds": {
+            "run": settings.seed,
+            "generations": {name: one.seed for name, one in settings.generations.items()},
+            "models": {name: one.seed for name, one in settings.models.items()},
+        },
+        "models": {
+            "base": model(settings.model.base, settings.model.revision),
+            **{folder.name: model(str(folder), "") for folder in models or []},
+        },
+        "datasets": {folder.name: dataset(folder) for folder in datasets or []},
+        "raw_shards": [shard(name) for name in raw_shards(settings)],
+        "images": images(settings.containers),
+        "hardware": hardware(),
+        "packages": packages(),
+        "recorded": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    record["hash"] = hash_of(record)
+    write_json(provenance, record)
+    log.info("recorded the run as %s", record["hash"])
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,1 @@
+"""The parts of the page: each is a function of a run."""
