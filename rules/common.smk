@@ -159,8 +159,13 @@ def tasks(wildcards):
     return f"results/write_instructions/{tasks_of(wildcards)}/{wildcards.shard}.parquet"
 
 
-def earlier(files):
-    """Input function: what `files` gives for the seed shards before this one.
+def clean_seeds(wildcards):
+    """Filtered and decontaminated functions of a source shard, ready for the judge."""
+    return f"results/decontaminate_seeds/{wildcards.shard}.parquet"
+
+
+def earlier(files, shards=SEED_SHARDS):
+    """Input function: what `files` gives for the shards before this one.
 
     Their rows count towards the absolute line numbers from which mode `reference` draws.
     """
@@ -168,7 +173,7 @@ def earlier(files):
     def before(wildcards):
         if CONFIG.mode == "fixed":
             return []
-        numbers = [number for number in SEED_SHARDS if number < wildcards.shard]
+        numbers = [number for number in shards if number < wildcards.shard]
         return [files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number})) for number in numbers]
 
     return before
@@ -211,11 +216,44 @@ def training_seed(wildcards):
     return CONFIG.seed if seed is None else seed
 
 
+EVALUATED_MODELS = [BASE] * CONFIG.evaluate_base + [*CONFIG.models, *CONFIG.other_models]
+
+
 def evaluated_model(wildcards):
-    """Folder of a trained model as an input; nothing for the base model."""
-    return [] if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
+    """Folder of a model that this run trains, as an input; nothing for a given model."""
+    return f"results/train_sft/{wildcards.model}" if wildcards.model in CONFIG.models else []
 
 
 def evaluated_path(wildcards):
     """Local folder or Hub id of the model under evaluation."""
+    if wildcards.model in CONFIG.other_models:
+        return CONFIG.other_models[wildcards.model].model
     return CONFIG.model.base if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
+
+
+def evaluated_revision(wildcards):
+    """Revision of the model under evaluation."""
+    given = CONFIG.other_models.get(wildcards.model)
+    return given.revision if given else CONFIG.model.revision
+
+
+def evaluated_style(wildcards):
+    """How the model under evaluation is asked."""
+    given = CONFIG.other_models.get(wildcards.model)
+    return given.style if given else "base" if wildcards.model == BASE else "instruct"
+
+
+def benchmark_of(wildcards):
+    """Which benchmark an entry of the config's `benchmarks` runs."""
+    return CONFIG.benchmarks[wildcards.benchmark].benchmark or wildcards.benchmark
+
+
+def benchmark_settings(*keys):
+    """Params function: the keys of a benchmark's entry that are set, as flags."""
+
+    def written(wildcards):
+        entry = CONFIG.benchmarks[wildcards.benchmark]
+        values = {key: getattr(entry, key) for key in keys}
+        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items() if value is not None)
+
+    return written

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.base import BENCHMARKS
 from selfcodealign.generation.settings import EngineSettings, read_settings
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
@@ -71,7 +72,9 @@ class GatherSeeds(Section):
 class Prompts(Section):
     """The prompt template and the examples shown in every prompt."""
 
-    template: str = Field(default="prompts/selfcodealign.yaml", description="layout of the examples file and of the prompts")
+    template: str = Field(
+        default="prompts/selfcodealign.yaml", description="layout of the examples file and of the prompts"
+    )
     examples: str | None = Field(
         default=None, description="examples file to use in place of the template's own, for example the paper's"
     )
@@ -81,16 +84,19 @@ class JudgeSeeds(Section):
     """Let a model judge whether a function's docstring says what it does (paper B.2)."""
 
     model: str | None = Field(
-        default=None, description="judging model: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)"
+        default=None,
+        description="judging model: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)",
     )
     revision: str | None = Field(default=None, description="revision of a judge from the Hub")
     prompts: str = Field(default="prompts/judge.yaml", description="layout of the judge's prompt")
     examples: str | None = Field(default=None, description="examples file to use in place of the layout's own")
     threshold: float = Field(
-        default=0.0, description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`"
+        default=0.0,
+        description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`",
     )
     reference_seed: int = Field(
-        default=0, description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had"
+        default=0,
+        description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
     )
 
 
@@ -101,8 +107,8 @@ class Sampled(Section):
     example_sets: int = Field(
         default=64,
         ge=0,
-        description="different ordered sets of examples; rows that share one share the prompt's beginning, which a model then "
-        "encodes once; 0 draws a set for each row; unused in mode `reference`",
+        description="different ordered sets of examples; rows that share one share the prompt's beginning, which a "
+        "model then encodes once; 0 draws a set for each row; unused in mode `reference`",
     )
     temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
     top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus: least probability mass sampled from")
@@ -426,6 +432,13 @@ class Config(Section):
             _known(f"models.{name}.dataset", model.dataset, self.datasets)
         if "base" in self.models:
             raise ValueError("models.base: 'base' names the untrained base model; choose another name")
+        for name, run in self.benchmarks.items():
+            _known(f"benchmarks.{name}", run.benchmark or name, BENCHMARKS)
+        for name in self.other_models:
+            if name == "base" or name in self.models or not NAME.fullmatch(name):
+                raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")
+        for name in self.paper_models:
+            _known(f"paper_models.{name}", name, {"base": 0, **self.models, **self.other_models})
         return self
 
     @model_validator(mode="after")
