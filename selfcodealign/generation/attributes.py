@@ -7,7 +7,7 @@ draws from the row's absolute line number, in the reference's order of random ca
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 from selfcodealign.errors import UserError
 from selfcodealign.ids import rng_for, seed_for
@@ -33,8 +33,8 @@ class Drawer:
         reference: draw from line numbers as the reference does.
         examples: number of examples in the file.
         few_shots: how many of them a prompt shows (paper: 8, and 1 for responses).
-        example_sets: mode `fixed` draws this many ordered sets of examples once, and gives each row one of them, so that
-            rows share the long beginning of their prompts and a model encodes it once. 0 draws a fresh set for each row.
+        example_sets: mode `fixed` draws this many ordered sets of examples once and gives each row one of them, so
+            that rows share the long beginning of their prompts and a model encodes it once. 0 draws a set for each row.
         categories, difficulties: weight by name; None where the prompt has no such property.
     """
 
@@ -49,7 +49,9 @@ class Drawer:
 
     def __post_init__(self) -> None:
         if not 0 <= self.few_shots <= self.examples:
-            raise UserError(f"{self.stage}: few_shots is {self.few_shots}, but the prompt file has {self.examples} examples")
+            raise UserError(
+                f"{self.stage}: few_shots is {self.few_shots}, but the prompt file has {self.examples} examples"
+            )
 
     def draw(self, row_id: str, index: int) -> Draw:
         """Draw for one row; `index` is its absolute line number from 0, which only mode `reference` uses."""
@@ -80,7 +82,7 @@ class Drawer:
         return seed_for(self.run_seed, self.stage, f"{row_id}/{sample}")
 
 
-@lru_cache(maxsize=None)
+@cache
 def _example_set(run_seed: int, stage: str, number: int, examples: int, few_shots: int) -> tuple[int, ...]:
     rng = rng_for(run_seed, f"{stage}.example_set", str(number))
     return tuple(rng.sample(range(1, examples + 1), few_shots))

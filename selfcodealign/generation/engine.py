@@ -8,6 +8,7 @@ import hashlib
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def answered(
     work: Path,
     total: int,
 ) -> Iterator[tuple[dict[str, Any], Draw, list[Answer]]]:
-    """Ask about every row and yield (row, what was drawn for it, its answers in the order of samples), in the rows' order.
+    """Ask about every row and yield (row, what was drawn for it, its answers by sample), in the rows' order.
 
     Args:
         stage: what to ask.
@@ -140,7 +141,11 @@ def answered(
     with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
         wanted = total * stage.samples
         if len(ledger) < wanted:
-            _ask(stage, lambda: _requests(stage, rows(), fields), engine, ledger, wanted)
+            backend = open_backend(stage.model, engine)
+            try:
+                _record(stage.name, backend, _requests(stage, rows(), fields), stage.sampling, ledger, wanted)
+            finally:
+                backend.close()
         for index, row in enumerate(rows()):
             draw = stage.drawer.draw(row["id"], stage.first_index + index)
             answers = []
@@ -169,28 +174,16 @@ def _requests(
             )
 
 
-def _ask(
-    stage: Stage,
-    requests: Callable[[], Iterable[Request]],
-    engine: EngineSettings,
-    ledger: Ledger,
-    wanted: int,
+def _record(
+    name: str, backend: Backend, requests: Iterable[Request], sampling: Sampling, ledger: Ledger, wanted: int
 ) -> None:
     """Bring the ledger to completion."""
     if len(ledger):
         log.info("resuming: %d of %d answers are in the ledger", len(ledger), wanted)
-    backend = open_backend(stage.model, engine)
-    try:
-        _record(stage, backend, requests(), ledger, wanted)
-    finally:
-        backend.close()
-
-
-def _record(stage: Stage, backend: Backend, requests: Iterable[Request], ledger: Ledger, wanted: int) -> None:
     begun, tokens_in, tokens_out = time.perf_counter(), 0, 0
-    finished = backend.complete(requests, stage.sampling, ledger)
+    finished = backend.complete(requests, sampling, ledger)
     for number, completion in enumerate(
-        progress(finished, total=wanted - len(ledger), unit="answers", label=stage.name), start=1
+        progress(finished, total=wanted - len(ledger), unit="answers", label=name), start=1
     ):
         ledger.append(completion.id, record_of(completion))
         if number % SYNC_EVERY == 0:
@@ -200,7 +193,7 @@ def _record(stage: Stage, backend: Backend, requests: Iterable[Request], ledger:
     ledger.sync()
     seconds = time.perf_counter() - begun
     log.info(
-        "%s: %d tokens in, %d out in %.1f s: %.0f tokens/s", stage.name, tokens_in, tokens_out, seconds, tokens_out / seconds
+        "%s: %d tokens in, %d out in %.1f s: %.0f tokens/s", name, tokens_in, tokens_out, seconds, tokens_out / seconds
     )
 
 
@@ -224,8 +217,7 @@ def scored(
 ) -> Iterator[tuple[dict[str, Any], Scores]]:
     """Score candidate continuations of every row's prompt and yield (row, scores) in the rows' order.
 
-    Args:
-        settings: everything the scores depend on besides rows and candidates.
+    `settings` is everything the scores depend on besides rows and candidates.
     """
     with Ledger(work, settings | {"kind": "scores", "candidates": list(candidates)}) as ledger:
         if len(ledger) < total:
@@ -240,7 +232,8 @@ def scored(
                 backend.close()
         for row in rows():
             record = ledger.get(row["id"])
-            yield row, Scores(**record | {"logprobs": tuple(record["logprobs"])})
+            record["logprobs"] = tuple(record["logprobs"])
+            yield row, Scores(**record)
 
 
 def make_stage(
@@ -264,9 +257,8 @@ def make_stage(
 ) -> Stage:
     """Put a generating stage together from its flags.
 
-    Args:
-        prompts: template; `examples` names another examples file than the template's own.
-        earlier: the shards before this one, whose rows count towards the absolute line number (mode `reference`).
+    `examples` names another examples file than the template's own; the rows of the shards `earlier` count towards the
+    absolute line number (mode `reference`).
     """
     template = load_template(prompts, examples)
     return Stage(
@@ -289,6 +281,31 @@ def make_stage(
         samples=samples,
         first_index=count_rows(earlier) if reference else 0,
     )
+
+
+@contextmanager
+def completed(
+    name: str,
+    requests: Callable[[], Iterable[Request]],
+    sampling: Sampling,
+    model: ModelSettings,
+    engine: EngineSettings,
+    work: Path,
+    settings: dict[str, Any],
+    total: int,
+) -> Iterator[Callable[[str], Completion]]:
+    """Answer requests of any kind and give a look-up of the finished answers by request id.
+
+    `settings` is everything the answers depend on besides the requests and the sampling.
+    """
+    with Ledger(work, settings | {"kind": "completions", "sampling": asdict(sampling)}) as ledger:
+        if len(ledger) < total:
+            backend = open_backend(model, engine)
+            try:
+                _record(name, backend, requests(), sampling, ledger, total)
+            finally:
+                backend.close()
+        yield lambda request_id: Completion(id=request_id, **ledger.get(request_id))
 
 
 def model_revision(model: ModelSettings) -> str:

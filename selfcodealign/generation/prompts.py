@@ -27,7 +27,7 @@ EXAMPLE_HEADING = re.compile(r"### Example \d+")
 
 
 class ModeLayout(BaseModel):
-    """How one mode's prompt is laid out: one few-shot example, the open question at the end, and where an answer ends."""
+    """How one mode's prompt is laid out: an example, the open question at the end, and where an answer ends."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -47,7 +47,9 @@ class ExamplesLayout(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     file: str = Field(description="examples file, relative to the template")
-    count: int = Field(description="number of examples that this very file has; another file may have more or fewer", gt=0)
+    count: int = Field(
+        description="number of examples that this very file has; another file may have more or fewer", gt=0
+    )
     systems: list[Mode] = Field(description="system texts at the top of the file, in their order")
     sections: list[str] = Field(description="sections of an example, in their order")
     properties: list[str] = Field(description="lines of the section Property, in their order")
@@ -117,7 +119,9 @@ class Template:
             UserError: the template has no such mode.
         """
         if mode not in self.layout.modes:
-            raise UserError(f"prompt template {self.layout.name} has no mode {mode}; it has {', '.join(self.layout.modes)}")
+            raise UserError(
+                f"prompt template {self.layout.name} has no mode {mode}; it has {', '.join(self.layout.modes)}"
+            )
         return self.layout.modes[mode]
 
     def stop(self, mode: Mode, *, reference: bool = False) -> list[str]:
@@ -140,7 +144,8 @@ class Template:
         layout = self.mode(mode)
         parts = [self.systems[layout.system or mode] + layout.system_suffix]
         parts += [
-            f"## Example {place}\n{self._shot(mode, layout, number, place)}" for place, number in enumerate(examples, start=1)
+            f"## Example {place}\n{self._shot(mode, layout, number, place)}"
+            for place, number in enumerate(examples, start=1)
         ]
         return "\n\n".join(parts) + "\n\n"
 
@@ -156,7 +161,7 @@ class Template:
         Args:
             mode: what the prompt asks for.
             examples: numbers of the few-shot examples from 1, in their order in the prompt.
-            fields: text of each placeholder of the mode's query.
+            **fields: text of each placeholder of the mode's query.
         """
         place = len(examples) + 1
         query = self.mode(mode).query.format(**fields, number=place)
@@ -203,7 +208,7 @@ def load_layout(path: Path, kind: type[Kind]) -> Kind:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 text file with its line ends as \\n.
+    """Read a UTF-8 text file, its line ends made uniform.
 
     Raises:
         UserError: it is missing or not UTF-8.
@@ -217,9 +222,10 @@ def read_text(path: Path) -> str:
 
 
 def parse_examples(text: str, layout: ExamplesLayout, source: Path) -> tuple[dict[str, str], list[Example]]:
-    """Divide an examples file into system texts by mode and examples, as the reference does (`self_ossinstruct.py:327-370`).
+    """Divide an examples file into system texts by mode and examples.
 
-    A snippet keeps its leading indentation; every other text is stripped.
+    Does what the reference does (`self_ossinstruct.py:327-370`). A snippet keeps its leading indentation; every other
+    text is stripped.
 
     Raises:
         UserError: a heading, section or property is missing, out of order or repeated.

@@ -15,7 +15,9 @@ class ModelSettings(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(description="Hub id, local folder, or the name a server knows the model by")
-    revision: str = Field(default="main", description="commit of a Hub model; the content hash of a local one is taken instead")
+    revision: str = Field(
+        default="main", description="commit of a Hub model; the content hash of a local one is taken instead"
+    )
     trust_remote_code: bool = Field(
         default=False, description="run Python code from the model's repository; only with a named revision"
     )
@@ -28,34 +30,45 @@ class EngineSettings(BaseModel):
 
     backend: Literal["transformers", "openai", "vllm"] = Field(
         default="transformers",
-        description="`transformers` in process, `openai` for any OpenAI-compatible server, `vllm` for a server that the job starts",
+        description="`transformers` in process, `openai` any OpenAI-compatible server, `vllm` a server the job starts",
     )
     batch_size: int = Field(default=256, gt=0, description="transformers: rows decoded together")
     batch_tokens: int = Field(
         default=262_144, gt=0, description="transformers: most rows × (own tokens + max_tokens) held in one batch"
     )
-    window: int = Field(default=4_096, gt=0, description="transformers: rows sorted by prefix and length before batches are cut")
+    window: int = Field(
+        default=4_096, gt=0, description="transformers: rows sorted by prefix and length before batches are cut"
+    )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto", description="transformers, vllm: `auto` is bfloat16 on a GPU and float32 on a CPU"
     )
     device: str = Field(default="auto", description="transformers: `auto`, `cpu`, `cuda`, `cuda:1`")
     threads: int = Field(
-        default=1, gt=0, description="transformers on a CPU: torch threads; 1 keeps bytes independent of the machine's cores"
+        default=1,
+        gt=0,
+        description="transformers on a CPU: torch threads; 1 keeps bytes independent of the machine's cores",
     )
     max_model_len: int = Field(default=0, ge=0, description="context length in tokens; 0 takes the model's own")
     base_url: str = Field(default="", description="openai: address of the server, for example http://localhost:8000/v1")
     api_key_env: str = Field(
-        default="", description="openai: name of the environment variable that holds the key; empty for a server without keys"
+        default="",
+        description="openai: name of the environment variable that holds the key; empty for a server without keys",
     )
-    api: Literal["completions", "chat"] = Field(default="completions", description="openai: which endpoint answers a prompt")
+    api: Literal["completions", "chat"] = Field(
+        default="completions", description="openai: which endpoint answers a prompt"
+    )
     concurrency: int = Field(default=64, gt=0, description="openai, vllm: requests in flight")
     requests_per_minute: float = Field(default=0, ge=0, description="openai: rate limit; 0 for none")
     samples_per_request: int = Field(
-        default=1, gt=0, description="openai, vllm: samples of one prompt asked for together (`n`), under the first one's seed"
+        default=1,
+        gt=0,
+        description="openai, vllm: samples of one prompt asked for together (`n`), under the first one's seed",
     )
     timeout_s: float = Field(default=600, gt=0, description="openai, vllm: longest wait for one answer")
     retries: int = Field(default=6, ge=0, description="openai, vllm: further tries after an error that may pass")
-    backoff_s: float = Field(default=1.0, ge=0, description="openai, vllm: wait before the first retry; doubles, at most 60 s")
+    backoff_s: float = Field(
+        default=1.0, ge=0, description="openai, vllm: wait before the first retry; doubles, at most 60 s"
+    )
     startup_s: float = Field(default=1_800, gt=0, description="vllm: longest wait for the server to load its model")
     python: str = Field(default="", description="vllm: Python interpreter that has vLLM; empty for the job's own")
     tensor_parallel: int = Field(default=0, ge=0, description="vllm: GPUs per model; 0 takes the job's GPUs")

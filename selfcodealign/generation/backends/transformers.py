@@ -26,7 +26,7 @@ from selfcodealign.tables import first_line
 log = logging.getLogger(__name__)
 
 COMPACT_BELOW = 7 / 8
-"""Rows that finished stay in the batch as ballast until fewer than this share live: moving the cache costs a step or two."""
+"""Finished rows stay in the batch as ballast until fewer than this share live: moving the cache costs a step or two."""
 
 CACHE_STEP = 64
 """Columns by which the cache of the rows' own tokens grows."""
@@ -44,7 +44,7 @@ MAX_GROUPS = 32
 """Most different beginnings in a batch: each costs two small matrix products per layer and step."""
 
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.02}
-"""Largest difference of logits, relative to the largest logit, at which the shared-prefix path is trusted with a model."""
+"""Largest difference of logits, relative to the largest logit, at which `attend` is trusted with a model."""
 
 
 @dataclass(frozen=True)
@@ -266,7 +266,8 @@ class SharedDecoder:
         self.model.base_model(
             input_ids=torch.tensor([tokens], device=self.model.device), past_key_values=cache, use_cache=True
         )
-        keys, values = zip(*((layer.keys[0], layer.values[0]) for layer in cache.layers), strict=True)
+        layers: list[Any] = cache.layers
+        keys, values = zip(*((layer.keys[0], layer.values[0]) for layer in layers), strict=True)
         return Prefix(len(tokens), list(keys), list(values))
 
     def _forward(self, ids: torch.Tensor, rows: slice, columns: slice) -> torch.Tensor:
@@ -301,7 +302,7 @@ class PlainDecoder:
         self.pad = pad
 
     def start(self, prompts: list[list[int]], shared: list[int], copies: list[int]) -> torch.Tensor:
-        """Encode the prompts and return the logits (rows, vocabulary) of the tokens that follow; see `SharedDecoder`."""
+        """Encode the prompts and return the logits of the tokens that follow; see `SharedDecoder`."""
         del shared
         longest = max(map(len, prompts))
         padding = torch.tensor([longest - len(prompt) for prompt in prompts])
@@ -375,7 +376,7 @@ class TransformersBackend:
 
     @torch.inference_mode()
     def _trusted_decoder(self) -> SharedDecoder | PlainDecoder:
-        """Use the shared-prefix path if it gives the model's own logits on a small example, and the plain one otherwise.
+        """Use the shared-prefix path if it gives the model's own logits on a small example, else the plain one.
 
         The example mixes lengths and beginnings, so that an architecture with another kind of position, mask or cache
         shows itself here and not in the data.
@@ -400,7 +401,11 @@ class TransformersBackend:
             why = f"logits differ by {error:.1e}"
         if error <= SELF_CHECK_TOLERANCE[self.dtype]:
             return SharedDecoder(self.model, self.pad)
-        log.warning("shared beginnings are encoded for each row: %s has an unusual attention (%s)", type(self.model).__name__, why)
+        log.warning(
+            "shared beginnings are encoded for each row: %s has an unusual attention (%s)",
+            type(self.model).__name__,
+            why,
+        )
         self.model.set_attn_implementation(original)
         return plain
 
@@ -441,9 +446,7 @@ class TransformersBackend:
                     yield from (scores for scores in self._score(batch, tails, beginnings) if scores.id not in done)
 
     @torch.inference_mode()
-    def _score(
-        self, batch: list[Row], tails: list[list[int]], beginnings: list[tuple[int, ...]]
-    ) -> Iterator[Scores]:
+    def _score(self, batch: list[Row], tails: list[list[int]], beginnings: list[tuple[int, ...]]) -> Iterator[Scores]:
         totals = torch.zeros(len(batch), len(tails), dtype=torch.float64)
         for beginning in beginnings:
             prompts = [row.prompt + list(beginning) for row in batch]
@@ -475,7 +478,8 @@ class TransformersBackend:
         if key not in self._may_stop:
             piece = self.decode([token])
             self._may_stop[key] = "\ufffd" in piece or any(
-                stop in piece or any(piece.startswith(stop[-count:]) for count in range(1, len(stop) + 1)) for stop in stops
+                stop in piece or any(piece.startswith(stop[-count:]) for count in range(1, len(stop) + 1))
+                for stop in stops
             )
         return self._may_stop[key]
 
@@ -588,9 +592,7 @@ class Progress:
     def completion(self) -> Completion:
         """Return the finished answer."""
         text = self.text if self.text is not None else self.backend.decode(self.tokens)
-        return Completion(
-            self.row.request.id, text, self.finish_reason, len(self.row.prompt), len(self.tokens)
-        )
+        return Completion(self.row.request.id, text, self.finish_reason, len(self.row.prompt), len(self.tokens))
 
 
 def sample(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None) -> torch.Tensor:
@@ -608,7 +610,7 @@ def sample(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None)
         return logits.argmax(-1)
     probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
-        ordered, order = probabilities.sort(-1, descending=True, stable=True)
+        ordered, order = torch.sort(probabilities, stable=True, dim=-1, descending=True)
         # A token stays if those before it hold less than top_p: the nucleus reaches it.
         outside = ordered.cumsum(-1) - ordered >= sampling.top_p
         probabilities = ordered.masked_fill(outside, 0).gather(-1, order.argsort(-1))
@@ -643,7 +645,9 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(f"generation.device is {name}, but this machine has no CUDA GPU that torch can use; set it to cpu")
+        raise UserError(
+            f"generation.device is {name}, but this machine has no CUDA GPU that torch can use; set it to cpu"
+        )
     return torch.device(name)
 
 
@@ -657,13 +661,15 @@ def _load(settings: ModelSettings, dtype: torch.dtype, device: torch.device) -> 
     """Load tokenizer and weights, from safetensors only."""
     local = Path(settings.name).is_dir()
     if not local and (settings.name.startswith((".", "/")) or settings.name.count("/") != 1):
-        raise UserError(f"model {settings.name} is no folder here and no Hub id; correct the model's name in the config")
+        raise UserError(
+            f"model {settings.name} is no folder here and no Hub id; correct the model's name in the config"
+        )
     options: dict[str, Any] = {"trust_remote_code": settings.trust_remote_code, "local_files_only": local}
     if not local:
         options["revision"] = settings.revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(settings.name, **options)
-        model = AutoModelForCausalLM.from_pretrained(settings.name, dtype=dtype, use_safetensors=True, **options)
+        model: Any = AutoModelForCausalLM.from_pretrained(settings.name, dtype=dtype, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model {settings.name} ({settings.revision}) cannot be loaded: {first_line(error)}") from error
     return tokenizer, model.to(device).eval()
