@@ -38,7 +38,7 @@ failed twice on this case; it says nothing about the program.
 The package needs nothing but the standard library, on the host and inside an image.
 '''
 
-from selfcodealign.sandbox.layers import choose_layer
+from selfcodealign.sandbox.selftest import choose_layer
 from selfcodealign.sandbox.settings import VERDICTS, Settings
 from selfcodealign.sandbox.supervisor import run_cases
 

@@ -1,0 +1,53 @@
+"""Finished verdicts by the hash of what was run, in one SQLite file, so that nothing runs twice."""
+
+import json
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.errors import UserError
+
+COMMIT_EVERY_S = 1.0
+
+
+class Cache:
+    """A table hash → result; without a path it lives in a temporary file and only spares duplicates of one run."""
+
+    def __init__(self, path: Path | None) -> None:
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self.table = sqlite3.connect(str(path) if path is not None else "", isolation_level=None, timeout=60)
+            self.table.execute("PRAGMA synchronous = NORMAL")
+            self.table.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, result TEXT) WITHOUT ROWID")
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"sandbox cache {path} cannot be used ({error}); delete it or name another file") from None
+        self.open = False
+        self.committed = time.monotonic()
+
+    def get(self, key: str) -> dict[str, Any] | None:
+        """Return a finished result, or None."""
+        row = self.table.execute("SELECT result FROM verdicts WHERE key = ?", (key,)).fetchone()
+        return None if row is None else json.loads(row[0])
+
+    def put(self, key: str, result: dict[str, Any]) -> None:
+        """Keep a finished result; it is on disk after the next commit, at most a second later."""
+        if not self.open:
+            self.table.execute("BEGIN")
+            self.open = True
+        self.table.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (key, json.dumps(result)))
+        if time.monotonic() - self.committed > COMMIT_EVERY_S:
+            self.commit()
+
+    def commit(self) -> None:
+        """Write what was put."""
+        if self.open:
+            self.table.execute("COMMIT")
+            self.open = False
+        self.committed = time.monotonic()
+
+    def close(self) -> None:
+        """Write what was put and close the file."""
+        self.commit()
+        self.table.close()
