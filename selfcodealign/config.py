@@ -292,6 +292,16 @@ class SanitizeResponses(Section):
     most_words: Count = Field(default=200, description="longest instruction, in words")
 
 
+class DecontaminateDataset(Section):
+    """Drop rows that overlap with one of the benchmarks that seeds are compared with."""
+
+    ngram: Count = Field(default=10, description="words in a run")
+    overlap: float = Field(
+        default=0.5, gt=0, description="share of a task's runs of words that makes an overlap; above 1: whole texts only"
+    )
+    min_tokens: Count = Field(default=8, description="fewest words of a prompt or solution that is looked for exactly")
+
+
 class DedupDataset(Section):
     """Drop rows that say again what another row says."""
 
@@ -299,7 +309,9 @@ class DedupDataset(Section):
         default=["instruction", "response", "code_representation"],
         description="texts compared for near-duplicates, in this order; none switches the comparison off",
     )
-    names: bool = Field(default=True, description="drop a row that defines exactly the names another defines (mode fixed)")
+    names: bool = Field(
+        default=True, description="drop a row that defines exactly the names another defines (mode fixed)"
+    )
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.7, description="least Jaccard index of a near-duplicate; also decides the bands of the MinHash search"
     )
@@ -328,7 +340,9 @@ class BuildPreferences(Section):
 class BuildViewer(Section):
     """Write a page in which a dataset's responses, kept and dropped, can be searched."""
 
-    most_rows: Count = Field(default=50_000, description="rows on the page; all kept rows first, then a sample of the rest")
+    most_rows: Count = Field(
+        default=50_000, description="rows on the page; all kept rows first, then a sample of the rest"
+    )
 
 
 # ---- training -------------------------------------------------------------------------------------------------------
@@ -483,6 +497,7 @@ class Config(Section):
     datasets: dict[str, Dataset] = {"passing": Dataset()}
     models: dict[str, TrainedModel] = {"aligned": TrainedModel()}
     sanitize_responses: SanitizeResponses = SanitizeResponses()
+    decontaminate_dataset: DecontaminateDataset = DecontaminateDataset()
     dedup_dataset: DedupDataset = DedupDataset()
     augment_dataset: AugmentDataset = AugmentDataset()
     build_preferences: BuildPreferences = BuildPreferences()
