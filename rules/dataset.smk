@@ -109,6 +109,16 @@ def funnel_links():
     return sorted(links)
 
 
+def benchmark_pairs():
+    """Benchmarks that rows are compared with, as NAME=FILE words: those that seeds are compared with."""
+    return [f"{name}={file}" for name, file in CONFIG.decontaminate_seeds.benchmarks.items()]
+
+
+def benchmark_files(_):
+    """Files of the benchmarks that rows are compared with."""
+    return list(CONFIG.decontaminate_seeds.benchmarks.values())
+
+
 def recipe(wildcards):
     """Settings for the card, as KEY=VALUE words."""
     dataset = CONFIG.datasets[wildcards.dataset]
@@ -209,6 +219,49 @@ rule select_responses:
         """
 
 
+rule decontaminate_dataset:
+    """Drop rows that overlap with a benchmark."""
+    input:
+        script=script("decontaminate_dataset"),
+        chosen=before("decontaminate_dataset"),
+        implicit=benchmark_files,
+    output:
+        rows="<results>/decontaminate_dataset/{dataset}.parquet",
+        dropped="<results>/decontaminate_dataset/{dataset}.dropped.parquet",
+        funnel="<results>/decontaminate_dataset/{dataset}.funnel.json",
+        overlaps="<results>/decontaminate_dataset/{dataset}.overlaps.json",
+    log:
+        "<logs>/decontaminate_dataset/{dataset}.log",
+    benchmark:
+        "<timings>/decontaminate_dataset/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("decontaminate_dataset"),
+        benchmarks=benchmark_pairs(),
+    message:
+        "Comparing dataset {wildcards.dataset} with benchmarks"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --chosen {input.chosen:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --overlaps {output.overlaps:q} \
+            --mode {params.mode} \
+            --benchmarks {params.benchmarks:q} \
+            {params.flags}
+        """
+
+
 rule dedup_dataset:
     """Drop rows that say again what another row says."""
     input:
@@ -283,6 +336,61 @@ rule augment_dataset:
             --funnel {output.funnel:q} \
             --mode {params.mode} \
             --seed {params.seed} \
+            {params.flags}
+        """
+
+
+rule build_preferences:
+    """Turn passing and failing responses into preference pairs, labels and tasks."""
+    input:
+        script=script("build_preferences"),
+        chosen=f"<results>/{CHAIN[-1]}/{{dataset}}.parquet",
+        verdicts=of_generation("verify_responses"),
+        implicit=benchmark_files,
+    output:
+        pairs="<results>/build_preferences/{dataset}.pairs.parquet",
+        labels="<results>/build_preferences/{dataset}.labels.parquet",
+        tasks="<results>/build_preferences/{dataset}.tasks.parquet",
+        dropped="<results>/build_preferences/{dataset}.dropped.parquet",
+        funnel="<results>/build_preferences/{dataset}.funnel.json",
+    log:
+        "<logs>/build_preferences/{dataset}.log",
+    benchmark:
+        "<timings>/build_preferences/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=8_000,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        seed=CONFIG.seed,
+        ngram=CONFIG.decontaminate_dataset.ngram,
+        overlap=CONFIG.decontaminate_dataset.overlap,
+        min_tokens=CONFIG.decontaminate_dataset.min_tokens,
+        flags=flags("build_preferences"),
+        benchmarks=benchmark_pairs(),
+    message:
+        "Building preference data of dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --chosen {input.chosen:q} \
+            --verdicts {input.verdicts:q} \
+            --pairs {output.pairs:q} \
+            --labels {output.labels:q} \
+            --tasks {output.tasks:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            --seed {params.seed} \
+            --ngram {params.ngram} \
+            --overlap {params.overlap} \
+            --min-tokens {params.min_tokens} \
+            --benchmarks {params.benchmarks:q} \
             {params.flags}
         """
 

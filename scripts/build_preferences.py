@@ -1,0 +1,170 @@
+"""Turn the responses that execution judged into preference pairs, labelled responses and tasks with tests.
+
+The paper throws failing responses away. Beside a passing response to the same instruction, one that fails is what DPO
+and KTO learn from, and an instruction with tests and a pass rate is what reinforcement learning needs.
+"""
+
+import logging
+from collections.abc import Iterable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
+from selfcodealign.decontamination import Index, ReferenceIndex, index_for
+from selfcodealign.ids import content_id, rng_for
+from selfcodealign.records import SelectedRow
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import RowWriter, StageOutput, count_rows, read_rows
+
+log = logging.getLogger(__name__)
+
+WRONG = frozenset({"fail", "error"})
+"""Verdicts that show a wrong answer. A timeout or a vacuous test shows less, and a crash of the sandbox nothing."""
+
+COLUMNS = ("id", "instruction_id", "response", "verdict", "passed")
+
+
+def why_dropped(row: dict[str, Any], failing: list[dict[str, Any]]) -> str | None:
+    """Say why a chosen response has no pair, or None if it has one."""
+    if not row["passed"]:
+        return "chosen_does_not_pass"
+    return None if failing else "no_failing_response"
+
+
+def drawn(candidates: list[dict[str, Any]], count: int, *, seed: int, purpose: str, key: str) -> list[dict[str, Any]]:
+    """Draw up to `count` responses; a pure function of their set, the seed and the key."""
+    ordered = sorted(candidates, key=lambda response: response["id"])
+    rng_for(seed, f"build_preferences {purpose}", key).shuffle(ordered)
+    return ordered[:count]
+
+
+def pair(row: dict[str, Any], rejected: dict[str, Any]) -> dict[str, Any]:
+    """Make a DPO row of a chosen row and a failing response."""
+    return {
+        "id": content_id("row", "pair", row["response_id"], rejected["id"]),
+        "prompt": [turn("user", row["instruction"])],
+        "chosen": [turn("assistant", row["response"])],
+        "rejected": [turn("assistant", rejected["response"])],
+        "chosen_id": row["response_id"],
+        "rejected_id": rejected["id"],
+        "rejected_verdict": rejected["verdict"],
+        "instruction_id": row["instruction_id"],
+        "pass_rate": row["pass_rate"],
+    }
+
+
+def label(row: dict[str, Any], response: dict[str, Any]) -> dict[str, Any]:
+    """Make a KTO row of any executed response to a row's instruction."""
+    return {
+        "id": content_id("row", "label", response["id"]),
+        "prompt": [turn("user", row["instruction"])],
+        "completion": [turn("assistant", response["response"])],
+        "label": response["passed"],
+        "response_id": response["id"],
+        "verdict": response["verdict"],
+        "instruction_id": row["instruction_id"],
+    }
+
+
+def task(row: dict[str, Any]) -> dict[str, Any]:
+    """Make a row for reinforcement learning: the tests that the chosen response passed."""
+    return {
+        "id": content_id("row", "task", row["response_id"]),
+        "prompt": [turn("user", row["instruction"])],
+        **{name: row[name] for name in ("instruction", "tests", "pass_rate", "category", "difficulty")},
+        "response_id": row["response_id"],
+        "instruction_id": row["instruction_id"],
+    }
+
+
+def usable(
+    responses: Iterable[dict[str, Any]], wanted: set[str], index: Index | ReferenceIndex
+) -> dict[str, list[dict[str, Any]]]:
+    """Group executed responses by instruction: those of wanted instructions, with a clear verdict, uncontaminated."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for response in responses:
+        if response["instruction_id"] not in wanted:
+            continue
+        if (response["passed"] or response["verdict"] in WRONG) and not index.search(response["response"]):
+            groups.setdefault(response["instruction_id"], []).append(response)
+    return groups
+
+
+def main(
+    chosen: Path,
+    verdicts: list[Path],
+    pairs: Path,
+    labels: Path,
+    tasks: Path,
+    dropped: Path,
+    funnel: Path,
+    *,
+    benchmarks: dict[str, str],
+    mode: Literal["fixed", "reference"] = "fixed",
+    ngram: int = 10,
+    overlap: float = 0.5,
+    min_tokens: int = 8,
+    labels_per_class: int = 2,
+    seed: int = 3407,
+) -> None:
+    """Turn the responses that execution judged into preference pairs, labelled responses and tasks with tests.
+
+    Args:
+        chosen: the rows of a dataset (SelectedRow), after deduplication and decontamination.
+        verdicts: all responses of the generation with their verdicts.
+        pairs: passing against failing response, one row for each chosen row that has both (PairRow, for DPO).
+        labels: single responses with a label (LabelRow, for KTO).
+        tasks: instruction, tests and pass rate (TaskRow, for reinforcement learning).
+        dropped: chosen rows without a pair, with the reason.
+        funnel: how many chosen rows have no pair, and how many labels and tasks there are.
+        benchmarks: NAME=FILE pairs that responses are compared with; the rejected ones were not before.
+        mode: as in decontaminate_dataset.
+        ngram: words in a run.
+        overlap: share of a task's runs of words that makes an overlap.
+        min_tokens: fewest words of a prompt or solution that is looked for exactly.
+        labels_per_class: most passing, and most failing, labelled responses of an instruction.
+        seed: run seed of the draws.
+    """
+    rows = list(read_rows(chosen))
+    wanted = {row["instruction_id"] for row in rows}
+    index = index_for(benchmarks, mode=mode, stage="dataset", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    responses = progress(read_rows(verdicts, COLUMNS), total=count_rows(verdicts))
+    groups = usable(responses, wanted, index)
+    counts = {"labels": 0, "tasks": 0}
+    labelled: set[str] = set()
+    output = StageOutput(
+        "build_preferences", rows=pairs, dropped=dropped, funnel=funnel, schema=PairRow, dropped_schema=SelectedRow
+    )
+    label_file, task_file = RowWriter(labels, LabelRow), RowWriter(tasks, TaskRow)
+    with ExitStack() as unfinished, output:
+        unfinished.callback(label_file.discard)
+        unfinished.callback(task_file.discard)
+        for row in rows:
+            key = row["instruction_id"]
+            group = groups.get(key, [])
+            failing = [response for response in group if not response["passed"]]
+            if reason := why_dropped(row, failing):
+                output.drop(row, reason)
+            else:
+                (rejected,) = drawn(failing, 1, seed=seed, purpose="pair", key=row["response_id"])
+                output.keep(pair(row, rejected))
+            if key not in labelled:
+                labelled.add(key)
+                for passed in (True, False):
+                    candidates = [response for response in group if response["passed"] is passed]
+                    for response in drawn(candidates, labels_per_class, seed=seed, purpose=f"label {passed}", key=key):
+                        label_file.write(label(row, response))
+                        counts["labels"] += 1
+            if row["passed"]:
+                task_file.write(task(row))
+                counts["tasks"] += 1
+        output.extra |= counts
+        unfinished.pop_all()
+        label_file.close()
+        task_file.close()
+    log.info("%d pairs, %d labels and %d tasks from %d rows", output.kept, *counts.values(), output.entered)
+
+
+if __name__ == "__main__":
+    run(main)

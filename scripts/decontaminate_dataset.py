@@ -1,0 +1,76 @@
+"""Drop rows that overlap with a benchmark, by the same search as the seeds went through.
+
+Seeds without overlap can still lead a model to write down a benchmark problem that it has seen in pretraining.
+"""
+
+import logging
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.decontamination import Report, index_for
+from selfcodealign.records import SelectedRow
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, count_rows, read_rows, write_json
+
+log = logging.getLogger(__name__)
+
+
+def searched(row: dict[str, Any], mode: str) -> str:
+    """Return the text of a row that is searched; the reference leaves the tests out (`find_substrings.py`)."""
+    parts = (
+        (row["instruction"], row["response"])
+        if mode == "reference"
+        else (
+            row["instruction"],
+            row["response"],
+            row["tests"],
+        )
+    )
+    return "\n\n".join(parts)
+
+
+def main(
+    chosen: Path,
+    rows: Path,
+    dropped: Path,
+    funnel: Path,
+    overlaps: Path,
+    *,
+    benchmarks: dict[str, str],
+    mode: Literal["fixed", "reference"] = "fixed",
+    ngram: int = 10,
+    overlap: float = 0.5,
+    min_tokens: int = 8,
+) -> None:
+    """Drop rows that overlap with a benchmark.
+
+    Args:
+        chosen: rows of the stage before (SelectedRow).
+        rows: the rows without overlap.
+        dropped: the others, with benchmark, task and the matching text.
+        funnel: how many were dropped for each benchmark.
+        overlaps: hits per benchmark, with the matching text (JSON).
+        benchmarks: NAME=FILE pairs.
+        mode: `reference` looks for the published filter's substrings, in lower case.
+        ngram: words in a run.
+        overlap: share of a task's runs of words that makes an overlap.
+        min_tokens: fewest words of a prompt or solution that is looked for exactly.
+    """
+    if not benchmarks:
+        log.warning("no benchmarks are given, so nothing is compared")
+    index = index_for(benchmarks, mode=mode, stage="dataset", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    report = Report(index.passages)
+    with StageOutput("decontaminate_dataset", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow) as output:
+        for row in progress(read_rows(chosen), total=count_rows(chosen)):
+            hits = index.search(searched(row, mode))
+            report.add(row["id"], hits)
+            if hits:
+                output.drop(row, hits[0].reason, hits[0].detail)
+            else:
+                output.keep(row)
+    write_json(overlaps, report.summary())
+    log.info("%d of %d rows kept, %d passages sought", output.kept, output.entered, len(index.passages))
+
+
+if __name__ == "__main__":
+    run(main)
