@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from selfcodealign.minhash import MinHasher
 from selfcodealign.seeds import neardup
 from selfcodealign.stage import run
 from selfcodealign.tables import write_json
@@ -24,12 +25,8 @@ def main(
     *,
     mode: Literal["fixed", "reference"] = "fixed",
     threshold: float = 0.5,
-    bands: int | None = None,
-    rows: int | None = None,
     ngram: int = 5,
     min_tokens: int = 5,
-    permutations: int = 250,
-    permutation_seed: int = 42,
 ) -> None:
     """Compare candidates exactly, join near-duplicates over all shards and choose who survives.
 
@@ -40,7 +37,7 @@ def main(
         dropped, too_short = neardup.reference_dropped(keys)
         found = {"dropped": dropped.shape[1], "too_short": len(too_short)}
     else:
-        hasher = neardup.hasher_of(mode, bands, rows, ngram, min_tokens, permutations, permutation_seed)
+        hasher = MinHasher(ngram=ngram, min_tokens=min_tokens)
         dropped, found = neardup.cluster(
             functions, keys, copies, matches, hasher=hasher, threshold=threshold, work=clusters.parent
         )

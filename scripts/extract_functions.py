@@ -3,7 +3,6 @@
 Every file that yields nothing is set aside with its reason; the file's text is not copied.
 """
 
-import hashlib
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,19 +53,6 @@ def rows_of(file: SourceFile, found: list[Found]) -> Iterator[dict[str, Any]]:
         }
 
 
-def row_of_file(file: SourceFile) -> dict[str, Any]:
-    """Return the row that stands for a whole file set aside: where it is, without its text."""
-    digest = hashlib.sha256(file.content or b"").hexdigest()
-    return {
-        "id": content_id("fn", file.repo, file.path, 0, digest),
-        "content": "",
-        "repo": file.repo,
-        "path": file.path,
-        "line": 0,
-        "licence": file.licence,
-    }
-
-
 def main(
     shard: str,
     functions: Path,
@@ -93,13 +79,11 @@ def main(
         for file in progress(read_files(shard, columns), unit="files", label="extract_functions"):
             found, reason = functions_of(file, reference=mode == "reference", max_file_mb=max_file_mb)
             if reason:
-                output.drop(row_of_file(file), reason, f"{len(file.content or b'')} bytes")
+                output.drop(file.row(), reason, f"{len(file.content or b'')} bytes")
                 continue
             output.count_kept()
             for row in rows_of(file, found):
                 output.produce(row)
-        if not output.entered:
-            log.warning("%s holds no rows", shard)
     log.info("%d files with %d functions of %d files", output.kept, output.produced, output.entered)
 
 

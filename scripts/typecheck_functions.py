@@ -53,7 +53,7 @@ def main(
     work: Path,
     *,
     batch_size: int = 4_000,
-    python: str = "",
+    python: str | None = None,
     start_s: float = 120.0,
     function_s: float = 0.2,
     heap_mb: int = 3_000,
@@ -66,7 +66,7 @@ def main(
         versions: pyright, Python and every package that verdicts depend on (JSON).
         work: folder of the ledger; an interrupted run goes on after its last whole batch.
         batch_size: functions per process; verdicts do not depend on it.
-        python: interpreter whose packages the checker sees; the running one if empty.
+        python: interpreter whose packages the checker sees; the running one if absent.
         start_s, function_s: seconds a batch may take, in all and per function.
         heap_mb: most memory for Node's heap.
     """

@@ -1,6 +1,7 @@
 """Stream source files out of raw shards: parquet or JSONL, local or on the Hub, one batch in memory at a time."""
 
 import gzip
+import hashlib
 import json
 import logging
 import os
@@ -9,6 +10,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any
 
 from selfcodealign.errors import UserError
+from selfcodealign.ids import content_id
 from selfcodealign.tables import first_line
 
 if TYPE_CHECKING:
@@ -40,6 +42,18 @@ class SourceFile:
     path: str
     licence: str
     problem: str = ""
+
+    def row(self) -> dict[str, Any]:
+        """Return a row (FunctionRow) that stands for the whole file set aside: where it is, without its text."""
+        digest = hashlib.sha256(self.content or b"").hexdigest()
+        return {
+            "id": content_id("fn", self.repo, self.path, 0, digest),
+            "content": "",
+            "repo": self.repo,
+            "path": self.path,
+            "line": 0,
+            "licence": self.licence,
+        }
 
 
 def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:

@@ -1,0 +1,449 @@
+"""
+Seeds: from raw source files to functions worth learning from (paper, appendix B).
+
+IN   data.raw_shards                                    files of source code, parquet or JSONL
+OUT  <results>/extract_functions/{shard}.parquet        top-level functions with a docstring
+     <results>/sign_functions/{shard}.npy               their MinHash band keys
+     <results>/match_functions/{group}.npy              candidates for near-duplicates, over all shards
+     <results>/cluster_functions/clusters.npy           functions that lose against a near-duplicate
+     <results>/dedup_functions/{shard}.parquet          one function of each cluster
+     <results>/infer_imports/{shard}.parquet            … whose every name is known, imports added
+     <results>/typecheck_functions/{shard}.parquet      … in which pyright finds no error
+     <results>/filter_seeds/{shard}.parquet             … worth learning from
+     <results>/decontaminate_seeds/{shard}.parquet      … that overlap with no benchmark
+     <results>/sample_snippets/{shard}.parquet          random runs of lines instead (an ablation)
+Row stages also write .dropped.parquet, with reasons, and .funnel.json.
+"""
+
+# Numbers over all shards meet in two places only: match_functions and cluster_functions.
+BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups)]
+
+
+wildcard_constraints:
+    group=r"\d{2}",
+
+
+def raw_shard_path(wildcards):
+    """Path or Hub address of a raw shard."""
+    return RAW_SHARDS[int(wildcards.shard)]
+
+
+def benchmarks_kept_out(wildcards=None):
+    """Files of the benchmarks that no row may overlap with: those of this run, and others that are named."""
+    return [f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks] + list(
+        CONFIG.data.other_benchmarks.values()
+    )
+
+
+def benchmark_words(wildcards):
+    """The same as NAME=FILE words."""
+    names = [*CONFIG.benchmarks, *CONFIG.data.other_benchmarks]
+    return [f"{name}={file}" for name, file in zip(names, benchmarks_kept_out())]
+
+
+rule extract_functions:
+    """Cut documented top-level functions out of raw source files."""
+    input:
+        script=script("extract_functions"),
+        shard=raw_shard,
+    output:
+        functions="<results>/extract_functions/{shard}.parquet",
+        dropped="<results>/extract_functions/{shard}.dropped.parquet",
+        funnel="<results>/extract_functions/{shard}.funnel.json",
+    log:
+        "<logs>/extract_functions/{shard}.log",
+    benchmark:
+        "<timings>/extract_functions/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        shard=raw_shard_path,
+        mode=CONFIG.mode,
+        content_column=CONFIG.data.content_column,
+        repo_column=CONFIG.data.repo_column,
+        path_column=CONFIG.data.path_column,
+        licence_column=CONFIG.data.licence_column,
+        flags=flags("extract_functions"),
+    message:
+        "Extracting functions from shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --shard {params.shard:q} \
+            --functions {output.functions:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            --content-column {params.content_column:q} \
+            --repo-column {params.repo_column:q} \
+            --path-column {params.path_column:q} \
+            --licence-column {params.licence_column:q} \
+            {params.flags}
+        """
+
+
+rule sign_functions:
+    """Compute the MinHash band keys of a shard's functions."""
+    input:
+        script=script("sign_functions"),
+        functions="<results>/extract_functions/{shard}.parquet",
+    output:
+        keys="<results>/sign_functions/{shard}.npy",
+    log:
+        "<logs>/sign_functions/{shard}.log",
+    benchmark:
+        "<timings>/sign_functions/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("sign_functions"),
+    message:
+        "Signing functions of shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --functions {input.functions:q} \
+            --keys {output.keys:q} \
+            --mode {params.mode} \
+            {params.flags}
+        """
+
+
+rule match_functions:
+    """Merge the band keys of all shards: functions that agree on a band are candidates."""
+    input:
+        script=script("match_functions"),
+        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+    output:
+        copies="<results>/match_functions/{group}.copies.npy",
+        matches="<results>/match_functions/{group}.npy",
+    log:
+        "<logs>/match_functions/{group}.log",
+    benchmark:
+        "<timings>/match_functions/{group}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=120,
+    params:
+        group=lambda wildcards: int(wildcards.group),
+        flags=flags("match_functions"),
+    message:
+        "Matching functions of all shards, group {wildcards.group} of the bands"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --keys {input.keys:q} \
+            --copies {output.copies:q} \
+            --matches {output.matches:q} \
+            --group {params.group} \
+            {params.flags}
+        """
+
+
+rule cluster_functions:
+    """Compare candidates exactly, join near-duplicates over all shards and choose who survives."""
+    input:
+        script=script("cluster_functions"),
+        functions=collect("<results>/extract_functions/{shard}.parquet", shard=SHARDS),
+        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        copies=collect("<results>/match_functions/{group}.copies.npy", group=BAND_GROUPS),
+        matches=collect("<results>/match_functions/{group}.npy", group=BAND_GROUPS),
+    output:
+        clusters="<results>/cluster_functions/clusters.npy",
+        short="<results>/cluster_functions/short.npy",
+        counts="<results>/cluster_functions/counts.json",
+    log:
+        "<logs>/cluster_functions.log",
+    benchmark:
+        "<timings>/cluster_functions.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=240,
+    params:
+        mode=CONFIG.mode,
+        ngram=CONFIG.sign_functions.ngram,
+        min_tokens=CONFIG.sign_functions.min_tokens,
+        flags=flags("cluster_functions"),
+    message:
+        "Joining near-duplicate functions of all shards"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --functions {input.functions:q} \
+            --keys {input.keys:q} \
+            --copies {input.copies:q} \
+            --matches {input.matches:q} \
+            --clusters {output.clusters:q} \
+            --short {output.short:q} \
+            --counts {output.counts:q} \
+            --mode {params.mode} \
+            --ngram {params.ngram} \
+            --min-tokens {params.min_tokens} \
+            {params.flags}
+        """
+
+
+rule dedup_functions:
+    """Keep one function of each cluster of near-duplicates."""
+    input:
+        script=script("dedup_functions"),
+        functions="<results>/extract_functions/{shard}.parquet",
+        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        clusters="<results>/cluster_functions/clusters.npy",
+        short="<results>/cluster_functions/short.npy",
+    output:
+        kept="<results>/dedup_functions/{shard}.parquet",
+        dropped="<results>/dedup_functions/{shard}.dropped.parquet",
+        funnel="<results>/dedup_functions/{shard}.funnel.json",
+    log:
+        "<logs>/dedup_functions/{shard}.log",
+    benchmark:
+        "<timings>/dedup_functions/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        shard=lambda wildcards: int(wildcards.shard),
+    message:
+        "Keeping one of each cluster, shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --functions {input.functions:q} \
+            --shard {params.shard} \
+            --keys {input.keys:q} \
+            --clusters {input.clusters:q} \
+            --short {input.short:q} \
+            --kept {output.kept:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q}
+        """
+
+
+rule infer_imports:
+    """Keep functions that return a value and whose every name is known; add the imports they lack."""
+    input:
+        script=script("infer_imports"),
+        functions="<results>/dedup_functions/{shard}.parquet",
+    output:
+        seeds="<results>/infer_imports/{shard}.parquet",
+        dropped="<results>/infer_imports/{shard}.dropped.parquet",
+        funnel="<results>/infer_imports/{shard}.funnel.json",
+    log:
+        "<logs>/infer_imports/{shard}.log",
+    benchmark:
+        "<timings>/infer_imports/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    message:
+        "Inferring imports of shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --functions {input.functions:q} \
+            --seeds {output.seeds:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q}
+        """
+
+
+rule typecheck_functions:
+    """Keep functions in which pyright finds no error; batches survive an interruption."""
+    input:
+        script=script("typecheck_functions"),
+        seeds="<results>/infer_imports/{shard}.parquet",
+    output:
+        kept="<results>/typecheck_functions/{shard}.parquet",
+        dropped="<results>/typecheck_functions/{shard}.dropped.parquet",
+        funnel="<results>/typecheck_functions/{shard}.funnel.json",
+        versions="<results>/typecheck_functions/{shard}.versions.json",
+    log:
+        "<logs>/typecheck_functions/{shard}.log",
+    benchmark:
+        "<timings>/typecheck_functions/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=2_500,
+        runtime=240,
+    params:
+        work="work/typecheck_functions/{shard}",
+        flags=flags("typecheck_functions"),
+    message:
+        "Type-checking shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --seeds {input.seeds:q} \
+            --kept {output.kept:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --versions {output.versions:q} \
+            --work {params.work:q} \
+            {params.flags}
+        """
+
+
+rule filter_seeds:
+    """Keep the functions worth learning from, and say why the others went."""
+    input:
+        script=script("filter_seeds"),
+        seeds="<results>/typecheck_functions/{shard}.parquet",
+    output:
+        kept="<results>/filter_seeds/{shard}.parquet",
+        dropped="<results>/filter_seeds/{shard}.dropped.parquet",
+        funnel="<results>/filter_seeds/{shard}.funnel.json",
+    log:
+        "<logs>/filter_seeds/{shard}.log",
+    benchmark:
+        "<timings>/filter_seeds/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("filter_seeds"),
+    message:
+        "Filtering seeds of shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --seeds {input.seeds:q} \
+            --kept {output.kept:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
+            {params.flags}
+        """
+
+
+rule decontaminate_seeds:
+    """Drop functions that overlap with a benchmark."""
+    input:
+        script=script("decontaminate_seeds"),
+        seeds="<results>/filter_seeds/{shard}.parquet",
+        benchmarks=benchmarks_kept_out,
+    output:
+        kept="<results>/decontaminate_seeds/{shard}.parquet",
+        dropped="<results>/decontaminate_seeds/{shard}.dropped.parquet",
+        funnel="<results>/decontaminate_seeds/{shard}.funnel.json",
+        overlaps="<results>/decontaminate_seeds/{shard}.overlaps.json",
+    log:
+        "<logs>/decontaminate_seeds/{shard}.log",
+    benchmark:
+        "<timings>/decontaminate_seeds/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        benchmarks=benchmark_words,
+        flags=flags("decontaminate_seeds"),
+    message:
+        "Comparing seeds of shard {wildcards.shard} with benchmarks"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --seeds {input.seeds:q} \
+            --kept {output.kept:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --overlaps {output.overlaps:q} \
+            --benchmarks {params.benchmarks:q} \
+            --mode {params.mode} \
+            {params.flags}
+        """
+
+
+rule sample_snippets:
+    """Cut random runs of lines out of raw source files: seeds for an ablation."""
+    input:
+        script=script("sample_snippets"),
+        shard=raw_shard,
+    output:
+        seeds="<results>/sample_snippets/{shard}.parquet",
+        dropped="<results>/sample_snippets/{shard}.dropped.parquet",
+        funnel="<results>/sample_snippets/{shard}.funnel.json",
+    log:
+        "<logs>/sample_snippets/{shard}.log",
+    benchmark:
+        "<timings>/sample_snippets/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=1_500,
+        runtime=60,
+    params:
+        shard=raw_shard_path,
+        run_seed=CONFIG.seed,
+        content_column=CONFIG.data.content_column,
+        repo_column=CONFIG.data.repo_column,
+        path_column=CONFIG.data.path_column,
+        licence_column=CONFIG.data.licence_column,
+        flags=flags("sample_snippets"),
+    message:
+        "Sampling snippets from shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --shard {params.shard:q} \
+            --seeds {output.seeds:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --run-seed {params.run_seed} \
+            --content-column {params.content_column:q} \
+            --repo-column {params.repo_column:q} \
+            --path-column {params.path_column:q} \
+            --licence-column {params.licence_column:q} \
+            {params.flags}
+        """

@@ -1,0 +1,56 @@
+"""Drop functions that overlap with a benchmark."""
+
+import logging
+from pathlib import Path
+from typing import Literal
+
+from selfcodealign.decontamination import Report, index_for
+from selfcodealign.records import SeedRow
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, read_rows, write_json
+
+log = logging.getLogger(__name__)
+
+
+def main(
+    seeds: Path,
+    kept: Path,
+    dropped: Path,
+    funnel: Path,
+    overlaps: Path,
+    *,
+    benchmarks: dict[str, str],
+    mode: Literal["fixed", "reference"] = "fixed",
+    ngram: int = 10,
+    overlap: float = 0.5,
+    min_tokens: int = 8,
+) -> None:
+    """Drop functions that overlap with a benchmark.
+
+    Args:
+        seeds: functions with their imports.
+        kept, dropped, funnel: outputs; a dropped row's detail names task and matching text.
+        overlaps: hits per benchmark, with the matching text (JSON).
+        benchmarks: NAME=FILE pairs.
+        mode: `reference` looks for the published filter's substrings only.
+        ngram, overlap: words in a run, and the share of a task's runs that makes an overlap.
+        min_tokens: fewest words of a prompt or solution that is looked for exactly.
+    """
+    index = index_for(benchmarks, mode=mode, stage="seeds", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    report = Report(index.passages)
+    if not benchmarks:
+        log.warning("no benchmarks are given, so nothing is compared")
+    with StageOutput("decontaminate_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
+        for row in progress(read_rows(seeds), unit="functions", label="decontaminate_seeds"):
+            hits = index.search(row["content"])
+            report.add(row["id"], hits)
+            if hits:
+                output.drop(row, hits[0].reason, hits[0].detail)
+            else:
+                output.keep(row)
+    write_json(overlaps, report.summary())
+    log.info("%d of %d functions kept, %d passages sought", output.kept, output.entered, len(index.passages))
+
+
+if __name__ == "__main__":
+    run(main)

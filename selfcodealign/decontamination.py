@@ -1,0 +1,529 @@
+"""Find text that overlaps with a benchmark: exact passages and shared n-grams, each hit with its matching text.
+
+Passages are the prompts and solutions of benchmark tasks, read from their published files whatever their format.
+
+* Exact: lower case, white space collapsed; one Aho-Corasick automaton looks for all passages at once. Passages of
+  fewer than `min_tokens` words are left out: `return x + y` proves nothing.
+* n-gram: a text overlaps with a passage if it contains at least the share `overlap` of the passage's runs of `ngram`
+  words. Runs that many tasks of one benchmark share are its boilerplate and count for nothing.
+
+`ReferenceIndex` looks for what the published filters look for, defects included: substrings of a few benchmarks.
+"""
+
+import gzip
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from selfcodealign import minhash
+from selfcodealign.compiled import compiled
+from selfcodealign.errors import UserError
+from selfcodealign.tables import first_line
+
+Kind = Literal["prompt", "solution"]
+
+PROMPTS = (
+    "prompt",
+    "complete_prompt",
+    "instruct_prompt",
+    "text",
+    "problem",
+    "question_content",
+    "content",
+    "question",
+    "instruction",
+    "instruction_descriptive",
+    "instruction_lazy",
+    "skeleton",
+    "class_description",
+    "before",
+)
+SOLUTIONS = ("canonical_solution", "code", "solution_code", "reference_code", "after", "solution")
+"""Columns of the known benchmarks' files: HumanEval(+), MBPP(+), EvoEval, DS-1000, ClassEval, CanItEdit, LiveCodeBench,
+BigCodeBench and GSM8K."""
+
+TASK_NAMES = ("task_id", "question_id", "full_name", "name", "id")
+SHOWN = 200
+"""Characters of matching text in a report."""
+
+_DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
+_SOLUTION_STARTS = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
+_COMMON_TASKS = 3
+_COMMON_SHARE = 0.02
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A piece of a benchmark: whose prompt or solution it is, and its text as published."""
+
+    benchmark: str
+    task: str
+    kind: Kind
+    text: str
+
+
+@dataclass(frozen=True)
+class Hit:
+    """An overlap: with which passage, found how, how much of the passage (0-1), and the text that matches."""
+
+    benchmark: str
+    task: str
+    kind: Kind
+    how: Literal["substring", "ngram"]
+    overlap: float
+    text: str
+
+    @property
+    def reason(self) -> str:
+        """Name the reason to drop a row with."""
+        return f"in_{self.benchmark}"
+
+    @property
+    def detail(self) -> str:
+        """Describe the overlap in one line: benchmark, task, kind, how much, the matching text."""
+        much = "substring" if self.how == "substring" else f"{self.overlap:.0%} of its n-grams"
+        return f"{self.benchmark}: {self.task} {self.kind}, {much}: {' '.join(self.text.split())[:SHOWN]}"
+
+
+# ---- benchmarks -----------------------------------------------------------------------------------------------------
+
+
+def read_benchmark(name: str, path: Path | str) -> list[dict[str, Any]]:
+    """Read the tasks of a benchmark file: JSONL, a JSON list, or a JSON object of tasks; gzip or not.
+
+    Raises:
+        UserError: the file is missing, broken, or no list of tasks.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+        if data[:2] == b"\x1f\x8b":
+            data = gzip.decompress(data)
+        text = data.decode()
+    except FileNotFoundError as error:
+        raise UserError(f"benchmark {name}: {path} does not exist; correct its file in the config") from error
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise UserError(f"benchmark {name}: {path} cannot be read ({first_line(error)}); fetch it again") from error
+    try:
+        tasks = [json.loads(line) for line in text.split("\n") if line.strip()]
+        if len(tasks) == 1 and not _is_task(tasks[0]):
+            tasks = _tasks(tasks[0])
+    except ValueError:
+        try:
+            tasks = _tasks(json.loads(text))
+        except ValueError as error:
+            raise UserError(f"benchmark {name}: {path} is no JSON ({first_line(error)}); fetch it again") from error
+    if not tasks or not all(isinstance(task, dict) for task in tasks):
+        raise UserError(f"benchmark {name}: {path} holds no tasks; expected JSONL, a list or an object of tasks")
+    return tasks
+
+
+def _is_task(value: Any) -> bool:
+    return isinstance(value, dict) and any(column in value for column in PROMPTS + SOLUTIONS)
+
+
+def _tasks(value: Any) -> list[Any]:
+    """Return the tasks in a whole JSON document."""
+    if isinstance(value, dict) and not _is_task(value):
+        return list(value.values())
+    return value if isinstance(value, list) else [value]
+
+
+def load_benchmark(name: str, path: Path | str) -> list[Passage]:
+    """Read the prompts and solutions of one benchmark.
+
+    A prompt that is code gives its docstring too. A class gives those of its methods.
+
+    Raises:
+        UserError: the file cannot be read, or holds neither prompts nor solutions.
+    """
+    passages = []
+    for number, task in enumerate(read_benchmark(name, path)):
+        passages += _passages(name, next((str(task[key]) for key in TASK_NAMES if key in task), str(number)), task)
+    unique = list(dict.fromkeys(passages))
+    if not unique:
+        raise UserError(
+            f"benchmark {name}: {path} has no prompts or solutions; known columns are {', '.join(PROMPTS + SOLUTIONS)}"
+        )
+    return unique
+
+
+def _passages(name: str, label: str, task: Mapping[str, Any]) -> Iterator[Passage]:
+    for column in PROMPTS:
+        text = task.get(column)
+        if isinstance(text, str) and text.strip():
+            # DS-1000 ends its prompts with the place where the solution goes.
+            text = _SOLUTION_STARTS.split(text)[0]
+            yield Passage(name, label, "prompt", text)
+            for match in _DOCSTRING.finditer(text):
+                yield Passage(name, label, "prompt", match[1] or match[2] or "")
+    for column in SOLUTIONS:
+        text = task.get(column)
+        if isinstance(text, str) and text.strip():
+            yield Passage(name, label, "solution", text)
+    for method in task.get("methods_info") or ():
+        place = f"{label}.{method.get('method_name', '')}"
+        yield Passage(name, place, "prompt", str(method.get("method_description", "")))
+        yield Passage(name, place, "solution", str(method.get("solution_code", "")))
+
+
+def load_benchmarks(files: Mapping[str, Path | str]) -> list[Passage]:
+    """Read the prompts and solutions of several benchmarks, given as name → file."""
+    return [passage for name, path in sorted(files.items()) for passage in load_benchmark(name, path)]
+
+
+# ---- search ---------------------------------------------------------------------------------------------------------
+
+
+def normalised(text: str) -> str:
+    """Lower the case and collapse white space, so that indentation and line breaks hide nothing."""
+    return " ".join(text.lower().split())
+
+
+@compiled
+def _grams(text, ngram, hashes, ends):  # noqa: ANN001, ANN202
+    """Hash every run of `ngram` words of space-joined text; return the number of runs.
+
+    `hashes` gets a run's hash (uint64, never 0), `ends` the byte after its last word.
+    """
+    base = np.uint64(0x9E3779B97F4A7C15)
+    power = np.uint64(1)
+    for _ in range(ngram):
+        power *= base
+    ring = np.zeros(ngram, dtype=np.uint64)
+    total = np.uint64(0)
+    word = np.uint64(0)
+    inside = False
+    tokens = 0
+    count = 0
+    for i in range(len(text) + 1):
+        if i < len(text) and text[i] != 32:
+            if not inside:
+                word = np.uint64(0xCBF29CE484222325)
+                inside = True
+            word = (word ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
+        elif inside:
+            inside = False
+            word ^= word >> np.uint64(29)
+            word *= np.uint64(0xBF58476D1CE4E5B9)
+            place = tokens % ngram
+            total = total * base + word - ring[place] * power
+            ring[place] = word
+            tokens += 1
+            if tokens >= ngram:
+                value = total ^ (total >> np.uint64(32))
+                hashes[count] = value if value != np.uint64(0) else np.uint64(1)
+                ends[count] = i
+                count += 1
+    return count
+
+
+@compiled
+def _look_up(table, numbers, hashes, found):  # noqa: ANN001, ANN202
+    """Write the numbers of the hashes that are in an open-addressing table, -1 for the others; return how many are."""
+    mask = np.uint64(len(table) - 1)
+    hits = 0
+    for k in range(len(hashes)):
+        at = hashes[k] & mask
+        found[k] = -1
+        while table[at] != np.uint64(0):
+            if table[at] == hashes[k]:
+                found[k] = numbers[at]
+                hits += 1
+                break
+            at = (at + np.uint64(1)) & mask
+    return hits
+
+
+@compiled
+def _fill(table, numbers, hashes):  # noqa: ANN001, ANN202
+    """Put hashes and their places into an open-addressing table whose length is a power of two."""
+    mask = np.uint64(len(table) - 1)
+    for k in range(len(hashes)):
+        at = hashes[k] & mask
+        while table[at] != np.uint64(0):
+            at = (at + np.uint64(1)) & mask
+        table[at] = hashes[k]
+        numbers[at] = k
+
+
+def word_runs(text: str, ngram: int) -> tuple[bytes, np.ndarray, np.ndarray]:
+    """Return a text's words joined by spaces, the hashes of its runs of `ngram` words, and where each run ends."""
+    joined = minhash.words(text)
+    room = len(joined) // 2 + 1
+    hashes, ends = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
+    count = _grams(np.frombuffer(joined, dtype=np.uint8), ngram, hashes, ends)
+    return joined, hashes[:count], ends[:count]
+
+
+class Index:
+    """Search texts for the passages of benchmarks.
+
+    Args:
+        passages: what to look for.
+        ngram: words in a run.
+        overlap: share of a passage's runs that makes an overlap; above 1 looks for exact passages only.
+        min_tokens: fewest words of a passage that is looked for exactly.
+    """
+
+    def __init__(
+        self, passages: Sequence[Passage], *, ngram: int = 10, overlap: float = 0.5, min_tokens: int = 8
+    ) -> None:
+        import ahocorasick_rs
+
+        self.passages = list(passages)
+        self.ngram = ngram
+        self.overlap = overlap
+        by_text: dict[str, list[int]] = defaultdict(list)
+        for number, passage in enumerate(self.passages):
+            text = normalised(passage.text)
+            if len(minhash.words(text).split()) >= min_tokens:
+                by_text[text].append(number)
+        self._texts = list(by_text)
+        self._owners = list(by_text.values())
+        self._automaton = ahocorasick_rs.AhoCorasick(self._texts) if self._texts else None
+        self._index_grams()
+
+    def _index_grams(self) -> None:
+        """Number the runs of all passages, without each benchmark's boilerplate."""
+        grams = [np.unique(word_runs(passage.text, self.ngram)[1]) for passage in self.passages]
+        tasks: dict[str, set[str]] = defaultdict(set)
+        uses: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
+        for passage, runs in zip(self.passages, grams, strict=True):
+            tasks[passage.benchmark].add(passage.task)
+            for run in runs.tolist():
+                uses[passage.benchmark][run].add(passage.task)
+        common = {
+            name: {run for run, users in runs.items() if len(users) > max(_COMMON_TASKS, _COMMON_SHARE * len(tasks[name]))}
+            for name, runs in uses.items()
+        }
+        owners: dict[int, list[int]] = defaultdict(list)
+        self._sizes = [0] * len(self.passages)
+        for number, (passage, runs) in enumerate(zip(self.passages, grams, strict=True)):
+            for run in runs.tolist():
+                if run not in common[passage.benchmark]:
+                    owners[run].append(number)
+                    self._sizes[number] += 1
+        self._gram_owners = list(owners.values())
+        size = 1 << max(4, (2 * len(owners)).bit_length())
+        self._table, self._numbers = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.int64)
+        _fill(self._table, self._numbers, np.fromiter(owners, dtype=np.uint64, count=len(owners)))
+
+    def search(self, text: str) -> list[Hit]:
+        """Return a text's overlaps, the strongest first: exact ones, longest first, then by share of n-grams."""
+        hits = {}
+        for number, hit in self._exact(text):
+            hits[number] = hit
+        for number, hit in self._by_grams(text):
+            hits.setdefault(number, hit)
+        return sorted(
+            hits.values(), key=lambda hit: (hit.how != "substring", -hit.overlap, -len(hit.text), hit.benchmark, hit.task)
+        )
+
+    def _exact(self, text: str) -> Iterator[tuple[int, Hit]]:
+        if self._automaton is None:
+            return
+        found = self._automaton.find_matches_as_indexes(normalised(text), overlapping=True)
+        for place in sorted({match[0] for match in found}):
+            for number in self._owners[place]:
+                passage = self.passages[number]
+                yield number, Hit(passage.benchmark, passage.task, passage.kind, "substring", 1.0, self._texts[place])
+
+    def _by_grams(self, text: str) -> Iterator[tuple[int, Hit]]:
+        joined, hashes, ends = word_runs(text, self.ngram)
+        found = np.empty(len(hashes), dtype=np.int64)
+        if not len(hashes) or not _look_up(self._table, self._numbers, hashes, found):
+            return
+        places = np.flatnonzero(found >= 0)
+        shared: Counter[int] = Counter()
+        where: dict[int, list[int]] = defaultdict(list)
+        for gram in dict.fromkeys(found[places].tolist()):
+            for number in self._gram_owners[gram]:
+                shared[number] += 1
+        enough = {n: count / self._sizes[n] for n, count in shared.items() if count >= self.overlap * self._sizes[n]}
+        if not enough:
+            return
+        for place in places.tolist():
+            for number in self._gram_owners[found[place]]:
+                if number in enough:
+                    where[number].append(place)
+        for number, share in sorted(enough.items()):
+            passage = self.passages[number]
+            matching = _longest_run(joined, ends, where[number], self.ngram)
+            yield number, Hit(passage.benchmark, passage.task, passage.kind, "ngram", share, matching)
+
+
+def _longest_run(joined: bytes, ends: np.ndarray, places: list[int], ngram: int) -> str:
+    """Return the longest stretch of words that consecutive matching runs cover."""
+    best = start = places[0], places[0]
+    for place in places:
+        start = (start[0], place) if place <= start[1] + 1 else (place, place)
+        best = max(best, start, key=lambda run: run[1] - run[0])
+    words = joined[: int(ends[best[1]])].split()
+    return b" ".join(words[-(best[1] - best[0] + ngram) :]).decode("utf-8", "replace")
+
+
+# ---- the published filters ------------------------------------------------------------------------------------------
+
+EXEMPT = frozenset({"return x + y", "return len(string)", "return n**2", "return .join(strings)"})
+"""HumanEval solutions that the published filters mean to let pass. Python joined the adjacent literals of the fourth, so
+`return ''.join(strings)` is not let pass."""
+
+
+def _docstring(prompt: str) -> str | None:
+    """Return a HumanEval prompt's docstring as the published code finds it: the second, where there are two."""
+    for quotes in ('"""', "'''"):
+        parts = prompt.split(quotes)
+        if len(parts) in (3, 5):
+            return parts[-2].strip()
+    return None
+
+
+def reference_passages(files: Mapping[str, Path | str], stage: Literal["seeds", "dataset"]) -> list[Passage]:
+    """Return the strings of the published filters.
+
+    For seeds: HumanEval's docstrings and solutions, and prompts and code of sanitized MBPP's train split (ids from 601).
+    For the dataset: HumanEval's, GSM8K's test questions, DS-1000's prompts and MBPP's ids 11 to 510.
+    Benchmarks are told apart by their columns; the others are not looked at, as in the published code.
+    """
+    passages = []
+    for name, path in sorted(files.items()):
+        for number, task in enumerate(read_benchmark(name, path)):
+            label = str(task.get("task_id", number))
+            texts = dict.fromkeys(_reference_texts(task, stage))
+            passages += [Passage(name, label, kind, text) for kind, text in texts if text]
+    return passages
+
+
+def _reference_texts(task: Mapping[str, Any], stage: str) -> Iterator[tuple[Kind, str]]:
+    label = task.get("task_id")
+    if isinstance(label, str) and label.startswith("HumanEval/"):
+        docstring = _docstring(task["prompt"])
+        if docstring is not None:
+            yield "prompt", docstring
+        solution = task["canonical_solution"].strip()
+        if solution not in EXEMPT:
+            yield "solution", solution
+    elif isinstance(label, int) and "code" in task:
+        first, last = (601, 974) if stage == "seeds" else (11, 510)
+        if first <= label <= last:
+            yield "prompt", task.get("prompt") or task.get("text") or ""
+            yield "solution", task["code"]
+    elif stage == "dataset" and "reference_code" in task and "prompt" in task:
+        yield "prompt", _SOLUTION_STARTS.split(task["prompt"])[0].strip()
+    elif stage == "dataset" and {"question", "answer"} <= task.keys():
+        yield "prompt", task["question"]
+
+
+class ReferenceIndex:
+    """Search texts for substrings as the published filters do: unnormalised, whatever their length.
+
+    Args:
+        passages: from `reference_passages`.
+        lower: compare in lower case (the dataset's filter does, the seeds' does not).
+    """
+
+    def __init__(self, passages: Sequence[Passage], *, lower: bool) -> None:
+        import ahocorasick_rs
+
+        self.passages = list(passages)
+        self.lower = lower
+        texts = [passage.text.lower() if lower else passage.text for passage in self.passages]
+        self._automaton = ahocorasick_rs.AhoCorasick(texts) if texts else None
+
+    def search(self, text: str) -> list[Hit]:
+        """Return the passages that a text contains."""
+        if self._automaton is None:
+            return []
+        found = self._automaton.find_matches_as_indexes(text.lower() if self.lower else text, overlapping=True)
+        numbers = sorted({match[0] for match in found})
+        return [
+            Hit(passage.benchmark, passage.task, passage.kind, "substring", 1.0, passage.text)
+            for passage in (self.passages[number] for number in numbers)
+        ]
+
+
+# ---- report ---------------------------------------------------------------------------------------------------------
+
+
+class Report:
+    """Collect the overlaps of many rows, per benchmark.
+
+    Args:
+        passages: what was looked for; a benchmark without hits is reported with 0.
+        examples: hits per benchmark shown with their matching text.
+    """
+
+    def __init__(self, passages: Iterable[Passage], examples: int = 20) -> None:
+        self._sought: Counter[str] = Counter()
+        self._tasks: dict[str, set[str]] = defaultdict(set)
+        for passage in passages:
+            self._sought[passage.benchmark] += 1
+            self._tasks[passage.benchmark].add(passage.task)
+        self._rows: Counter[str] = Counter()
+        self._hit_tasks: dict[str, set[str]] = defaultdict(set)
+        self._hows: dict[str, Counter[str]] = defaultdict(Counter)
+        self._examples: dict[str, list[dict[str, Any]]] = defaultdict(list)
+        self._limit = examples
+        self.searched = 0
+
+    def add(self, row_id: str, hits: Sequence[Hit]) -> None:
+        """Count one row and its hits, strongest first."""
+        self.searched += 1
+        seen = set()
+        for hit in hits:
+            self._hit_tasks[hit.benchmark].add(hit.task)
+            if hit.benchmark in seen:
+                continue
+            seen.add(hit.benchmark)
+            self._rows[hit.benchmark] += 1
+            self._hows[hit.benchmark][hit.how] += 1
+            if len(self._examples[hit.benchmark]) < self._limit:
+                self._examples[hit.benchmark].append(
+                    {
+                        "row": row_id,
+                        "task": hit.task,
+                        "kind": hit.kind,
+                        "how": hit.how,
+                        "overlap": round(hit.overlap, 4),
+                        "text": hit.text[:SHOWN],
+                    }
+                )
+
+    def summary(self) -> dict[str, Any]:
+        """Return rows searched and, per benchmark, passages sought, rows and tasks hit, how, and examples."""
+        return {
+            "rows_searched": self.searched,
+            "benchmarks": {
+                name: {
+                    "passages": self._sought[name],
+                    "tasks": len(self._tasks[name]),
+                    "rows_hit": self._rows[name],
+                    "tasks_hit": len(self._hit_tasks[name]),
+                    "how": dict(sorted(self._hows[name].items())),
+                    "examples": self._examples[name],
+                }
+                for name in sorted(self._sought)
+            },
+        }
+
+
+def index_for(
+    files: Mapping[str, Path | str],
+    *,
+    mode: Literal["fixed", "reference"],
+    stage: Literal["seeds", "dataset"],
+    ngram: int = 10,
+    overlap: float = 0.5,
+    min_tokens: int = 8,
+) -> "Index | ReferenceIndex":
+    """Return the search that a mode and stage call for, over benchmark files given as name → file."""
+    if mode == "reference":
+        return ReferenceIndex(reference_passages(files, stage), lower=stage == "dataset")
+    return Index(load_benchmarks(files), ngram=ngram, overlap=overlap, min_tokens=min_tokens)
