@@ -26,7 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> None:
     """Print the table."""
-    config = schema.load(merged(arguments.configfile))
+    values: dict[str, Any] = {}
+    for file in arguments.configfile:
+        values = schema.merged(values, schema.read(file))
+    config = schema.load(schema.extended(values))
     parameters_b = arguments.parameters_b or PARAMETERS.get(config.model.base) or _counted(config.model.base)
     seeds = arguments.seeds or config.gather_seeds.limit or PAPER_SEEDS
     samples = getattr(getattr(config, "write_responses", None), "samples", 10)
@@ -46,30 +49,6 @@ def main(arguments: argparse.Namespace) -> None:
     disk = sum(stage.disk_bytes for stage in stages) / 1e9
     print(f"\nin all {gpu:.0f} GPU-hours, {wall:.1f} hours of wall time, {disk:.0f} GB")
     print("Calibrated on the paper's cost table; a newer server or GPU is faster. Evaluation is not included.")
-
-
-def merged(files: list[Path]) -> dict[str, Any]:
-    """Read YAML config files, later ones over earlier ones, section by section."""
-    import yaml
-
-    values: dict[str, Any] = {}
-    for file in files:
-        if not file.is_file():
-            raise UserError(f"config file {file} does not exist; name one with --configfile")
-        try:
-            read = yaml.safe_load(file.read_text()) or {}
-        except yaml.YAMLError as error:
-            raise UserError(f"config file {file} is not YAML: {str(error).splitlines()[0]}") from error
-        _update(values, read)
-    return values
-
-
-def _update(values: dict[str, Any], new: dict[str, Any]) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(values.get(key), dict):
-            _update(values[key], value)
-        else:
-            values[key] = value
 
 
 def _counted(model: str) -> float:

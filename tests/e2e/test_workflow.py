@@ -8,7 +8,7 @@ import time
 from tests.e2e.conftest import Checkout
 
 DATASET = "results/build_dataset/passing/**/*.parquet"
-METRICS = ("results/train_sft/aligned/**/metrics.jsonl", "results/score_benchmark/*/*.json")
+METRICS = ("results/train_sft/aligned.metrics.jsonl", "results/score_benchmark/*/*.json")
 
 
 def test_raw_shards_become_a_report(finished):

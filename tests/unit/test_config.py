@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from selfcodealign.config import Config, check_models, load, raw_shards
+from selfcodealign.config import Config, check_models, extended, load, raw_shards
 from selfcodealign.errors import UserError
 
 
@@ -78,3 +78,27 @@ def test_a_folder_without_a_model_is_named(tmp_path):
 
 def test_hub_ids_and_models_of_this_run_need_no_folder():
     check_models(load({"model": {"base": "org/name"}, "generations": {"self": {"model": "aligned"}}}))
+
+
+def test_a_preset_lies_over_what_it_extends(tmp_path):
+    (tmp_path / "bottom.yaml").write_text("seed: 1\nmodel: {base: org/bottom, revision: abc}\nmodels: {one: {}}\n")
+    (tmp_path / "middle.yaml").write_text("extends: bottom.yaml\nmodel: {base: org/middle}\nmodels: {two: {}}\n")
+    values = extended({"extends": "middle.yaml", "rounds": 2}, (tmp_path,))
+    assert values == {
+        "seed": 1,
+        "model": {"base": "org/middle", "revision": "abc"},
+        "models": {"two": {}},
+        "rounds": 2,
+    }
+
+
+def test_a_preset_that_extends_nothing_or_itself_is_named(tmp_path):
+    (tmp_path / "self.yaml").write_text("extends: self.yaml\n")
+    (tmp_path / "broken.yaml").write_text("a: [1\n")
+    for name, sentence in (
+        ("nowhere.yaml", "does not exist"),
+        ("self.yaml", "extends itself"),
+        ("broken.yaml", "YAML"),
+    ):
+        with pytest.raises(UserError, match=sentence):
+            extended({"extends": name}, (tmp_path,))
