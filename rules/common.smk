@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 from snakemake.exceptions import WorkflowError
-from snakemake.io import Wildcards
+from snakemake.iocontainers import Wildcards
 
 ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
