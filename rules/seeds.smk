@@ -94,7 +94,7 @@ rule sign_functions:
         script=script("sign_functions"),
         functions="<results>/extract_functions/{shard}.parquet",
     output:
-        keys="<results>/sign_functions/{shard}.npy",
+        band_keys="<results>/sign_functions/{shard}.npy",
     log:
         "<logs>/sign_functions/{shard}.log",
     benchmark:
@@ -116,7 +116,7 @@ rule sign_functions:
 
         python {input.script:q} \
             --functions {input.functions:q} \
-            --keys {output.keys:q} \
+            --band-keys {output.band_keys:q} \
             --mode {params.mode} \
             {params.flags}
         """
@@ -126,7 +126,7 @@ rule match_functions:
     """Merge the band keys of all shards: functions that agree on a band are candidates."""
     input:
         script=script("match_functions"),
-        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
     output:
         copies="<results>/match_functions/{group}.copies.npy",
         matches="<results>/match_functions/{group}.npy",
@@ -150,7 +150,7 @@ rule match_functions:
         exec &> >(tee {log:q})
 
         python {input.script:q} \
-            --keys {input.keys:q} \
+            --band-keys {input.band_keys:q} \
             --copies {output.copies:q} \
             --matches {output.matches:q} \
             --group {params.group} \
@@ -163,7 +163,7 @@ rule cluster_functions:
     input:
         script=script("cluster_functions"),
         functions=collect("<results>/extract_functions/{shard}.parquet", shard=SHARDS),
-        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
         copies=collect("<results>/match_functions/{group}.copies.npy", group=BAND_GROUPS),
         matches=collect("<results>/match_functions/{group}.npy", group=BAND_GROUPS),
     output:
@@ -193,7 +193,7 @@ rule cluster_functions:
 
         python {input.script:q} \
             --functions {input.functions:q} \
-            --keys {input.keys:q} \
+            --band-keys {input.band_keys:q} \
             --copies {input.copies:q} \
             --matches {input.matches:q} \
             --clusters {output.clusters:q} \
@@ -211,7 +211,7 @@ rule dedup_functions:
     input:
         script=script("dedup_functions"),
         functions="<results>/extract_functions/{shard}.parquet",
-        keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
         clusters="<results>/cluster_functions/clusters.npy",
         short="<results>/cluster_functions/short.npy",
     output:
@@ -239,7 +239,7 @@ rule dedup_functions:
         python {input.script:q} \
             --functions {input.functions:q} \
             --shard {params.shard} \
-            --keys {input.keys:q} \
+            --band-keys {input.band_keys:q} \
             --clusters {input.clusters:q} \
             --short {input.short:q} \
             --kept {output.kept:q} \

@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 def main(
     functions: list[Path],
-    keys: list[Path],
+    band_keys: list[Path],
     copies: list[Path],
     matches: list[Path],
     clusters: Path,
@@ -34,12 +34,12 @@ def main(
     fewer than `min_tokens` tokens.
     """
     if mode == "reference":
-        dropped, too_short = neardup.reference_dropped(keys)
+        dropped, too_short = neardup.reference_dropped(band_keys)
         found = {"dropped": dropped.shape[1], "too_short": len(too_short)}
     else:
         hasher = MinHasher(ngram=ngram, min_tokens=min_tokens)
         dropped, found = neardup.cluster(
-            functions, keys, copies, matches, hasher=hasher, threshold=threshold, work=clusters.parent
+            functions, band_keys, copies, matches, hasher=hasher, threshold=threshold, work=clusters.parent
         )
         too_short = np.empty(0, dtype=np.int64)
     neardup.save(short, too_short)

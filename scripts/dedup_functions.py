@@ -28,18 +28,18 @@ def why_dropped(number: int, lost: dict[int, tuple[bool, str]], short: set[int])
 
 
 def main(
-    functions: Path, shard: int, keys: list[Path], clusters: Path, short: Path, kept: Path, dropped: Path, funnel: Path
+    functions: Path, shard: int, band_keys: list[Path], clusters: Path, short: Path, kept: Path, dropped: Path, funnel: Path
 ) -> None:
     """Keep one function of each cluster of near-duplicates.
 
     Args:
         functions: one shard's functions.
         shard: its place among the key files.
-        keys: key files of all shards, in order.
+        band_keys: key files of all shards, in order.
         clusters, short: what cluster_functions wrote.
         kept, dropped, funnel: outputs.
     """
-    first, lost = neardup.lost_in_shard(shard, keys, clusters)
+    first, lost = neardup.lost_in_shard(shard, band_keys, clusters)
     too_short = set(neardup.load(short).tolist())
     with StageOutput("dedup_functions", rows=kept, dropped=dropped, funnel=funnel, schema=FunctionRow) as output:
         for number, row in enumerate(progress(read_rows(functions), unit="functions", label="dedup_functions"), first):

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 
 def main(
     functions: Path,
-    keys: Path,
+    band_keys: Path,
     *,
     mode: Literal["fixed", "reference"] = "fixed",
     bands: int | None = None,
@@ -24,7 +24,7 @@ def main(
 ) -> None:
     """Compute the MinHash band keys of a shard's functions."""
     hasher = neardup.hasher_of(mode, bands, rows, ngram, min_tokens, permutations, permutation_seed)
-    count = neardup.write_keys(functions, keys, hasher)
+    count = neardup.write_keys(functions, band_keys, hasher)
     log.info("%d functions, %d bands of %d rows", count, hasher.bands, hasher.rows)
 
 
