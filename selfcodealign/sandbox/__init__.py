@@ -1,4 +1,4 @@
-'''Run untrusted Python programs, each in its own namespaces, and decide their verdicts from outside.
+"""Run untrusted Python programs, each in its own namespaces, and decide their verdicts from outside.
 
 One function serves every user of the sandbox::
 
@@ -36,7 +36,7 @@ it. `vacuous`: the tests also pass against a stub, or cannot fail. `flaky`: reru
 failed twice on this case; it says nothing about the program.
 
 The package needs nothing but the standard library, on the host and inside an image.
-'''
+"""
 
 from selfcodealign.sandbox.selftest import choose_layer
 from selfcodealign.sandbox.settings import VERDICTS, Settings

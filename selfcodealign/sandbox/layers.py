@@ -244,7 +244,10 @@ def apptainer(settings: Settings) -> list[Layer]:
     words = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
     python = settings.python or "python3"
     run = [str(image), "/usr/bin/env", "-i", *words, python, "-s", "-c", BOOT]
-    environment = {"PATH": f"{Path(program).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin", "HOME": "/nonexistent"}
+    environment = {
+        "PATH": f"{Path(program).parent}:/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "HOME": "/nonexistent",
+    }
     identity = f"{image} {image.stat().st_mtime_ns}"
     layer = Layer("apptainer", (), image=identity, preload=settings.preload, environment=environment)
     user = _unprivileged() if os.getuid() == 0 else None

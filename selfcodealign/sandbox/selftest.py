@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 START_S = 60.0
 CANARY = "SELFCODEALIGN_CANARY"
 
-PROBE = '''
+PROBE = """
 import json, os, socket
 want = json.load(open("/tmp/want.json"))
 found = []
@@ -63,7 +63,7 @@ libc = ctypes.CDLL(None)
 escaped("system calls: may make namespaces", lambda: libc.unshare(0x10000000) == 0)
 escaped("system calls: may mount", lambda: libc.mount(b"none", b"/tmp", b"tmpfs", 0, None) == 0)
 print(json.dumps(found))
-'''
+"""
 MEMORY_PROBE = "block = bytearray(400 << 20)\nprint(len(block))"
 CPU_PROBE = "while True: pass"
 
@@ -119,7 +119,9 @@ def probe(layer: Layer, settings: Settings) -> dict[str, Any]:
                 case = {"id": "probe", "program": program, "memory_mb": 256, "timeout_s": 0.2}
                 answer = exchange(handle, request(case, settings))
                 if answer["verdict"] != verdict:
-                    raise Refused(f"limits: a program that should have ended with {verdict} ended with {answer['verdict']}")
+                    raise Refused(
+                        f"limits: a program that should have ended with {verdict} ended with {answer['verdict']}"
+                    )
             return {**greeting, "leaks": leaks}
         except (Refused, OSError, ValueError, KeyError, subprocess.SubprocessError) as error:
             errors.seek(0)

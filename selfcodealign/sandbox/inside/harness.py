@@ -36,7 +36,9 @@ GUARDED = (
 )  # fmt: skip
 GUARDED_CLASSES = (unittest.TestCase, unittest.TestResult, unittest.TestSuite, unittest.TestLoader)
 WATCHED_MODULES = ("unittest.mock",)
-LIFTED = frozenset({"input", "print", "open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "_"})
+LIFTED = frozenset(
+    {"input", "print", "open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "_"}
+)
 
 
 class Finished(BaseException):
@@ -69,11 +71,11 @@ def replaced(saved, allowed=""):
         current = module.__dict__
         for key, value in held:
             if current.get(key) is not value and key not in LIFTED and key not in allowed:
-                return "{}.{}".format(name, key)
+                return f"{name}.{key}"
     for kind, held in classes:
         for key, value in held:
             if kind.__dict__.get(key) is not value and not key.startswith("__"):
-                return "{}.{}".format(kind.__name__, key)
+                return f"{kind.__name__}.{key}"
     if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
         return "sys.meta_path"
     return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
@@ -160,7 +162,7 @@ def described(error):
         name = type(error).__name__
     except BaseException:
         name = "exception"
-    return "{}: {}".format(name, text[:300]) if text else str(name)
+    return f"{name}: {text[:300]}" if text else str(name)
 
 
 def verdict_of(error):
@@ -202,7 +204,9 @@ def prepare(case, texts):
     sys.argv[:] = [PROGRAM]
     sys.path.insert(0, "/tmp")
     sys.setrecursionlimit(sys.getrecursionlimit() + MORE_FRAMES)
-    seed = int(hashlib.sha256("\0".join(text for _, text in texts).encode("utf-8", "surrogatepass")).hexdigest()[:8], 16)
+    seed = int(
+        hashlib.sha256("\0".join(text for _, text in texts).encode("utf-8", "surrogatepass")).hexdigest()[:8], 16
+    )
     random.seed(seed + case["rerun"])
     numpy = sys.modules.get("numpy")
     if numpy is not None:
@@ -270,7 +274,7 @@ def run_program(case, channel):
     if left:
         channel.finish("fail", "the program ended before its last assertion", status)
     if status:
-        channel.finish("fail", "exit status {}".format(status), status)
+        channel.finish("fail", f"exit status {status}", status)
     channel.loaded()
     channel.finish("pass", "", 0)
 
@@ -305,7 +309,7 @@ class Instruments:
     def __call__(self, what, value=None):
         if what == "watch":
             if always_agrees(value):
-                raise Forged("a {} claims to equal anything".format(type(value).__name__))
+                raise Forged(f"a {type(value).__name__} claims to equal anything")
             return value
         if what == "ran":
             self.ran += 1
@@ -458,7 +462,7 @@ class Result(unittest.TestResult):
         method = getattr(test, getattr(test, "_testMethodName", ""), None)
         decorated = getattr(type(test), "__unittest_skip__", False) or getattr(method, "__unittest_skip__", False)
         if not decorated:
-            self._keep(unittest.SkipTest("skipped while running: {}".format(reason)))
+            self._keep(unittest.SkipTest(f"skipped while running: {reason}"))
 
 
 def run_tested(case, channel, saved):
@@ -474,9 +478,9 @@ def run_tested(case, channel, saved):
         flush()
         reason = described(error)
         if isinstance(error, SystemExit):
-            reason = "the program ended itself {} ({})".format(when, reason)
+            reason = f"the program ended itself {when} ({reason})"
         elif when.startswith("while"):
-            reason = "{} {}".format(reason, when)
+            reason = f"{reason} {when}"
         status = exit_status(error) if isinstance(error, SystemExit) else 1
         channel.finish(verdict_of(error), reason, status, **counts())
 
@@ -514,7 +518,9 @@ def run_tested(case, channel, saved):
     else:
         compiled = compile(code, RESPONSE, "exec", dont_inherit=True)
 
-    functions = [node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)]
+    functions = [
+        node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+    ]
     classes = [node.name for node in test.body if isinstance(node, ast.ClassDef)]
     asserts = any(isinstance(node, ast.Assert) for node in ast.walk(test))
     raises = any(isinstance(node, ast.Raise) or judge.called_name(node) in judge.LEAVING for node in ast.walk(test))
@@ -533,7 +539,7 @@ def run_tested(case, channel, saved):
         channel.finish("fail", "the response replaces __builtins__", 1)
     changed = replaced(saved)
     if changed:
-        channel.finish("fail", "the response replaces {}".format(changed), 1)
+        channel.finish("fail", f"the response replaces {changed}", 1)
     channel.loaded()
     main.__dict__[hook] = instruments
     try:
@@ -551,7 +557,7 @@ def run_tested(case, channel, saved):
         stop(error, "before its tests had finished")
     changed = replaced(saved, test_text)
     if changed:
-        channel.finish("fail", "the response replaces {}".format(changed), 1)
+        channel.finish("fail", f"the response replaces {changed}", 1)
     if role == "real" and case["vacuous"]:
         if run_doctests and not instruments.ran and not test.body:
             channel.finish("vacuous", "the doctests hold no example", 0, **counts())
@@ -568,7 +574,7 @@ for _name in ("annotations", "division", "generator_stop"):
 def run(case, handle, key, saved):
     """Run one case to its end; never returns."""
     channel = Channel(handle, key)
-    key = None  # noqa: F841 - only the digest's state keeps it
+    key = None
     if "program" in case:
         run_program(case, channel)
     else:

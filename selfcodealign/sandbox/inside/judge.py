@@ -86,7 +86,7 @@ def looks_for_harness(tree):
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and len(node.value) < 40:
             word = node.value
         if word in FRAME_WALKING:
-            return "the response reads frames ({})".format(word)
+            return f"the response reads frames ({word})"
     rebound = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Global):
@@ -99,7 +99,7 @@ def looks_for_harness(tree):
         if isinstance(target, ast.Name) and isinstance(target.ctx, ast.Store)
     }
     replaced = sorted((assigned | rebound) & REPLACED_BUILTINS)
-    return "the response replaces {}".format(replaced[0]) if replaced else None
+    return f"the response replaces {replaced[0]}" if replaced else None
 
 
 # ---- tests that cannot fail -----------------------------------------------------------------------------------------
@@ -118,7 +118,8 @@ def constant(node):
         return constant(node.operand)
     if isinstance(node, ast.BoolOp):
         deciding = any(
-            isinstance(value, ast.Constant) and bool(value.value) is isinstance(node.op, ast.Or) for value in node.values
+            isinstance(value, ast.Constant) and bool(value.value) is isinstance(node.op, ast.Or)
+            for value in node.values
         )
         return deciding or all(constant(value) for value in node.values)
     if isinstance(node, ast.Compare):
@@ -178,7 +179,9 @@ class _Checks(ast.NodeVisitor):
     def __init__(self, tree):
         self.found = []
         self.why_dead = None
-        self.loaded = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+        self.loaded = {
+            node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+        }
         self.loaded |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
 
     def add(self, why=None):
@@ -260,9 +263,7 @@ class _Checks(ast.NodeVisitor):
             self.add("constant" if node.args and constant(node.args[0]) else None)
         elif name == "assertEqual":
             self.add("constant" if len(node.args) > 1 and all(_literal(side) for side in node.args[:2]) else None)
-        elif name in ("fail", "raises", "testmod", "run_docstring_examples"):
-            self.add()
-        elif name in LEAVING and node.args and not _never(node.args[0]):
+        elif name in ("fail", "raises", "testmod", "run_docstring_examples") or (name in LEAVING and node.args and not _never(node.args[0])):
             self.add()
         self.generic_visit(node)
 
@@ -285,7 +286,7 @@ def why_vacuous(code, test, test_text):
             main_only = any(called_name(node) == "main" for node in ast.walk(test))
             return None if main_only else "the tests assert nothing"
         if None not in checks.found:
-            return "every assertion is {}".format(sorted(set(checks.found))[0])
+            return f"every assertion is {sorted(set(checks.found))[0]}"
     own = bound_names(code)
     used = used_names(test)
     if not own & used:
@@ -296,7 +297,7 @@ def why_vacuous(code, test, test_text):
         return None if indirect or imported else "the tests use nothing that the response defines"
     redefined = {node.name for node in test.body if isinstance(node, FUNCTIONS + (ast.ClassDef,))}
     if own & used <= redefined:
-        return "the tests redefine {}".format(sorted(own & used)[0])
+        return f"the tests redefine {sorted(own & used)[0]}"
     return None
 
 
@@ -485,7 +486,7 @@ class Instrument(ast.NodeTransformer):
         name = node.func
         dotted = name.id if isinstance(name, ast.Name) else ""
         if isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name):
-            dotted = "{}.{}".format(name.value.id, name.attr)
+            dotted = f"{name.value.id}.{name.attr}"
         if dotted in self.mains:
             stays = any(
                 word.arg == "exit" and isinstance(word.value, ast.Constant) and not word.value.value

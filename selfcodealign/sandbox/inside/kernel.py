@@ -78,17 +78,17 @@ def check(result, what):
     """Raise the OSError that the last C call left behind, naming the step."""
     if result != 0:
         number = ctypes.get_errno()
-        raise OSError(number, "{}: {}".format(what, os.strerror(number)))
+        raise OSError(number, f"{what}: {os.strerror(number)}")
 
 
 def prctl(option, value):
     """Set one attribute of this process."""
-    check(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), "prctl {}".format(option))
+    check(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
 
 
 def unshare(flags):
     """Leave the namespaces named by `flags` for new ones."""
-    check(libc.unshare(flags), "unshare {:#x}".format(flags))
+    check(libc.unshare(flags), f"unshare {flags:#x}")
 
 
 def setns(descriptor, kind):
@@ -111,7 +111,11 @@ def make_read_only():
 
 def map_self(uid, gid):
     """Keep this process's ids in a user namespace it has just made."""
-    for name, text in (("setgroups", "deny"), ("uid_map", "{0} {0} 1".format(uid)), ("gid_map", "{0} {0} 1".format(gid))):
+    for name, text in (
+        ("setgroups", "deny"),
+        ("uid_map", f"{uid} {uid} 1"),
+        ("gid_map", f"{gid} {gid} 1"),
+    ):
         with open("/proc/self/" + name, "w") as file:
             file.write(text)
 
@@ -165,8 +169,14 @@ def own_namespaces(uid, gid, scratch_mb):
     """Give this process everything of its own: mounts with fresh /tmp, /dev/shm and /proc, ipc, names, network, ids."""
     unshare(NEWNS | NEWIPC | NEWUTS | NEWNET)
     shared_mb = max(1, scratch_mb // MAIN_SHM_SHARE)
-    mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, "size={}m,mode=1777,nr_inodes=20k".format(max(1, scratch_mb - shared_mb)))
-    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID_NODEV_NOEXEC, "size={}m,mode=1777,nr_inodes=2k".format(shared_mb))
+    mount(
+        "tmpfs",
+        "/tmp",
+        "tmpfs",
+        NOSUID_NODEV,
+        f"size={max(1, scratch_mb - shared_mb)}m,mode=1777,nr_inodes=20k",
+    )
+    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID_NODEV_NOEXEC, f"size={shared_mb}m,mode=1777,nr_inodes=2k")
     mount("proc", "/proc", "proc", NOSUID_NODEV_NOEXEC)
     raise_loopback()
     unshare(NEWUSER)
@@ -201,11 +211,11 @@ def address_space():
 
 def measured(pid):
     """Return (CPU seconds, seconds spent waiting for a core) of a live process and its reaped children."""
-    with open("/proc/{}/stat".format(pid), "rb") as file:
+    with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     ticks = sum(int(value) for value in fields[11:15])
     try:
-        with open("/proc/{}/schedstat".format(pid)) as file:
+        with open(f"/proc/{pid}/schedstat") as file:
             waited = int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         waited = 0.0
@@ -214,7 +224,7 @@ def measured(pid):
 
 def resident(pid):
     """Return the bytes of memory a process holds, what it shares divided among the sharers."""
-    with open("/proc/{}/smaps_rollup".format(pid)) as file:
+    with open(f"/proc/{pid}/smaps_rollup") as file:
         for line in file:
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
@@ -223,10 +233,10 @@ def resident(pid):
 
 def parent(pid):
     """Return the pid of a process's parent."""
-    with open("/proc/{}/stat".format(pid), "rb") as file:
+    with open(f"/proc/{pid}/stat", "rb") as file:
         return int(file.read().rpartition(b")")[2].split()[1])
 
 
 def pid_namespace(pid):
     """Return the identity of a process's pid namespace."""
-    return os.readlink("/proc/{}/ns/pid".format(pid))
+    return os.readlink(f"/proc/{pid}/ns/pid")

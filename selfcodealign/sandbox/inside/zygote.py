@@ -106,7 +106,7 @@ class Zygote:
             try:
                 descriptor = self.become_case(case, cpu_limit_s, out_write, error_write, there)
             except BaseException as error:
-                os.write(error_write, "sandbox setup: {!r}".format(error).encode())
+                os.write(error_write, f"sandbox setup: {error!r}".encode())
                 os._exit(SETUP_FAILED)
             harness.run(case, descriptor, key, self.saved)
         if self.nested:
@@ -353,9 +353,9 @@ class Watch:
         wall = time.monotonic() - self.started
         timeout = self.cpu_limit_s
         if self.cpu_seen >= timeout:
-            self.stop("timeout", "more than {:g} s of CPU time".format(timeout))
+            self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
-            self.stop("timeout", "not finished after {:g} s".format(timeout))
+            self.stop("timeout", f"not finished after {timeout:g} s")
         elif memory > self.case["memory_mb"] * (1 << 20):
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))
         elif len(processes) > 2 * self.case["processes"]:
@@ -417,15 +417,15 @@ class Watch:
 
     def without_report(self, code, signalled):
         if signalled == signal.SIGXCPU or (signalled == signal.SIGKILL and self.cpu_seen >= self.cpu_limit_s):
-            return "timeout", "more than {:g} s of CPU time".format(self.cpu_limit_s)
+            return "timeout", f"more than {self.cpu_limit_s:g} s of CPU time"
         if signalled == signal.SIGKILL and self.zygote.nested:
             # No process of the case can kill the first one of its namespace: the kernel ran out of memory.
             return "memory", "killed by the kernel"
         if signalled:
-            return "crashed", "ended by signal {}".format(signalled)
+            return "crashed", f"ended by signal {signalled}"
         if self.case["exit_status_only"]:
-            return "fail", "exit status {}".format(code)
-        return "fail", "the program ended before its tests had finished (exit status {})".format(code)
+            return "fail", f"exit status {code}"
+        return "fail", f"the program ended before its tests had finished (exit status {code})"
 
 
 def _readable(descriptor):
@@ -466,7 +466,7 @@ class Family:
 
     def __init__(self, zygote, preload):
         self.zygote, self.members = zygote, {}
-        self.patterns = [(name, re.compile(r"\b(?:import|from)\s+{}\b".format(re.escape(name)))) for name in preload]
+        self.patterns = [(name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b")) for name in preload]
 
     def serve(self, case):
         """Run a case in the member that fits it."""
@@ -538,7 +538,7 @@ def serve(handle, run):
         try:
             result = run(case)
         except BaseException as error:
-            result = {"verdict": "internal", "reason": "{}: {}".format(type(error).__name__, error)}
+            result = {"verdict": "internal", "reason": f"{type(error).__name__}: {error}"}
         answer(handle, result)
 
 

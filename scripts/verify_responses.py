@@ -1,0 +1,151 @@
+"""Run every response with its tests in the sandbox, and keep every row with its verdict.
+
+No row is dropped here: the training sets of the ablations need the failing ones too, so the selection decides. In
+`fixed` mode a pass needs tests that finish and could have failed. In `reference` mode it is what the reference
+(`execution_filter.py:134-152`) counts: all code blocks of the generation joined, exit status 0 within 10 s and 4 GiB.
+"""
+
+import logging
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+from selfcodealign.dataset.fences import python_code, reference_blocks
+from selfcodealign.ledger import Ledger
+from selfcodealign.records import VerdictRow
+from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.sandbox.settings import described
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import StageOutput, count_rows, read_rows
+
+log = logging.getLogger(__name__)
+
+COLUMNS = (
+    *("verdict", "passed", "reason", "stdout", "stderr", "cpu_s", "wall_s", "memory_mb", "isolation"),
+    *("assertions_held", "assertions_run", "mutation_score"),
+)
+SYNC_EVERY = 200
+MAIN_GUARD = re.compile(r"if __name__ == (\"__main__\"|'__main__'):")
+# What does not change a verdict must not set finished work aside.
+NO_EFFECT = ("workers", "i_understand", "cache", "case_limit", "wall_factor")
+
+
+def reference_program(raw: str) -> str:
+    """Join all fenced blocks of a generation, whatever their language, as the reference extracts its program.
+
+    A block that contains `input` anywhere loses everything from its main guard on.
+    """
+    parts = []
+    for block in reference_blocks(raw):
+        text = block.text
+        if "input" in text:
+            text = MAIN_GUARD.split(text, maxsplit=1)[0]
+        parts.append(text.strip())
+    return "\n\n".join(parts)
+
+
+def case_of(row: dict[str, Any], mode: str) -> dict[str, str]:
+    """Make the sandbox's case of one response row."""
+    if mode == "reference":
+        return {"id": row["id"], "program": reference_program(row["raw"])}
+    response, tests = row["response"] or "", row["tests"] or ""
+    return {
+        "id": row["id"],
+        "code": python_code(response) if "```" in response or "~~~" in response else response,
+        "test": python_code(tests) if "```" in tests or "~~~" in tests else tests,
+    }
+
+
+def verdict_columns(verdict: dict[str, Any]) -> dict[str, Any]:
+    """Return the columns that a verdict adds to its response's row; text is made valid UTF-8."""
+    columns = {column: verdict.get(column) for column in COLUMNS}
+    return {
+        name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
+        for name, value in columns.items()
+    }
+
+
+def unfinished(rows: Iterable[dict[str, Any]], ledger: Ledger, mode: str) -> Iterator[dict[str, str]]:
+    """Yield the cases of the rows that have no verdict yet."""
+    for row in rows:
+        if row["id"] not in ledger:
+            yield case_of(row, mode)
+
+
+def main(
+    responses: Path,
+    rows: Path,
+    dropped: Path,
+    funnel: Path,
+    work: Path,
+    *,
+    mode: Literal["fixed", "reference"] = "fixed",
+    workers: int = 1,
+    timeout_s: float = 4.0,
+    memory_mb: int = 1024,
+    reruns: int = 0,
+    mutants: int = 0,
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
+    i_understand: bool = False,
+    image: Path | None = None,
+) -> None:
+    """Run every response with its tests in the sandbox, and keep every row with its verdict.
+
+    Args:
+        responses: sanitized responses (ResponseRow).
+        rows: the same rows with verdicts (VerdictRow), in the same order.
+        dropped: an empty table, so that every stage has one.
+        funnel: how many rows each verdict has.
+        work: folder of the ledger that lets a killed run continue.
+        mode: `reference` judges as the reference does, in the same isolation.
+        workers: programs that run at the same time.
+        timeout_s: CPU seconds a program may use; `reference` mode has 10.
+        memory_mb: memory of a program with its children; `reference` mode has 4096.
+        reruns: further runs of each passing response; a changed verdict is `flaky`.
+        mutants: mutants of each passing response that its tests should reject, for `mutation_score`.
+        isolation: the layer to use, or `auto` for the first that works.
+        i_understand: needed for isolation `none`.
+        image: image folder or SIF for Apptainer, in place of the sandbox image.
+    """
+    reference = mode == "reference"
+    settings = Settings(
+        timeout_s=10.0 if reference else timeout_s,
+        memory_mb=4096 if reference else memory_mb,
+        exit_status_only=reference,
+        vacuous=not reference,
+        mutants=0 if reference else mutants,
+        reruns=0 if reference else reruns,
+        isolation=isolation,
+        i_understand=i_understand,
+        workers=workers,
+        image=image,
+        cache=work / "cache.sqlite",
+    )
+    columns = ["id", "raw"] if reference else ["id", "response", "tests"]
+    decisive = {name: value for name, value in described(settings).items() if name not in NO_EFFECT}
+    counts: Counter[str] = Counter()
+    layers: Counter[str] = Counter()
+    with Ledger(work, {"mode": mode, **decisive}) as ledger:
+        left = count_rows(responses) - len(ledger)
+        if left > 0:
+            cases = unfinished(read_rows(responses, columns), ledger, mode)
+            for number, verdict in enumerate(progress(run_cases(cases, settings), total=left, label="verify"), 1):
+                ledger.append(verdict["id"], verdict_columns(verdict))
+                if number % SYNC_EVERY == 0:
+                    ledger.sync()
+        with StageOutput("verify_responses", rows=rows, dropped=dropped, funnel=funnel, schema=VerdictRow) as output:
+            for row in read_rows(responses):
+                verdict = ledger.get(row["id"])
+                counts[verdict["verdict"]] += 1
+                layers[verdict["isolation"]] += 1
+                output.keep({**row, **verdict})
+            output.extra = {"verdicts": dict(sorted(counts.items())), "isolation": dict(sorted(layers.items()))}
+    if counts["internal"]:
+        log.warning("%d responses have no verdict: the sandbox failed on them twice", counts["internal"])
+    log.info("%s", ", ".join(f"{name} {number}" for name, number in counts.most_common()) or "no responses")
+
+
+if __name__ == "__main__":
+    run(main)
