@@ -10,6 +10,12 @@ WORK work/train_sft/{model}/                        checkpoints and TensorBoard 
 """
 
 
+def local_base(wildcards):
+    """Folder of the base model as an input, so that a changed one trains anew; nothing when it comes from the Hub."""
+    base = trained_base(wildcards)
+    return base if Path(base).is_dir() or base.startswith("results/") else []
+
+
 rule train_sft:
     """Fine-tune a base model on a dataset with DeepSpeed."""
     input:

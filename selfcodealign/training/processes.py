@@ -1,7 +1,9 @@
 """One process or many: what the launcher must have set, set here when there is no launcher."""
 
+import ctypes
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -81,10 +83,22 @@ def prepare(cache: Path) -> None:
         os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache))
     os.environ.setdefault("DS_LOG_LEVEL", "warning")
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        die_with_launcher()
     if "WORLD_SIZE" not in os.environ:
         # Without a launcher DeepSpeed would look for MPI.
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+
+
+def die_with_launcher() -> None:
+    """Ask Linux to kill this process when the launcher dies, however it dies.
+
+    Otherwise a killed launcher leaves its processes training, and writing checkpoints beside those of the next run.
+    """
+    if sys.platform == "linux":
+        set_parent_death_signal = 1
+        ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
 
 
 def free_port() -> int:

@@ -42,9 +42,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     raw = Tokenizer(models.BPE(vocabulary, []))
     raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     raw.decoder = decoders.ByteLevel()
-    return PreTrainedTokenizerFast(
-        tokenizer_object=raw, bos_token="<|end|>", eos_token="<|end|>", pad_token="<|pad|>"
-    )
+    return PreTrainedTokenizerFast(tokenizer_object=raw, bos_token="<|end|>", eos_token="<|end|>", pad_token="<|pad|>")
 
 
 def network(architecture: str, attention: str = "sdpa", **changes: Any) -> PreTrainedModel:

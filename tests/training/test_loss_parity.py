@@ -71,7 +71,8 @@ def test_every_step_has_the_loss_of_a_plain_torch_loop(
     processes: int, tiny: Callable[[str], Path], dataset: Path, tmp_path: Path
 ) -> None:
     folder = tiny("llama")
-    runs = [{**variant, "loss": loss} for loss in ("reference", "token") for variant in VARIANTS]
+    variants = VARIANTS if processes > 1 else [VARIANTS[number] for number in (0, 2, 5)]
+    runs = [{**variant, "loss": loss} for loss in ("reference", "token") for variant in variants]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     worker = Path(__file__).with_name("worker.py")
     job = {
