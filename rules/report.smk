@@ -9,7 +9,9 @@ OUT  <results>/provenance.json                 commit, config, versions, machine
 """
 
 REPORT_PARTS = sorted(
-    os.path.relpath(path) for path in (ROOT / "selfcodealign" / "report").rglob("*.*") if path.suffix != ".pyc"
+    os.path.relpath(path)
+    for path in (ROOT / "selfcodealign" / "report").rglob("*.*")
+    if path.suffix != ".pyc"
 )
 
 
@@ -69,9 +71,13 @@ rule build_report:
         parts=REPORT_PARTS,
         provenance=rules.record_provenance.output.provenance,
         totals=rules.check_funnels.output.totals,
-        metrics=collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
+        metrics=collect(
+            "<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models
+        ),
         evaluated=collect(
-            "<results>/score_benchmark/{model}/{benchmark}.json", model=EVALUATED_MODELS, benchmark=CONFIG.benchmarks
+            "<results>/score_benchmark/{model}/{benchmark}.json",
+            model=EVALUATED_MODELS,
+            benchmark=CONFIG.benchmarks,
         ),
     output:
         report=report(

@@ -1,4 +1,4 @@
-"""Record what a run was made from and made on: commit, config, versions, machine, seeds, hashes of models and datasets."""
+"""Record what a run was made from and made on: commit, config, versions, machine, seeds, models and datasets."""
 
 import hashlib
 import importlib.metadata
@@ -43,7 +43,7 @@ def code(root: Path) -> dict[str, Any]:
     return {
         "version": __version__,
         "commit": _git(root, "rev-parse", "HEAD"),
-        "changed_files": (_git(root, "status", "--porcelain", "--untracked-files=no") or "").splitlines(),
+        "changed_files": (_git(root, "diff", "--name-only", "HEAD") or "").splitlines(),
         "lock_files": {path.name: sha256_of(path) for path in sorted((root / "envs").glob("*.txt"))},
     }
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.config import Config
+from selfcodealign.config import Config, Dataset, TrainedModel
 from selfcodealign.ids import content_id, rng_for, seed_for
 from selfcodealign.records import (
     ConceptRow,
@@ -425,3 +425,20 @@ def _timings(run: SmallRun) -> None:
         for shard in range(2):
             record = {"s": 3.5 + shard, "h:m:s": "0:00:03", "max_rss": 150.5, "cpu_time": 3.1, "threads": 1}
             write_text(run.folder / f"timings/{stage}/{shard:05d}.jsonl", json.dumps(record) + "\n")
+
+
+def add_ablation(run: SmallRun, shares: dict[str, float], seeds: int = 3) -> dict[str, Any]:
+    """Add models of several selections, some seeds each, with scores near the given shares; return their config."""
+    datasets, models = {}, {}
+    for selection, share in shares.items():
+        for seed in range(seeds):
+            name = f"{selection}-{seed}"
+            datasets[name] = Dataset(selection=selection).model_dump(mode="json")
+            models[name] = TrainedModel(dataset=name, seed=seed).model_dump(mode="json")
+            draw = random.Random(name)
+            tasks = {f"toy/{n}": float(draw.random() < share) for n in range(160)}
+            write_json(run.results / f"score_benchmark/{name}/demo.json", score(name, "demo", tasks))
+            lines = [{"step": step, "epoch": step / 10, "loss": 1 / step + 0.1 * seed} for step in range(1, 20)]
+            metrics = run.results / f"train_sft/{name}.metrics.jsonl"
+            write_text(metrics, "".join(json.dumps(line) + "\n" for line in lines))
+    return {"datasets": datasets, "models": models}

@@ -121,7 +121,7 @@ def benchmarks(run: Run, paper: Mapping[str, Any]) -> Section:
     tasks = ", ".join(f"{first[name].title}: {plural(len(first[name].by_task), 'task')}" for name in names)
     section.values = {
         "sentence": f"{tasks}. Scores in percent, each with its 95 % interval over tasks. "
-        + ("" if compared else "The paper has no such benchmark, so there is no published number to compare with. ")
+        + ("" if compared else "The paper has no such benchmark, so no published number stands beside them. ")
         + _against_base(run),
         "columns": [{"title": first[name].title, "metric": first[name].metric} for name in names],
         "table": table,
@@ -216,9 +216,9 @@ def arms(run: Run, paper: Mapping[str, Any]) -> Section:
         )
         return section
     section.values = {
-        "sentence": "The same responses, selected differently, the same number of rows, the same training. Intervals are "
-        "percentiles of 10,000 bootstrap resamples of tasks and of seeds; differences are paired by task. The paper's "
-        f"column is HumanEval+ of {paper['base']} ({paper['source']}).",
+        "sentence": "The same responses, selected differently, the same number of rows, the same training. Intervals "
+        "are percentiles of 10,000 bootstrap resamples of tasks and of seeds; differences are paired by task. The "
+        f"paper's column is HumanEval+ of {paper['base']} ({paper['source']}).",
         "parts": parts,
     }
     return section

@@ -56,10 +56,10 @@ def notices(run: Run) -> list[Notice]:
         found.append(
             Notice(
                 "note",
-                "This run used the embedded toy model. Its domain is tiny and synthetic, and the effect is planted: the "
-                "corpus it was pretrained on holds wrong code at a known rate, with right tests. It shows the mechanism, "
-                "that keeping what passes its own tests helps, and says nothing about the size of the effect on real "
-                "code; these are not the paper's numbers.",
+                "This run used the embedded toy model. Its domain is tiny and synthetic, and the effect is planted: "
+                "the corpus it was pretrained on holds wrong code at a known rate, with right tests. It shows the "
+                "mechanism, that keeping what passes its own tests helps, and says nothing about the size of the "
+                "effect on real code; these are not the paper's numbers.",
             )
         )
     unprotected = layers(run)["none"]

@@ -1,0 +1,343 @@
+"""The report shows what the run did, says what is missing, and never leans on the network."""
+
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.build_report import main
+from selfcodealign import __main__ as command
+from selfcodealign.errors import UserError
+from selfcodealign.report import charts
+from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds, share
+from selfcodealign.report.results import Run
+from selfcodealign.report.sections import data, models
+from selfcodealign.tables import write_json
+from tests.small_run import SmallRun, add_ablation, make_run, provenance
+
+SECTIONS = (
+    *("benchmarks", "arms", "funnel", "pass-rates", "mix", "lengths", "judge", "decontamination", "training", "rows"),
+    *("dropped-rows", "isolation", "time", "provenance"),
+)
+FIGURES = ("funnel", "verdicts", "lengths", "judge_scores", "loss", "scores")
+
+
+def build(run: SmallRun, **changes: Any) -> str:
+    """Build the report of a run and return its page."""
+    out = run.results
+    write_json(out / "provenance.json", provenance(**changes))
+    main(
+        results=out,
+        timings=run.folder / "timings",
+        provenance=out / "provenance.json",
+        report=out / "report.html",
+        summary=out / "build_report/summary.json",
+        **{name: out / f"build_report/{name}.svg" for name in FIGURES},
+    )
+    return (out / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> SmallRun:
+    return make_run(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="module")
+def page(finished: SmallRun) -> str:
+    return build(finished)
+
+
+@pytest.fixture
+def copy(finished: SmallRun, page: str, tmp_path: Path) -> SmallRun:
+    """A run that a test may change."""
+    shutil.copytree(finished.folder, tmp_path / "run")
+    return SmallRun(tmp_path / "run", verdicts=finished.verdicts, rows=finished.rows)
+
+
+class Outline(HTMLParser):
+    """Collect the ids of sections, addresses, and tags left open."""
+
+    VOID = frozenset({"meta", "link", "br", "img"})
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.sections: list[str] = []
+        self.addresses: list[str] = []
+        self.open: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        if tag == "section":
+            self.sections.append(found["id"] or "")
+        self.scripts += tag == "script"
+        self.addresses += [found[name] or "" for name in ("src", "href", "xlink:href") if name in found]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in self.VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_every_section_is_on_the_page_and_every_tag_is_closed(page: str) -> None:
+    outline = Outline(page)
+    assert tuple(outline.sections) == SECTIONS
+    assert outline.open == []
+
+
+def test_the_page_needs_no_network_and_no_script(page: str) -> None:
+    outline = Outline(page)
+    assert outline.scripts == 0
+    assert [address for address in outline.addresses if not address.startswith(("#", "data:"))] == []
+    assert "@import" not in page
+    assert "url(" not in page
+
+
+def test_the_same_run_gives_the_same_page(finished: SmallRun, page: str) -> None:
+    assert build(finished) == page
+
+
+def test_the_demo_is_called_a_toy_and_another_run_is_not(copy: SmallRun) -> None:
+    assert "the effect is planted" in build(copy)
+    assert "the effect is planted" not in build(copy, demo=False)
+
+
+def test_the_funnel_counts_every_row_that_entered(finished: SmallRun, page: str) -> None:
+    run = Run(finished.results, finished.folder / "timings", provenance())
+    for one in run.funnels:
+        assert one.entered == one.kept + one.dropped.total()
+    first = run.funnel("extract_functions")
+    assert first is not None
+    assert first.entered == 48
+    assert "near duplicate" in page
+
+
+def test_pass_rates_agree_with_the_verdicts(finished: SmallRun, page: str) -> None:
+    passed = sum(row["passed"] for row in finished.verdicts)
+    assert f"{passed} of {len(finished.verdicts)} responses executed in the sandbox passed their own tests" in page
+
+
+def test_five_rows_of_a_stage_and_a_dropped_one_of_each_reason_are_shown(finished: SmallRun, page: str) -> None:
+    rows = page[page.index('<section id="rows">') : page.index('<section id="dropped-rows">')]
+    assert len({row["id"] for row in finished.seeds if row["id"] in rows}) >= 5
+    dropped = page[page.index('<section id="dropped-rows">') : page.index('<section id="isolation">')]
+    for stage, reason in (("filter_seeds", "too short"), ("filter_seeds", "no return"), ("judge_seeds", "judge score")):
+        assert stage in dropped
+        assert reason in dropped
+
+
+def test_rows_are_drawn_by_seed_and_id_whatever_the_shards(finished: SmallRun) -> None:
+    run = Run(finished.results, finished.folder / "timings", provenance())
+    drawn = [row["id"] for row in run.pick("gather_seeds", 5)]
+    other = Run(finished.results, finished.folder / "timings", provenance(seed=12))
+    assert drawn == [row["id"] for row in run.pick("gather_seeds", 5)]
+    assert drawn != [row["id"] for row in other.pick("gather_seeds", 5)]
+
+
+def test_the_text_of_a_row_cannot_become_part_of_the_page() -> None:
+    from selfcodealign.report.page import Section, render
+
+    row = data.shown({"id": "fn-0", "content": "</pre><script>alert(1)</script>"})
+    section = Section("rows", "Rows", values={"stages": [{"name": "x", "note": "", "rows": [row]}]})
+    text = render(title="t", subtitle="s", notices=[], headlines=[], sections=[section], footer="f")
+    assert "<script>" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_the_loss_mask_marks_what_is_trained_on(page: str) -> None:
+    assert '<span class="on">def f</span>' in page
+    assert '<span class="off">### Instruction\nRotate.\n### Response\n</span>' in page
+
+
+@pytest.mark.parametrize(
+    ("folder", "sentence"),
+    [
+        ("score_benchmark", "No model was evaluated in this run."),
+        ("train_sft", "No model was trained in this run."),
+        ("verify_responses", "No response has been executed in this run."),
+        ("judge_seeds", "No seed was judged by log-probability in this run."),
+        ("write_instructions", "The instructions of this run carry no category and no difficulty."),
+    ],
+)
+def test_a_section_without_inputs_says_so_in_a_sentence(copy: SmallRun, folder: str, sentence: str) -> None:
+    shutil.rmtree(copy.results / folder)
+    page = build(copy)
+    assert sentence in page
+    assert tuple(Outline(page).sections) == SECTIONS
+
+
+def test_an_empty_run_still_gives_a_page_and_every_declared_figure(tmp_path: Path) -> None:
+    run = SmallRun(tmp_path)
+    page = build(run)
+    assert "No stage has written a funnel yet." in page
+    assert "Snakemake has measured no job of this run." in page
+    for name in FIGURES:
+        assert (run.results / f"build_report/{name}.svg").read_text().startswith("<svg")
+
+
+def test_programs_run_without_isolation_are_a_warning_at_the_head(copy: SmallRun) -> None:
+    from selfcodealign.records import VerdictRow
+    from selfcodealign.tables import write_rows
+
+    rows = [row | {"isolation": "none"} for row in copy.verdicts]
+    write_rows(copy.results / "verify_responses/self/00000.parquet", VerdictRow, rows)
+    page = build(copy)
+    assert "WITHOUT isolation" in page[: page.index("<main>")]
+
+
+def test_files_of_generations_and_models_that_the_config_no_longer_names_are_passed_over(copy: SmallRun) -> None:
+    shutil.copytree(copy.results / "verify_responses/self", copy.results / "verify_responses/before")
+    shutil.copytree(copy.results / "score_benchmark/aligned", copy.results / "score_benchmark/before")
+    page = build(copy)
+    assert f"of {len(copy.verdicts)} responses executed" in page
+    assert ">before<" not in page
+
+
+def test_a_damaged_score_is_named(copy: SmallRun) -> None:
+    (copy.results / "score_benchmark/base/demo.json").write_text('{"metrics": {}}')
+    with pytest.raises(UserError, match=r"base/demo\.json is no score of a benchmark"):
+        build(copy)
+
+
+def test_a_damaged_training_log_is_named(copy: SmallRun) -> None:
+    (copy.results / "train_sft/aligned.metrics.jsonl").write_text('{"step": 1, "loss"')
+    with pytest.raises(UserError, match=r"aligned\.metrics\.jsonl is not one JSON object a line"):
+        build(copy)
+
+
+def test_benchmarks_of_the_paper_stand_beside_its_numbers(copy: SmallRun) -> None:
+    for model in ("base", "aligned"):
+        score = json.loads((copy.results / f"score_benchmark/{model}/demo.json").read_text())
+        score["paper"] = {"table": "evalplus", "column": "humaneval_plus"}
+        write_json(copy.results / f"score_benchmark/{model}/demo.json", score)
+    page = build(copy)
+    assert re.search(r"CodeQwen1\.5-7B-Base.*?45\.7", page, re.DOTALL)
+    assert re.search(r"SelfCodeAlign-CQ-7B.*?67\.1", page, re.DOTALL)
+
+
+def test_arms_that_differ_are_ranked_and_said_not_to_touch(copy: SmallRun) -> None:
+    page = build(copy, **add_ablation(copy, {"passing": 0.88, "random": 0.62, "failing": 0.40}))
+    assert re.search(
+        r"passing [\d.]+ % &gt; random [\d.]+ % &gt; failing [\d.]+ %; the 95 % intervals do not touch", page
+    )
+    assert "Passing is above the base model" in page
+
+
+def test_arms_that_do_not_differ_are_said_to_overlap(copy: SmallRun) -> None:
+    page = build(copy, **add_ablation(copy, {"passing": 0.60, "random": 0.60, "failing": 0.60}))
+    assert "overlap" in page[page.index('id="arms"') : page.index('id="funnel"')]
+    assert "do not touch" not in page
+
+
+@pytest.mark.parametrize(
+    ("means", "base", "words"),
+    [
+        (
+            {"passing": (0.8, 0.7, 0.9), "failing": (0.5, 0.4, 0.6)},
+            (0.6, 0.5, 0.65),
+            "above the base model (60.0 %), without",
+        ),
+        ({"passing": (0.5, 0.4, 0.6), "failing": (0.8, 0.7, 0.9)}, (0.6, 0.5, 0.7), "below the base model"),
+        (
+            {"passing": (0.5, 0.4, 0.6), "failing": (0.8, 0.7, 0.9)},
+            None,
+            "failing 80.0 % > passing 50.0 %; the 95 % intervals do",
+        ),
+        ({"passing": (0.5, 0.4, 0.6), "random": (0.45, 0.4, 0.6)}, None, "intervals of passing and random overlap"),
+    ],
+)
+def test_the_verdict_on_the_arms_says_what_was_measured_whatever_it_is(means, base, words: str) -> None:
+    given = {name: Estimate(*values) for name, values in means.items()}
+    assert words in models.verdict(given, Estimate(*base) if base else None)
+
+
+def test_an_interval_over_seeds_is_wider_when_the_seeds_disagree() -> None:
+    tasks = [f"t{n}" for n in range(200)]
+    agree = [{task: float(int(task[1:]) % 2) for task in tasks} for _ in range(3)]
+    apart = [{task: level for task in tasks} for level in (0.2, 0.5, 0.8)]
+    one, other = mean_over_tasks_and_seeds(agree), mean_over_tasks_and_seeds(apart)
+    assert one.value == pytest.approx(0.5)
+    assert one.high - one.low == pytest.approx(2 * 1.96 * 0.5 / 200**0.5, rel=0.1)
+    assert other.high - other.low > 0.5
+
+
+def test_a_difference_is_paired_by_task() -> None:
+    """Two models that differ by the same amount on every task differ by exactly that, however hard the tasks are."""
+    low = {f"t{n}": (n % 2) * 0.5 for n in range(50)}
+    high = {task: value + 0.25 for task, value in low.items()}
+    found = difference([high], [low])
+    assert (found.value, found.low, found.high) == pytest.approx((0.25, 0.25, 0.25))
+
+
+def test_scores_of_different_tasks_are_not_compared() -> None:
+    with pytest.raises(ValueError, match="different tasks"):
+        difference([{"a": 1.0}], [{"b": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("successes", "total", "low", "high"),
+    [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)],
+)
+def test_wilson_intervals_have_their_known_bounds(successes: int, total: int, low: float, high: float) -> None:
+    found = share(successes, total)
+    assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("values", "edges"),
+    [
+        ([3, 3, 3], [(3, 4, 3)]),
+        ([0, 1, 2], [(0, 1, 1), (1, 2, 1), (2, 3, 1)]),
+        ([-0.5, 0.5], None),
+        ([0, 1000], None),
+    ],
+)
+def test_bins_hold_every_value_once(values: list[float], edges: list[tuple[float, float, int]] | None) -> None:
+    found = data.bins(values)
+    assert sum(count for _, _, count in found) == len(values)
+    assert all(low < high for low, high, _ in found)
+    assert len(found) <= 26
+    assert edges is None or found == edges
+
+
+@pytest.mark.parametrize(
+    ("detail", "named"),
+    [("humaneval HumanEval/0: x", "humaneval"), ("mbpp+: y", "mbpp+"), ("", "not named"), (None, "not named")],
+)
+def test_the_benchmark_of_an_overlap_is_the_first_word_of_the_detail(detail: str | None, named: str) -> None:
+    assert data.benchmark_of(detail) == named
+
+
+def test_a_chart_in_the_page_follows_the_theme_and_has_words_for_those_who_cannot_see_it() -> None:
+    svg = charts.counts([("pass", 3), ("fail", 1)], "responses")
+    inline = charts.inline(svg, 'Verdicts & "more"')
+    assert not re.search(r"#[0-9a-f]{6}", inline, re.IGNORECASE)
+    assert "var(--c1)" in inline
+    assert 'aria-label="Verdicts &amp; &quot;more&quot;"' in inline
+    assert svg == charts.counts([("pass", 3), ("fail", 1)], "responses")
+
+
+def test_the_summary_prints_the_headline_numbers_and_where_the_report_is(finished: SmallRun, page: str, capsys) -> None:
+    command.main(["summary", "--results", str(finished.results)])
+    printed = capsys.readouterr().out
+    assert str((finished.results / "report.html").resolve()) in printed
+    assert "the effect is planted" in " ".join(printed.split())
+    for headline in json.loads((finished.results / "build_report/summary.json").read_text())["headlines"]:
+        assert headline["label"] in page
+        assert headline["value"] in printed
+
+
+def test_the_summary_of_an_unfinished_run_says_what_to_do(tmp_path: Path, capsys) -> None:
+    with pytest.raises(SystemExit):
+        command.main(["summary", "--results", str(tmp_path)])
+    assert "run `snakemake --cores all` to the end" in capsys.readouterr().err
