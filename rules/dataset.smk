@@ -18,8 +18,18 @@ Each stage also writes .dropped.parquet and .funnel.json.
 
 # The reference augments before it compares rows, and decontaminates before it deduplicates.
 CHAINS = {
-    "fixed": ["select_responses", "decontaminate_dataset", "dedup_dataset", "augment_dataset"],
-    "reference": ["select_responses", "augment_dataset", "decontaminate_dataset", "dedup_dataset"],
+    "fixed": [
+        "select_responses",
+        "decontaminate_dataset",
+        "dedup_dataset",
+        "augment_dataset",
+    ],
+    "reference": [
+        "select_responses",
+        "augment_dataset",
+        "decontaminate_dataset",
+        "dedup_dataset",
+    ],
 }
 CHAIN = CHAINS[CONFIG.mode]
 SEED_STAGES = [
@@ -51,13 +61,24 @@ def siblings(wildcards):
         if name not in group:
             group.add(name)
             wanted += CONFIG.datasets[name].equal_rows_with
-            wanted += [other for other, kept in CONFIG.datasets.items() if name in kept.equal_rows_with]
-    return [f"results/{CHAIN[-1]}/{name}.parquet" for name in sorted(group - {wildcards.dataset})]
+            wanted += [
+                other
+                for other, kept in CONFIG.datasets.items()
+                if name in kept.equal_rows_with
+            ]
+    return [
+        f"results/{CHAIN[-1]}/{name}.parquet"
+        for name in sorted(group - {wildcards.dataset})
+    ]
 
 
 def seeds_of_dataset(wildcards):
     """Seed shards that a dataset's generation grew from."""
-    gathered = next(branch for branch in branches(dataset_generation(wildcards)) if branch.startswith("gather_"))
+    gathered = next(
+        branch
+        for branch in branches(dataset_generation(wildcards))
+        if branch.startswith("gather_")
+    )
     return files_of(gathered, ".parquet")
 
 
@@ -72,9 +93,16 @@ def branches(name):
     author = CONFIG.generations[name].answers or name
     generation = CONFIG.generations[author]
     snippets = generation.seeds == "snippets"
-    seeds = ["sample_snippets", "gather_snippets"] if snippets else [*SEED_STAGES, "gather_seeds"]
+    seeds = (
+        ["sample_snippets", "gather_snippets"]
+        if snippets
+        else [*SEED_STAGES, "gather_seeds"]
+    )
     concepts = [f"extract_concepts/{author}"] if generation.path == "concepts" else []
-    own = [f"{stage}/{name}" for stage in ("write_responses", "sanitize_responses", "verify_responses")]
+    own = [
+        f"{stage}/{name}"
+        for stage in ("write_responses", "sanitize_responses", "verify_responses")
+    ]
     return [*seeds, *concepts, f"write_instructions/{author}", *own]
 
 
@@ -90,14 +118,26 @@ def files_of(branch, suffix):
 
 def funnels_before(wildcards):
     """Funnels of all stages that lead to a dataset."""
-    return [path for branch in stages_before(wildcards.dataset) for path in files_of(branch, ".funnel.json")]
+    return [
+        path
+        for branch in stages_before(wildcards.dataset)
+        for path in files_of(branch, ".funnel.json")
+    ]
 
 
 def dropped_before(wildcards):
     """Dropped rows of the stages from sanitising on, for examples in the card."""
     branches = stages_before(wildcards.dataset)
-    start = next(number for number, name in enumerate(branches) if name.startswith("sanitize_responses"))
-    return [path for branch in branches[start:] for path in files_of(branch, ".dropped.parquet")]
+    start = next(
+        number
+        for number, name in enumerate(branches)
+        if name.startswith("sanitize_responses")
+    )
+    return [
+        path
+        for branch in branches[start:]
+        for path in files_of(branch, ".dropped.parquet")
+    ]
 
 
 def funnel_links():
@@ -109,14 +149,14 @@ def funnel_links():
     return sorted(links)
 
 
+COMPARED = {
+    name: f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks
+} | CONFIG.data.other_benchmarks
+
+
 def benchmark_pairs():
-    """Benchmarks that rows are compared with, as NAME=FILE words: those that seeds are compared with."""
-    return [f"{name}={file}" for name, file in CONFIG.decontaminate_seeds.benchmarks.items()]
-
-
-def benchmark_files(_):
-    """Files of the benchmarks that rows are compared with."""
-    return list(CONFIG.decontaminate_seeds.benchmarks.values())
+    """Benchmarks that rows are compared with, as NAME=FILE words: those of this run and any other given."""
+    return [f"{name}={file}" for name, file in COMPARED.items()]
 
 
 def recipe(wildcards):
@@ -124,11 +164,20 @@ def recipe(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     generation = CONFIG.generations[dataset.generation]
     pairs = {"seed": CONFIG.seed, "mode": CONFIG.mode}
-    pairs |= {f"generations.{dataset.generation}.{key}": value for key, value in generation.model_dump().items()}
-    pairs |= {f"datasets.{wildcards.dataset}.{key}": value for key, value in dataset.model_dump().items()}
+    pairs |= {
+        f"generations.{dataset.generation}.{key}": value
+        for key, value in generation.model_dump().items()
+    }
+    pairs |= {
+        f"datasets.{wildcards.dataset}.{key}": value
+        for key, value in dataset.model_dump().items()
+    }
     for section in ("sanitize_responses", "dedup_dataset", "augment_dataset"):
         pairs |= {f"{section}.{key}": value for key, value in config[section].items()}
-    return [f"{key}={','.join(value) if isinstance(value, list) else value}" for key, value in pairs.items()]
+    return [
+        f"{key}={','.join(value) if isinstance(value, list) else value}"
+        for key, value in pairs.items()
+    ]
 
 
 rule sanitize_responses:
@@ -224,7 +273,7 @@ rule decontaminate_dataset:
     input:
         script=script("decontaminate_dataset"),
         chosen=before("decontaminate_dataset"),
-        implicit=benchmark_files,
+        implicit=list(COMPARED.values()),
     output:
         rows="<results>/decontaminate_dataset/{dataset}.parquet",
         dropped="<results>/decontaminate_dataset/{dataset}.dropped.parquet",
@@ -346,7 +395,7 @@ rule build_preferences:
         script=script("build_preferences"),
         chosen=f"<results>/{CHAIN[-1]}/{{dataset}}.parquet",
         verdicts=of_generation("verify_responses"),
-        implicit=benchmark_files,
+        implicit=list(COMPARED.values()),
     output:
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
         labels="<results>/build_preferences/{dataset}.labels.parquet",
@@ -449,12 +498,63 @@ rule build_dataset:
         """
 
 
+rule build_viewer:
+    """Write a page in which a dataset's responses, kept and dropped, can be searched."""
+    input:
+        script=script("build_viewer"),
+        implicit=os.path.relpath(ROOT / "selfcodealign" / "dataset" / "viewer.html"),
+        verdicts=of_generation("verify_responses"),
+        sanitized=of_generation("sanitize_responses", suffix=".dropped.parquet"),
+        chosen=collect(
+            "<results>/{stage}/{{dataset}}.dropped.parquet",
+            stage=[*CHAIN, "build_dataset"],
+        ),
+        dataset="<results>/build_dataset/{dataset}",
+    output:
+        folder=directory("<results>/build_viewer/{dataset}"),
+    log:
+        "<logs>/build_viewer/{dataset}.log",
+    benchmark:
+        "<timings>/build_viewer/{dataset}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=4_000,
+        runtime=60,
+    params:
+        name=lambda wildcards: wildcards.dataset,
+        seed=CONFIG.seed,
+        flags=flags("build_viewer"),
+    message:
+        "Writing the page of dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --name {params.name:q} \
+            --verdicts {input.verdicts:q} \
+            --sanitized {input.sanitized:q} \
+            --chosen {input.chosen:q} \
+            --dataset {input.dataset:q} \
+            --folder {output.folder:q} \
+            --seed {params.seed} \
+            {params.flags}
+        """
+
+
 rule check_funnels:
     """Check that no row appears or vanishes between source file and dataset."""
     input:
         script=script("check_funnels"),
         funnels=sorted(
-            {path for link in funnel_links() for branch in link for path in files_of(branch, ".funnel.json")}
+            {
+                path
+                for link in funnel_links()
+                for branch in link
+                for path in files_of(branch, ".funnel.json")
+            }
         ),
     output:
         totals="<results>/check_funnels/totals.json",
