@@ -73,10 +73,9 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one run of a program may use. CPU time decides; the wall clock only ends what sleeps."""
+    """What one run of a program may use. CPU time decides; the sandbox's wall clock only ends what sleeps."""
 
     cpu_s: float
-    wall_s: float
     memory_mb: int = 4096
 
 
@@ -180,6 +179,10 @@ class Benchmark(ABC):
             return self.program(problem, [record["completion"]], "base")
         raise UserError(f"a sample of {problem.id} has neither `solution` nor `completion`; give one of them")
 
+    def repaired(self, problem: Problem, code: str) -> str:
+        """Return the program for code that was found in the fences of a published sample."""
+        return code
+
     def task_of(self, record: Mapping[str, Any]) -> str:
         """Return the id of the problem a published record answers."""
         if "task_id" not in record:
@@ -227,13 +230,6 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "evoeval_tool_use": ("evoeval", "ToolUse"),
     "evoeval_verbose": ("evoeval", "Verbose"),
     "evoeval_concise": ("evoeval", "Concise"),
-    "evalperf": ("evalperf", "EvalPerf"),
-    "livecodebench": ("livecodebench", "LiveCodeBench"),
-    "classeval": ("classeval", "ClassEval"),
-    "ds1000": ("ds1000", "Ds1000"),
-    "canitedit": ("canitedit", "CanItEdit"),
-    "bigcodebench": ("bigcodebench", "BigCodeBench"),
-    "bigcodebench_hard": ("bigcodebench", "BigCodeBenchHard"),
 }
 """Name → (module in `benchmarks/`, class). Modules are imported only when asked for."""
 

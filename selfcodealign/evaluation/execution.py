@@ -1,5 +1,6 @@
 """Run programs in the sandbox and turn what comes back into verdicts of test groups."""
 
+import ast
 import hashlib
 import json
 import logging
@@ -41,9 +42,21 @@ def environment(settings: Settings) -> str:
 
 @cache
 def judge_text(name: str) -> str:
-    """Return the source of a judge followed by its driver: one script, the same for every case."""
-    path = JUDGES / f"{name}.py"
-    return f"{path.read_text(encoding='utf-8')}\n\n{(JUDGES / 'driver.py').read_text(encoding='utf-8')}"
+    """Return the source of the common part, a judge and the driver: one script, the same for every case."""
+    parts = [
+        _without_package_imports((JUDGES / f"{part}.py").read_text("utf-8")) for part in ("common", name, "driver")
+    ]
+    return "\n\n".join(parts)
+
+
+def _without_package_imports(source: str) -> str:
+    """Leave out what a judge imports from this package: the text of `common` precedes it."""
+    lines = source.split("\n")
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("selfcodealign"):
+            for number in range(statement.lineno - 1, statement.end_lineno or statement.lineno):
+                lines[number] = ""
+    return "\n".join(lines)
 
 
 def sandbox_case(name: str, case: Case, mark: str, function: str = "judge") -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """What the benchmarks share that ask for one Python function by its signature and docstring."""
 
-from collections.abc import Sequence
-from typing import ClassVar
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
 
 from selfcodealign.evaluation.base import NEXT_STATEMENT, Benchmark, Problem, Prompt, Sampling, Style
 from selfcodealign.evaluation.extraction import cut, last_python_block
@@ -34,6 +34,16 @@ class FunctionCompletion(Benchmark):
             return head + cut(text, NEXT_STATEMENT)
         code = last_python_block(text)
         return f"{head}\n{code}" if code.strip() else ""
+
+    def published(self, problem: Problem, record: Mapping[str, Any]) -> str:
+        """Take a whole `solution`, or the head and a `completion`, uncut: as EvalPlus's harness does."""
+        if "solution" not in record and isinstance(record.get("completion"), str):
+            return problem.record["prompt"] + record["completion"]
+        return super().published(problem, record)
+
+    def repaired(self, problem: Problem, code: str) -> str:
+        """Put the head before code from a fence: it carries imports."""
+        return f"{problem.record['prompt']}\n{code}"
 
     def canonical(self, problem: Problem) -> str:
         """Head and published solution."""

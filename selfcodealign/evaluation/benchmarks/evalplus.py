@@ -34,7 +34,7 @@ class EvalPlus(FunctionCompletion):
         """Run the reference solution for expected outputs and their times."""
         groups = {"base": problem.record["base_input"], "plus": problem.record["plus_input"]}
         data = {**self._settings(problem), "groups": groups}
-        return Case(self.canonical(problem), "evalplus", data, Limits(cpu_s=300.0, wall_s=900.0))
+        return Case(self.canonical(problem), "evalplus", data, Limits(cpu_s=300.0))
 
     def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
         """Compare a program with the reference on base and plus inputs in one run."""
@@ -47,7 +47,7 @@ class EvalPlus(FunctionCompletion):
             "min_time_limit_s": MIN_TIME_LIMIT_S,
             "factor": TIME_FACTOR,
         }
-        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 2, 4 * GROUP_S), {"reference": reference})
+        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 2), {"reference": reference})
 
     def _settings(self, problem: Problem) -> dict[str, Any]:
         task = int(problem.id.split("/")[-1]) if self.dataset == "mbpp" else 0

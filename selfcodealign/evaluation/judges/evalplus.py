@@ -1,14 +1,9 @@
 """Judge a program by the outputs of a reference solution on many inputs, as EvalPlus does (arXiv 2305.01210)."""
 
-import contextlib
-import copy
-import hashlib
-import io
 import math
-import pickle
-import signal
-import time
 from typing import Any
+
+from selfcodealign.evaluation.judges.common import close, differential, reference_outputs
 
 # Entry points whose outputs are not compared with `==` (EvalPlus, `_special_oracle.py`).
 NOT_NONE = {"check_str", "text_match_three", "text_starta_endb"}
@@ -24,86 +19,23 @@ SET_EQUAL = {
 }
 
 
-LARGE = 1_000_000
-"""Pickled bytes from which an expected output is kept as a fingerprint (four tasks have outputs of up to 780 MB)."""
-
-
-class TooSlow(BaseException):
-    """One input took longer than its share of CPU time."""
-
-
 def judge(program, data, blobs, report):
-    """Compare the program's outputs with the reference's, group by group, stopping a group at its first failure.
+    """Compare a program with the reference; `data` also has dataset (humaneval or mbpp), atol and rules (`equal`)."""
 
-    `data`: entry_point, dataset (humaneval or mbpp), atol, rules (see `equal`), min_time_limit_s, factor, reference
-    (the authors' program).
-    `blobs["reference"]`: what `reference` made.
-    """
-    known = pickle.loads(blobs["reference"])
-    with silent():
-        function = loaded(program, data["entry_point"])
-    for group, inputs, expected, seconds in known:
-        status, detail = "pass", ""
+    def matcher():
         atol = data["atol"]
-        for number, (arguments, wanted, reference_s) in enumerate(zip(inputs, expected, seconds, strict=True)):
-            limit = max(data["min_time_limit_s"], data["factor"] * reference_s)
-            spare = copy.deepcopy(arguments) if isinstance(wanted, Fingerprint) else None
-            try:
-                with silent(), cpu_limit(limit):
-                    output = function(*arguments)
-                if isinstance(wanted, Fingerprint):
-                    if fingerprint(output) == wanted:
-                        continue
-                    # Unequal bytes may still be equal values: only the reference can tell.
-                    with silent():
-                        wanted = loaded(data["reference"], data["entry_point"])(*spare)
-                matches, atol = equal(output, wanted, arguments, atol, data)
-            except TooSlow:
-                status, detail = "timeout", f"input {number} took more than {limit:.1f} s of CPU time"
-                break
-            except BaseException as error:
-                status, detail = "fail", f"input {number}: {describe(error)}"
-                break
-            if not matches:
-                status, detail = "fail", f"input {number}: wrong output"
-                break
-        report(group, status, **({group + "_detail": detail} if detail else {}))
+
+        def matches(output, wanted, arguments):
+            nonlocal atol
+            found, atol = equal(output, wanted, arguments, atol, data)
+            return found
+
+        return matches
+
+    differential(program, data, blobs, report, matcher)
 
 
-def loaded(program, entry_point):
-    """Execute a module's text and return its function; `if __name__ == "__main__"` does not run."""
-    space: dict[str, Any] = {"__name__": "solution"}
-    exec(compile(program, "<solution>", "exec"), space)
-    return space[entry_point]
-
-
-class Fingerprint(tuple):
-    """Stands for an expected output too large to keep."""
-
-
-class Digester:
-    """A file object that hashes and counts what is written."""
-
-    def __init__(self):
-        self.hash = hashlib.sha256()
-        self.size = 0
-
-    def write(self, chunk):
-        """Take in one chunk."""
-        self.hash.update(chunk)
-        self.size += len(chunk)
-
-
-def fingerprint(value, least=0):
-    """Hash a value by its pickle without shared references; None if its pickle is smaller than `least` bytes."""
-    sink = Digester()
-    pickler = pickle.Pickler(sink, protocol=4)
-    pickler.fast = True  # no memo: equal values give equal bytes, whichever objects they share
-    pickler.dump(value)
-    return Fingerprint((sink.hash.hexdigest(), sink.size)) if sink.size >= least else None
-
-
-def equal(output: Any, wanted, arguments, atol, data):
+def equal(output: Any, wanted: Any, arguments, atol, data):
     """Decide whether an output matches; return that and the tolerance that later inputs use.
 
     `data["rules"]` names the generation of EvalPlus: "0.2" is the paper's (April 2024), "0.3" the newest, which adds
@@ -111,7 +43,7 @@ def equal(output: Any, wanted, arguments, atol, data):
     broadcasting; "0.2" rejects it, "0.2+broadcasting" reproduces it for the sake of verdicts recorded then.
     """
     entry_point, dataset, rules = data["entry_point"], data["dataset"], data["rules"]
-    exact = output == wanted
+    exact: Any = output == wanted
     if dataset == "mbpp":
         if entry_point == "are_equivalent":
             exact = output is not None  # EvalPlus takes anything; nothing at all is no answer
@@ -135,14 +67,7 @@ def equal(output: Any, wanted, arguments, atol, data):
         return False, atol
     if rules != "0.2+broadcasting" and isinstance(wanted, (list, tuple)) and len(output) != len(wanted):
         return False, atol
-    return close(output, wanted, atol), atol
-
-
-def close(output, wanted, atol):
-    """Compare numbers elementwise, |a − b| ≤ atol + 1e-7 |b|; NaN equals nothing."""
-    import numpy
-
-    return bool(numpy.allclose(output, wanted, rtol=1e-07, atol=atol))
+    return close(output, wanted, rtol=1e-07, atol=atol), atol
 
 
 def all_floats(value, rules):
@@ -169,26 +94,11 @@ def digit_distance(first, second):
 
 
 def reference(program, data, blobs, report):
-    """Run the authors' solution and report a pickle of (group, inputs, expected outputs, CPU seconds) for each group.
-
-    `data`: entry_point, dataset, task (number, for MBPP's inputs), groups (name → JSON inputs).
-    """
-    with silent():
-        function = loaded(program, data["entry_point"])
-    found = []
-    for group, raw in data["groups"].items():
-        inputs = decoded(data, raw)
-        expected, seconds = [], []
-        for arguments in copy.deepcopy(inputs):
-            with silent():
-                start = time.process_time()
-                output = function(*arguments)
-                seconds.append(time.process_time() - start)
-            if data["dataset"] == "mbpp" and data["entry_point"] in NOT_NONE:
-                output = output is not None
-            expected.append(fingerprint(output, least=LARGE) or output)
-        found.append((group, inputs, expected, seconds))
-    report.blob(pickle.dumps(found, protocol=4))
+    """Report the authors' outputs; `data`: entry_point, dataset, task (number), groups (name → JSON inputs)."""
+    groups = {group: decoded(data, raw) for group, raw in data["groups"].items()}
+    only_presence = data["dataset"] == "mbpp" and data["entry_point"] in NOT_NONE
+    convert = (lambda output: output is not None) if only_presence else (lambda output: output)
+    reference_outputs(program, data, groups, report, convert)
 
 
 # How to rebuild the Python values that JSON cannot hold, by the number of the MBPP task (EvalPlus, `data/mbpp.py`).
@@ -239,34 +149,3 @@ def decoded(data, inputs):
 def deep_tuple(value):
     """Turn lists into tuples at every depth."""
     return tuple(deep_tuple(item) for item in value) if isinstance(value, list) else value
-
-
-@contextlib.contextmanager
-def silent():
-    """Keep what a program prints out of the way."""
-    sink = io.StringIO()
-    with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
-        yield
-
-
-@contextlib.contextmanager
-def cpu_limit(seconds):
-    """Raise TooSlow inside the block after that much CPU time of this process, however busy the machine is."""
-
-    def too_slow(signum, frame):
-        raise TooSlow
-
-    signal.signal(signal.SIGPROF, too_slow)
-    signal.setitimer(signal.ITIMER_PROF, seconds)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
-
-
-def describe(error):
-    """Name an error in one short line; a hostile `__str__` must not stop the judge."""
-    try:
-        return f"{type(error).__name__}: {error}"[:300]
-    except BaseException:
-        return type(error).__name__

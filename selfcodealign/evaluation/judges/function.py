@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from selfcodealign.evaluation.judges.common import silent
+
 
 def judge(program, data, blobs, report):
     """Run HumanEval's published test; `data` has `test` and `entry_point`.
@@ -10,9 +12,10 @@ def judge(program, data, blobs, report):
     the published harness, which executes the text in an empty namespace.
     """
     space: dict[str, Any] = {"__name__": "solution"}
-    exec(compile(program, "<solution>", "exec"), space)
-    # The test's own names live apart from the program's, so that neither can shadow the other.
-    test_space = dict(space)
-    exec(compile(data["test"], "<test>", "exec"), test_space)
-    test_space["check"](space[data["entry_point"]])
+    with silent():
+        exec(compile(program, "<solution>", "exec"), space)
+        # The test's own names live apart from the program's, so that neither can shadow the other.
+        test_space = dict(space)
+        exec(compile(data["test"], "<test>", "exec"), test_space)
+        test_space["check"](space[data["entry_point"]])
     report("tests", "pass")

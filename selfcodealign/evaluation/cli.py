@@ -1,0 +1,249 @@
+"""`python -m selfcodealign evaluate`: score published samples, or sample a model and score it, outside any workflow."""
+
+import argparse
+import logging
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation import base, data
+from selfcodealign.evaluation.base import Benchmark, Outcome, Problem, Sampling
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = """
+examples:
+  python -m selfcodealign evaluate --benchmark humaneval_plus --problems HumanEvalPlus.jsonl.gz \\
+      --samples samples.jsonl --output results.json --workers 2
+  python -m selfcodealign evaluate --benchmark mbpp_plus --problems MbppPlus.jsonl.gz \\
+      --model bigcode/starcoder2-3b --style base --output results.json
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's flags."""
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    flag = parser.add_argument
+    flag("--benchmark", required=True, help=f"one of {', '.join(base.BENCHMARKS)}")
+    flag("--problems", type=Path, help="file of problems, as published; fetched if not given")
+    flag("--version", help="version to fetch; the paper's if not given")
+    flag("--output", type=Path, required=True, help="file of the results (JSON)")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--samples", type=Path, help="samples in the benchmark's public format: a file or folder")
+    what.add_argument("--model", help="local folder or Hub id of a model to sample")
+    what.add_argument("--canonical", action="store_true", help="score the authors' own solutions: a test of the set-up")
+    flag("--as-is", action="store_true", help="do not take Markdown off samples that are not Python because of it")
+    flag("--missing", choices=["exclude", "fail"], default="exclude", help="what a task without samples counts as")
+    flag(
+        "--rules", choices=["0.2", "0.2+broadcasting", "0.3"], help="HumanEval+, MBPP+: EvalPlus's generation of rules"
+    )
+    flag("--workers", type=int, default=len(os.sched_getaffinity(0)), help="programs that run at once (all cores)")
+    flag("--isolation", choices=["auto", "apptainer", "bubblewrap", "none"], default="auto", help="sandbox layer")
+    flag("--i-understand", action="store_true", help="needed for --isolation none: the programs may then do anything")
+    flag("--python", help="interpreter that runs the programs, for benchmarks that need other packages")
+    flag("--work", type=Path, default=Path("work/evaluate"), help="folder of expected outputs and unfinished answers")
+    flag("--seed", type=int, default=3407, help="seed of sampling and of the bootstrap")
+    flag("--paper-model", default="", help="name of the model in the paper's tables, to print its number beside")
+    flag("--style", choices=["base", "instruct", "chat"], default="chat", help="--model: how it is asked")
+    flag("--revision", default="main", help="--model: revision on the Hub")
+    flag("--trust-remote-code", action="store_true", help="--model: run Python code that comes with it")
+    flag("--n", type=int, help="--model: samples of each task; like the following, the paper's number if not given")
+    flag("--temperature", type=float, help="--model: 0 is greedy")
+    flag("--top-p", type=float, help="--model: nucleus")
+    flag("--max-tokens", type=int, help="--model: most new tokens of a turn")
+    flag("--engine", nargs="*", default=[], metavar="NAME=VALUE", help="--model: how it is run, as in the config")
+
+
+def main(args: argparse.Namespace) -> None:
+    """Score, write the results, and print the headline."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    if args.workers < 1:
+        raise UserError(f"--workers is {args.workers}; give at least 1")
+    benchmark = base.get(args.benchmark)
+    if args.rules:
+        if not hasattr(benchmark, "rules"):
+            raise UserError(f"--rules is for HumanEval+ and MBPP+, not for {benchmark.title}; leave it out")
+        benchmark.rules = args.rules  # pyright: ignore[reportAttributeAccessIssue]
+    problems_file = args.problems or fetched(benchmark, args.version, args.work)
+    data.refuse_other_benchmark(benchmark, problems_file)
+    problems = benchmark.problems(problems_file)
+    version = data.version_of(benchmark, problems_file)
+    programs, settings, sampling, warnings = gathered(args, benchmark, problems)
+    if version is None and benchmark.sources:
+        known = ", ".join(source.version for source in benchmark.sources)
+        warnings.append(
+            f"{problems_file.name} (sha256 {data.sha256(problems_file)[:16]}…) is no published version ({known})"
+        )
+    results = results_of(args, benchmark, problems, programs)
+    results |= {
+        "model": args.model or (args.samples.name if args.samples else "canonical solutions"),
+        "problems": {
+            "file": problems_file.name,
+            "sha256": data.sha256(problems_file),
+            "version": version.version if version else None,
+            "problems": len(problems),
+        },
+        "settings": {**settings, "seed": args.seed, "workers": args.workers, "isolation": results.pop("isolation")},
+    }
+    from selfcodealign.evaluation.scoring import paper_number, settings_warnings
+    from selfcodealign.tables import write_json
+
+    results["warnings"] = (
+        warnings + results["warnings"] + settings_warnings(benchmark, results["problems"]["version"], sampling)
+    )
+    results["paper"] = paper_number(benchmark, args.paper_model)
+    write_json(args.output, results)
+    print(table(results))
+
+
+def fetched(benchmark: Benchmark, version: str | None, work: Path) -> Path:
+    """Return the published problems, fetched once.
+
+    Raises:
+        UserError: there is no such version, or the network is not there.
+    """
+    known = {source.version: source for source in benchmark.sources}
+    if not known:
+        raise UserError(f"{benchmark.title} is fetched from nowhere; give its file by --problems")
+    if version is not None and version not in known:
+        raise UserError(f"{benchmark.title} has no version {version!r}; known versions: {', '.join(known)}")
+    source = known[version] if version else benchmark.sources[0]
+    target = work / "problems" / f"{benchmark.name}-{source.version}"
+    if not target.exists():
+        data.fetch(source, target)
+    return target
+
+
+def gathered(
+    args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem]
+) -> tuple[list[dict[str, Any]], dict[str, Any], Sampling | None, list[str]]:
+    """Return the programs to judge, how they came about, and what is to be said of them."""
+    if args.canonical:
+        programs = [
+            {
+                "id": f"{problem.id}#0",
+                "task_id": problem.id,
+                "sample": 0,
+                "program": benchmark.canonical(problem),
+                "note": "",
+            }
+            for problem in problems
+        ]
+        return programs, {}, None, []
+    if args.samples:
+        from selfcodealign.evaluation import samples
+
+        published = samples.read(benchmark, problems, args.samples, as_is=args.as_is)
+        programs = [
+            {"id": one.id, "task_id": one.task_id, "sample": one.sample, "program": one.program, "note": one.note}
+            for one in published
+        ]
+        return programs, {"samples": str(args.samples)}, None, samples.warnings(published, problems)
+    return sampled(args, benchmark, problems)
+
+
+def sampled(
+    args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem]
+) -> tuple[list[dict[str, Any]], dict[str, Any], Sampling, list[str]]:
+    """Sample a model and read the programs out of its answers."""
+    from selfcodealign.evaluation.sampling import Asked, answers
+    from selfcodealign.generation.engine import model_revision
+    from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
+    from selfcodealign.ids import digest
+
+    pairs = dict(pair.split("=", 1) if "=" in pair else (pair, "") for pair in args.engine)
+    paper = benchmark.sampling
+    sampling = Sampling(
+        n=args.n or paper.n,
+        temperature=paper.temperature if args.temperature is None else args.temperature,
+        top_p=paper.top_p if args.top_p is None else args.top_p,
+        max_tokens=args.max_tokens or paper.max_tokens,
+    )
+    model = ModelSettings(name=args.model, revision=args.revision, trust_remote_code=args.trust_remote_code)
+    asked = Asked(benchmark, args.style, sampling, model, model_revision(model), args.seed)
+    work = args.work / "samples" / digest(asked.settings())[:16]
+    style = "base" if args.style == "base" else "instruct"
+    by_id = {problem.id: problem for problem in problems}
+    programs, cut_off = [], 0
+    for row in answers(asked, problems, read_settings(EngineSettings, "--engine", pairs), work):
+        program = benchmark.program(by_id[row["task_id"]], row["texts"], style)
+        cut_off += "length" in row["finish_reasons"]
+        programs.append(
+            {"id": row["id"], "task_id": row["task_id"], "sample": row["sample"], "program": program, "note": ""}
+        )
+    warnings = [f"{cut_off} of {len(programs)} answers were cut off at max_tokens"] if cut_off else []
+    settings = asked.settings() | {"answers": str(work)}
+    return programs, settings, sampling, warnings
+
+
+def results_of(
+    args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem], programs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Judge programs and score them."""
+    from selfcodealign.evaluation.execution import Task, execute
+    from selfcodealign.evaluation.scoring import score
+    from selfcodealign.sandbox import Settings
+    from selfcodealign.stage import progress
+
+    by_id = {problem.id: problem for problem in problems}
+    settings = Settings(
+        isolation=args.isolation,
+        i_understand=args.i_understand,
+        workers=args.workers,
+        python=args.python,
+        preload=benchmark.preload,
+    )
+    tasks = [Task(row["id"], by_id[row["task_id"]], row["program"]) for row in programs]
+    shown = progress(range(len(tasks)), total=len(tasks), unit="programs", label=benchmark.name)
+
+    def count(name: str, outcome: Outcome) -> None:
+        next(shown, None)
+
+    outcomes = execute(benchmark, tasks, settings, args.work / "references", count)
+    rows: dict[str, list[dict[str, Any]]] = {}
+    for row in sorted(programs, key=lambda row: row["sample"]):
+        one = outcomes[row["id"]]
+        verdict = {
+            "sample": row["sample"],
+            "passed": benchmark.passed(one.groups),
+            "groups": dict(one.groups),
+            "measures": dict(one.measures),
+            "reason": one.reason,
+            "note": row["note"],
+        }
+        rows.setdefault(row["task_id"], []).append(verdict)
+    found = score(benchmark, problems, rows, seed=args.seed, missing=args.missing)
+    for task, record in found["tasks"].items():
+        if rows.get(task):
+            record["verdicts"] = [
+                {key: verdict[key] for key in ("sample", "passed", "groups", "reason", "note")}
+                for verdict in rows[task]
+            ]
+    return {
+        **found,
+        "benchmark": benchmark.name,
+        "title": benchmark.title,
+        "isolation": sorted(Counter(one.isolation for one in outcomes.values() if one.isolation)),
+    }
+
+
+def table(results: dict[str, Any]) -> str:
+    """Return the numbers and warnings for a person to read."""
+    lines = [f"{results['title']}: {results['model']}, {len(results['tasks'])} tasks"]
+    for name, number in results["metrics"].items():
+        lines.append(
+            f"  {name:24} {number['value']:6.1f}   {number['low']:.1f}–{number['high']:.1f} ({number['interval']})"
+        )
+    paper = results["paper"]
+    if paper:
+        lines.append(f"  paper: {paper['ours']['model']} {paper['ours']['value']}")
+        if "same_model" in paper:
+            lines.append(f"  paper: {paper['same_model']['model']} {paper['same_model']['value']}")
+    lines += [f"  warning: {text}" for text in results["warnings"]]
+    return "\n".join(lines)

@@ -1,0 +1,150 @@
+"""What several judges use. Its text precedes a judge's in the sandbox, where imports of this package are left out."""
+
+import contextlib
+import copy
+import hashlib
+import io
+import pickle
+import signal
+import time
+from typing import Any
+
+LARGE = 1_000_000
+"""Pickled bytes from which an expected output is kept as a fingerprint (four tasks have outputs of up to 780 MB)."""
+
+
+class TooSlow(BaseException):
+    """One input took longer than its share of CPU time."""
+
+
+class Fingerprint(tuple):
+    """Stands for an expected output too large to keep."""
+
+
+class Digester:
+    """A file object that hashes and counts what is written."""
+
+    def __init__(self):
+        self.hash = hashlib.sha256()
+        self.size = 0
+
+    def write(self, chunk):
+        """Take in one chunk."""
+        self.hash.update(chunk)
+        self.size += len(chunk)
+
+
+def fingerprint(value, least=0):
+    """Hash a value by its pickle without shared references; None if its pickle is smaller than `least` bytes."""
+    sink = Digester()
+    pickler = pickle.Pickler(sink, protocol=4)
+    pickler.fast = True  # no memo: equal values give equal bytes, whichever objects they share
+    pickler.dump(value)
+    return Fingerprint((sink.hash.hexdigest(), sink.size)) if sink.size >= least else None
+
+
+def loaded(program, entry_point):
+    """Execute a module's text and return its function; `if __name__ == "__main__"` does not run."""
+    space: dict[str, Any] = {"__name__": "solution"}
+    exec(compile(program, "<solution>", "exec"), space)
+    return space[entry_point]
+
+
+def reference_outputs(program, data, groups, report, convert=lambda output: output):
+    """Run the authors' solution and report a pickle of (group, inputs, expected outputs, CPU seconds) for each group.
+
+    `groups` maps a group's name to its list of argument lists; large outputs are kept as fingerprints.
+    """
+    with silent():
+        function = loaded(program, data["entry_point"])
+    found = []
+    for group, inputs in groups.items():
+        expected, seconds = [], []
+        for arguments in copy.deepcopy(inputs):
+            with silent():
+                start = time.process_time()
+                output = function(*arguments)
+                seconds.append(time.process_time() - start)
+            output = convert(output)
+            expected.append(fingerprint(output, least=LARGE) or output)
+        found.append((group, inputs, expected, seconds))
+    report.blob(pickle.dumps(found, protocol=4))
+
+
+def differential(program, data, blobs, report, matcher):
+    """Compare a program's outputs with the reference's, group by group, stopping a group at its first failure.
+
+    `data`: entry_point, reference (the authors' program), min_time_limit_s, factor. `matcher()` makes, for each group,
+    a function (output, wanted, arguments) → whether they match, so that it may remember what came before.
+    """
+    known = pickle.loads(blobs["reference"])
+    with silent():
+        function = loaded(program, data["entry_point"])
+    for group, inputs, expected, seconds in known:
+        status, detail = "pass", ""
+        matches = matcher()
+        for number, (arguments, wanted, reference_s) in enumerate(zip(inputs, expected, seconds, strict=True)):
+            limit = max(data["min_time_limit_s"], data["factor"] * reference_s)
+            spare = copy.deepcopy(arguments) if isinstance(wanted, Fingerprint) else None
+            try:
+                with silent(), cpu_limit(limit):
+                    output = function(*arguments)
+                if spare is not None:
+                    if fingerprint(output) == wanted:
+                        continue
+                    # Unequal bytes may still be equal values: only the reference can tell.
+                    with silent():
+                        wanted = loaded(data["reference"], data["entry_point"])(*spare)
+                if matches(output, wanted, arguments):
+                    continue
+                status, detail = "fail", f"input {number}: wrong output"
+            except TooSlow:
+                status, detail = "timeout", f"input {number} took more than {limit:.1f} s of CPU time"
+            except BaseException as error:
+                status, detail = "fail", f"input {number}: {describe(error)}"
+            break
+        report(group, status, **({group + "_detail": detail} if detail else {}))
+
+
+@contextlib.contextmanager
+def silent():
+    """Keep what a program prints out of the way."""
+    sink = io.StringIO()
+    with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+        yield
+
+
+@contextlib.contextmanager
+def cpu_limit(seconds):
+    """Raise TooSlow inside the block after that much CPU time of this process, however busy the machine is.
+
+    Where one call into C code does not return, no exception can be raised: a second timer then ends the process.
+    """
+
+    def too_slow(signum, frame):
+        raise TooSlow
+
+    signal.signal(signal.SIGPROF, too_slow)
+    signal.signal(signal.SIGVTALRM, signal.SIG_DFL)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 2 * seconds + 2)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+
+
+def describe(error):
+    """Name an error in one short line; a hostile `__str__` must not stop the judge."""
+    try:
+        return f"{type(error).__name__}: {error}"[:300]
+    except BaseException:
+        return type(error).__name__
+
+
+def close(output, wanted, rtol, atol, equal_nan=False):
+    """Compare numbers elementwise: |a − b| ≤ atol + rtol |b|."""
+    import numpy
+
+    return bool(numpy.allclose(output, wanted, rtol=rtol, atol=atol, equal_nan=equal_nan))
