@@ -29,11 +29,14 @@ def main(
 
     Args:
         seeds: functions with their imports.
-        kept, dropped, funnel: outputs; a dropped row's detail names task and matching text.
+        kept: functions without overlap.
+        dropped: the others; `detail` names the task and the matching text.
+        funnel: counts by benchmark.
         overlaps: hits per benchmark, with the matching text (JSON).
         benchmarks: NAME=FILE pairs.
         mode: `reference` looks for the published filter's substrings only.
-        ngram, overlap: words in a run, and the share of a task's runs that makes an overlap.
+        ngram: words in a run that is compared.
+        overlap: share of a task's runs that makes an overlap.
         min_tokens: fewest words of a prompt or solution that is looked for exactly.
     """
     index = index_for(benchmarks, mode=mode, stage="seeds", ngram=ngram, overlap=overlap, min_tokens=min_tokens)

@@ -28,7 +28,14 @@ def why_dropped(number: int, lost: dict[int, tuple[bool, str]], short: set[int])
 
 
 def main(
-    functions: Path, shard: int, band_keys: list[Path], clusters: Path, short: Path, kept: Path, dropped: Path, funnel: Path
+    functions: Path,
+    shard: int,
+    band_keys: list[Path],
+    clusters: Path,
+    short: Path,
+    kept: Path,
+    dropped: Path,
+    funnel: Path,
 ) -> None:
     """Keep one function of each cluster of near-duplicates.
 
@@ -36,8 +43,11 @@ def main(
         functions: one shard's functions.
         shard: its place among the key files.
         band_keys: key files of all shards, in order.
-        clusters, short: what cluster_functions wrote.
-        kept, dropped, funnel: outputs.
+        clusters: functions that lose against another, from cluster_functions.
+        short: functions that are deleted for their shortness, from cluster_functions.
+        kept: the functions that stay.
+        dropped: the others; `detail` names the function each loses against.
+        funnel: counts by reason.
     """
     first, lost = neardup.lost_in_shard(shard, band_keys, clusters)
     too_short = set(neardup.load(short).tolist())

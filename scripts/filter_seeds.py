@@ -27,9 +27,12 @@ def main(
 
     Args:
         seeds: functions with their imports.
-        kept, dropped, funnel: outputs.
+        kept: the functions that stay.
+        dropped: the others, each with its reason.
+        funnel: counts by reason.
         mode: `reference` takes the published lists of substrings and ignores the keys below.
-        min_lines, max_lines: fewest and most lines, imports counted.
+        min_lines: fewest lines, imports counted.
+        max_lines: most lines, imports counted.
         banned_modules: a function that imports one of these goes.
     """
     with StageOutput("filter_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:

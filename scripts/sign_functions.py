@@ -19,7 +19,7 @@ def main(
     rows: int | None = None,
     ngram: int = 5,
     min_tokens: int = 5,
-    permutations: int = 250,
+    permutations: int | None = None,
     permutation_seed: int = 42,
 ) -> None:
     """Compute the MinHash band keys of a shard's functions."""

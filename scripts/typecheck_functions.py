@@ -62,12 +62,15 @@ def main(
 
     Args:
         seeds: functions with their imports.
-        kept, dropped, funnel: outputs.
+        kept: the functions that stay.
+        dropped: the others, each with its reason.
+        funnel: counts by reason.
         versions: pyright, Python and every package that verdicts depend on (JSON).
         work: folder of the ledger; an interrupted run goes on after its last whole batch.
         batch_size: functions per process; verdicts do not depend on it.
         python: interpreter whose packages the checker sees; the running one if absent.
-        start_s, function_s: seconds a batch may take, in all and per function.
+        start_s: seconds a batch may take, whatever its size.
+        function_s: further seconds for each function of the batch.
         heap_mb: most memory for Node's heap.
     """
     seen = environment(python or sys.executable)

@@ -78,9 +78,11 @@ class ExtractFunctions(Section):
 class SignFunctions(Section):
     """Compute the MinHash band keys of the functions."""
 
-    permutations: Count = Field(default=250, description="values in a signature")
+    permutations: Count | None = Field(
+        default=None, description="values in a signature; 300, and 250 in mode `reference`, if empty"
+    )
     bands: Count | None = Field(
-        default=None, description="bands of a signature; 50, and 41 in mode `reference`, if empty"
+        default=None, description="bands of a signature; 60, and 41 in mode `reference`, if empty"
     )
     rows: Count | None = Field(default=None, description="rows of a band; 5, and 6 in mode `reference`, if empty")
     ngram: Count = Field(default=5, description="words in a shingle")
@@ -299,14 +301,21 @@ class VerifyResponses(Section):
 
     timeout_s: float = Field(default=4.0, gt=0, description="CPU seconds a program may use; mode reference has 10")
     memory_mb: Count = Field(default=1024, description="memory of a program and its children; mode reference has 4096")
-    reruns: int = Field(default=0, ge=0, description="further runs of each passing response; a changed verdict is flaky")
+    reruns: int = Field(
+        default=0, ge=0, description="further runs of each passing response; a changed verdict is flaky"
+    )
     mutants: int = Field(
-        default=0, ge=0, description="mutants of each passing response that its tests should reject; 0: no mutation_score"
+        default=0,
+        ge=0,
+        description="mutants of each passing response that its tests should reject; 0: no mutation_score",
     )
     isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
-        default="auto", description="the layer that keeps programs apart from the machine: the first that works, or this one"
+        default="auto",
+        description="the layer that keeps programs apart from the machine: the first that works, or this one",
     )
-    i_understand: bool = Field(default=False, description="allow isolation none: model-written code may then do anything")
+    i_understand: bool = Field(
+        default=False, description="allow isolation none: model-written code may then do anything"
+    )
     image: str | None = Field(
         default=None, description="image folder or SIF whose Python runs the programs; the sandbox image if empty"
     )
@@ -490,6 +499,34 @@ class ScoreBenchmark(Section):
     )
 
 
+# ---- the demo -------------------------------------------------------------------------------------------------------
+
+
+class MakeDemoShards(Section):
+    """Write the demo's raw shards (toy functions and modules of the standard library)."""
+
+    seed: int = Field(default=0, description="another seed gives other toy functions")
+    functions: Count = Field(default=560, description="good functions of the toy domain, before any filter")
+    library_files: int = Field(default=150, ge=0, description="modules of the running interpreter's standard library")
+
+
+class MakeDemoBenchmark(Section):
+    """Write the demo's benchmark of held-out toy tasks."""
+
+    split: Literal["test", "dev"] = Field(
+        default="test", description="dev is for choosing settings, test for reporting"
+    )
+    count: Count = Field(default=200, description="tasks")
+    seed: int = Field(default=0, description="another seed gives other parameters and another order")
+
+
+class PretrainDemoModel(Section):
+    """Train the demo's base model from scratch; not part of any other target."""
+
+    seed: int = Field(default=0, description="seed of weights and corpus")
+    steps: Count = Field(default=4_600, description="optimizer steps; about 3,500 tokens each")
+
+
 # ---- everything -----------------------------------------------------------------------------------------------------
 
 
@@ -506,6 +543,9 @@ class Config(Section):
     )
     model: Model = Model()
     data: Data = Data()
+    make_demo_shards: MakeDemoShards = MakeDemoShards()
+    make_demo_benchmark: MakeDemoBenchmark = MakeDemoBenchmark()
+    pretrain_demo_model: PretrainDemoModel = PretrainDemoModel()
     judge_seeds: JudgeSeeds = JudgeSeeds()
     extract_functions: ExtractFunctions = ExtractFunctions()
     sign_functions: SignFunctions = SignFunctions()

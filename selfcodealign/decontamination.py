@@ -187,7 +187,7 @@ def normalised(text: str) -> str:
 
 
 @compiled
-def _grams(text, ngram, hashes, ends):  # noqa: ANN001, ANN202
+def _grams(text, ngram, hashes, ends):
     """Hash every run of `ngram` words of space-joined text; return the number of runs.
 
     `hashes` gets a run's hash (uint64, never 0), `ends` the byte after its last word.
@@ -225,7 +225,7 @@ def _grams(text, ngram, hashes, ends):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _look_up(table, numbers, hashes, found):  # noqa: ANN001, ANN202
+def _look_up(table, numbers, hashes, found):
     """Write the numbers of the hashes that are in an open-addressing table, -1 for the others; return how many are."""
     mask = np.uint64(len(table) - 1)
     hits = 0
@@ -242,7 +242,7 @@ def _look_up(table, numbers, hashes, found):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _fill(table, numbers, hashes):  # noqa: ANN001, ANN202
+def _fill(table, numbers, hashes):
     """Put hashes and their places into an open-addressing table whose length is a power of two."""
     mask = np.uint64(len(table) - 1)
     for k in range(len(hashes)):
@@ -300,7 +300,7 @@ class Index:
             for run in runs.tolist():
                 uses[passage.benchmark][run].add(passage.task)
         common = {
-            name: {run for run, users in runs.items() if len(users) > max(_COMMON_TASKS, _COMMON_SHARE * len(tasks[name]))}
+            name: {run for run, users in runs.items() if len(users) > _boilerplate(len(tasks[name]))}
             for name, runs in uses.items()
         }
         owners: dict[int, list[int]] = defaultdict(list)
@@ -323,7 +323,8 @@ class Index:
         for number, hit in self._by_grams(text):
             hits.setdefault(number, hit)
         return sorted(
-            hits.values(), key=lambda hit: (hit.how != "substring", -hit.overlap, -len(hit.text), hit.benchmark, hit.task)
+            hits.values(),
+            key=lambda hit: (hit.how != "substring", -hit.overlap, -len(hit.text), hit.benchmark, hit.task),
         )
 
     def _exact(self, text: str) -> Iterator[tuple[int, Hit]]:
@@ -359,6 +360,11 @@ class Index:
             yield number, Hit(passage.benchmark, passage.task, passage.kind, "ngram", share, matching)
 
 
+def _boilerplate(tasks: int) -> float:
+    """Return the number of tasks above which a run of words belongs to none of them."""
+    return max(_COMMON_TASKS, _COMMON_SHARE * tasks)
+
+
 def _longest_run(joined: bytes, ends: np.ndarray, places: list[int], ngram: int) -> str:
     """Return the longest stretch of words that consecutive matching runs cover."""
     best = start = places[0], places[0]
@@ -372,8 +378,8 @@ def _longest_run(joined: bytes, ends: np.ndarray, places: list[int], ngram: int)
 # ---- the published filters ------------------------------------------------------------------------------------------
 
 EXEMPT = frozenset({"return x + y", "return len(string)", "return n**2", "return .join(strings)"})
-"""HumanEval solutions that the published filters mean to let pass. Python joined the adjacent literals of the fourth, so
-`return ''.join(strings)` is not let pass."""
+"""HumanEval solutions that the published filters mean to let pass. Python joined the adjacent literals of the fourth,
+so `return ''.join(strings)` is not let pass."""
 
 
 def _docstring(prompt: str) -> str | None:
@@ -388,7 +394,7 @@ def _docstring(prompt: str) -> str | None:
 def reference_passages(files: Mapping[str, Path | str], stage: Literal["seeds", "dataset"]) -> list[Passage]:
     """Return the strings of the published filters.
 
-    For seeds: HumanEval's docstrings and solutions, and prompts and code of sanitized MBPP's train split (ids from 601).
+    For seeds: HumanEval's docstrings and solutions, prompts and code of sanitized MBPP's train split (ids from 601).
     For the dataset: HumanEval's, GSM8K's test questions, DS-1000's prompts and MBPP's ids 11 to 510.
     Benchmarks are told apart by their columns; the others are not looked at, as in the published code.
     """

@@ -1,13 +1,13 @@
-"""Find near-duplicate texts: MinHash, locality-sensitive hashing, exact verification.
+r"""Find near-duplicate texts: MinHash, locality-sensitive hashing, exact verification.
 
-Tokens are what `re.split(r"\\W", text.lower())` gives, empty strings kept; a shingle is `ngram` consecutive tokens; two
+Tokens are what `re.split(r"\W", text.lower())` gives, empty strings kept; a shingle is `ngram` consecutive tokens; two
 texts are alike if the Jaccard index of their shingle sets reaches a threshold. Candidates are pairs that agree on all
 rows of at least one band, datasketch's semantics.
 
 Two schemes of signatures:
 
-* `fast`: datasketch 2.0's `affine32` permutations over the low half of XXH64, computed in one compiled pass. Equal to
-  `datasketch.MinHash(scheme="affine32", hashfunc=lambda b: xxh64(b) & 0xFFFFFFFF)`.
+* `fast`: datasketch 2.0's `affine32` permutations over `shingle_hash`, computed in one compiled pass. Equal to
+  `datasketch.MinHash(scheme="affine32", hashfunc=shingle_hash)`.
 * `reference`: the published code's SHA-1 and `(a·h + b) mod (2^61 - 1)` with 64-bit wrap-around (text-dedup).
 
 Two rules of which member of a cluster survives:
@@ -40,6 +40,7 @@ _NOT_WORD = re.compile(r"\W")
 # ASCII in lower case, everything but letters, digits and underscores as a space.
 _ASCII = bytes(ord(chr(c).lower()) if chr(c).isalnum() or c == 95 else 32 for c in range(128)) + bytes(128)
 
+# Constants of XXH64 and 64-bit FNV-1a: odd numbers without structure.
 _P1, _P2, _P3, _P4, _P5 = (
     np.uint64(0x9E3779B185EBCA87),
     np.uint64(0xC2B2AE3D27D4EB4F),
@@ -47,9 +48,8 @@ _P1, _P2, _P3, _P4, _P5 = (
     np.uint64(0x85EBCA77C2B2AE63),
     np.uint64(0x27D4EB2F165667C5),
 )
-_U1, _U7, _U11, _U12, _U18, _U23, _U27, _U29, _U31, _U32, _U33 = (
-    np.uint64(bits) for bits in (1, 7, 11, 12, 18, 23, 27, 29, 31, 32, 33)
-)
+_FNV_START, _FNV_PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
+_U27, _U29, _U31, _U32, _U33 = (np.uint64(bits) for bits in (27, 29, 31, 32, 33))
 
 
 def words(text: str) -> bytes:
@@ -66,84 +66,68 @@ def count_tokens(joined: bytes) -> int:
 
 
 @compiled
-def _rotate(value, bits):  # noqa: ANN001, ANN202
+def _rotate(value, bits):
     return (value << bits) | (value >> (np.uint64(64) - bits))
 
 
 @compiled
-def _eight(text, at):  # noqa: ANN001, ANN202
-    value = np.uint64(0)
-    for k in range(8):
-        value |= np.uint64(text[at + k]) << np.uint64(8 * k)
-    return value
-
-
-@compiled
-def _lane(accumulator, value):  # noqa: ANN001, ANN202
+def _lane(accumulator, value):
     return _rotate(accumulator + value * _P2, _U31) * _P1
 
 
 @compiled
-def _xxh64(text, start, end):  # noqa: ANN001, ANN202
-    """XXH64 with seed 0 of text[start:end] (github.com/Cyan4973/xxHash, specification 0.2)."""
-    size = end - start
-    at = start
-    if size >= 32:
-        v1 = _P1 + _P2
-        v2 = _P2
-        v3 = np.uint64(0)
-        v4 = np.uint64(0) - _P1
-        while at + 32 <= end:
-            v1 = _lane(v1, _eight(text, at))
-            v2 = _lane(v2, _eight(text, at + 8))
-            v3 = _lane(v3, _eight(text, at + 16))
-            v4 = _lane(v4, _eight(text, at + 24))
-            at += 32
-        h = _rotate(v1, _U1) + _rotate(v2, _U7) + _rotate(v3, _U12) + _rotate(v4, _U18)
-        h = (h ^ _lane(np.uint64(0), v1)) * _P1 + _P4
-        h = (h ^ _lane(np.uint64(0), v2)) * _P1 + _P4
-        h = (h ^ _lane(np.uint64(0), v3)) * _P1 + _P4
-        h = (h ^ _lane(np.uint64(0), v4)) * _P1 + _P4
-    else:
-        h = _P5
-    h += np.uint64(size)
-    while at + 8 <= end:
-        h = _rotate(h ^ _lane(np.uint64(0), _eight(text, at)), _U27) * _P1 + _P4
-        at += 8
-    if at + 4 <= end:
-        four = np.uint64(0)
-        for k in range(4):
-            four |= np.uint64(text[at + k]) << np.uint64(8 * k)
-        h = _rotate(h ^ (four * _P1), _U23) * _P2 + _P3
-        at += 4
-    while at < end:
-        h = _rotate(h ^ (np.uint64(text[at]) * _P5), _U11) * _P1
-        at += 1
-    h = (h ^ (h >> _U33)) * _P2
-    h = (h ^ (h >> _U29)) * _P3
-    return h ^ (h >> _U32)
+def _shingles(text, ngram, out):
+    """Hash every run of `ngram` tokens in space-joined text into `out` (uint32); return how many there are.
 
-
-@compiled
-def _shingles(text, ngram, out):  # noqa: ANN001, ANN202
-    """Hash every run of `ngram` tokens in space-joined text into `out` (uint32); return how many there are."""
+    See `shingle_hash` for the function; a run's hash follows from the one before it in constant time.
+    """
     size = len(text)
-    starts = np.empty(ngram, dtype=np.int64)  # Of the last `ngram` tokens, as a ring.
-    starts[0] = 0
+    power = np.uint64(1)
+    for _ in range(ngram):
+        power *= _P1
+    ring = np.zeros(ngram, dtype=np.uint64)
+    total = np.uint64(0)
+    place = 0
     token = 0
     count = 0
+    word = _FNV_START
     for i in range(size + 1):
-        if i == size or text[i] == 32:
-            if token >= ngram - 1:
-                out[count] = np.uint32(_xxh64(text, starts[(token + 1) % ngram], i) & np.uint64(0xFFFFFFFF))
-                count += 1
-            token += 1
-            starts[token % ngram] = i + 1
+        if i < size and text[i] != 32:
+            word = (word ^ np.uint64(text[i])) * _FNV_PRIME
+            continue
+        word ^= word >> _U29
+        word *= _P2
+        total = total * _P1 + word - ring[place] * power
+        ring[place] = word
+        word = _FNV_START
+        place += 1
+        if place == ngram:
+            place = 0
+        token += 1
+        if token >= ngram:
+            out[count] = np.uint32((total ^ (total >> _U32)) & np.uint64(0xFFFFFFFF))
+            count += 1
     return count
 
 
+def shingle_hash(shingle: bytes) -> int:
+    """Hash one shingle to 32 bits, in plain Python: what the compiled pass gives, and a hash function for datasketch.
+
+    Each token is hashed by 64-bit FNV-1a and mixed once; the tokens' values are the coefficients of a polynomial.
+    """
+    full = (1 << 64) - 1
+    total = 0
+    for token in shingle.split(b" "):
+        word = int(_FNV_START)
+        for byte in token:
+            word = (word ^ byte) * int(_FNV_PRIME) & full
+        word ^= word >> 29
+        total = (total * int(_P1) + word * int(_P2)) & full
+    return (total ^ (total >> 32)) & 0xFFFFFFFF
+
+
 @compiled
-def _affine32(hashes, a, b, signature):  # noqa: ANN001, ANN202
+def _affine32(hashes, a, b, signature):
     """Lower `signature` (uint32) to the minimum of a·fmix32(h) + b over the hashes, modulo 2^32."""
     for h in hashes:
         h ^= h >> np.uint32(16)
@@ -157,7 +141,7 @@ def _affine32(hashes, a, b, signature):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _mersenne61(hashes, a, b, signature):  # noqa: ANN001, ANN202
+def _mersenne61(hashes, a, b, signature):
     """Lower `signature` (uint32) to the minimum of ((a·h + b) mod 2^64 mod (2^61 - 1)) mod 2^32 over the hashes."""
     prime = np.uint64(0x1FFFFFFFFFFFFFFF)
     for h in hashes:
@@ -170,7 +154,7 @@ def _mersenne61(hashes, a, b, signature):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _band_keys(signature, bands, rows, keys):  # noqa: ANN001, ANN202
+def _band_keys(signature, bands, rows, keys):
     """Hash each band of a signature to 64 bits; a key is never 0, which means "no key"."""
     for band in range(bands):
         h = _P5 + np.uint64(band)
@@ -183,7 +167,7 @@ def _band_keys(signature, bands, rows, keys):  # noqa: ANN001, ANN202
 
 
 @compiled
-def overlap(one, other):  # noqa: ANN001, ANN201
+def overlap(one, other):
     """Return the size of the intersection of two sorted arrays without repeats."""
     i = 0
     j = 0
@@ -201,7 +185,7 @@ def overlap(one, other):  # noqa: ANN001, ANN201
 
 
 @compiled
-def _root(parent, i):  # noqa: ANN001, ANN202
+def _root(parent, i):
     while parent[i] != i:
         parent[i] = parent[parent[i]]
         i = parent[i]
@@ -209,16 +193,18 @@ def _root(parent, i):  # noqa: ANN001, ANN202
 
 
 @compiled
-def link_buckets(parent, members, bounds, slots, offsets, store, threshold, largest):  # noqa: ANN001, ANN201
+def link_buckets(parent, members, bounds, slots, offsets, store, threshold, largest):
     """Join, in a union-find, every two texts of a bucket whose exact Jaccard index reaches the threshold.
 
     Pairs that are already joined are not compared, so the clusters are the connected components whatever the order.
 
     Args:
         parent: the union-find over all texts, changed in place; a root is its cluster's smallest number.
-        members, bounds: bucket k is members[bounds[k]:bounds[k + 1]].
-        slots: place of each text in the store, -1 for none.
-        offsets, store: sorted shingle hashes of slot s are store[offsets[s]:offsets[s + 1]].
+        members: texts of all buckets, one bucket after the other.
+        bounds: bucket k is members[bounds[k]:bounds[k + 1]].
+        slots: place of each text in the store.
+        offsets: the shingles of slot s are store[offsets[s]:offsets[s + 1]].
+        store: shingle hashes, sorted within a slot, without repeats.
         threshold: least Jaccard index.
         largest: members of a bucket above which each is compared with one representative per cluster only.
 
@@ -264,7 +250,7 @@ def link_buckets(parent, members, bounds, slots, offsets, store, threshold, larg
 
 
 @compiled
-def flatten(parent):  # noqa: ANN001, ANN201
+def flatten(parent):
     """Point every text of a union-find straight at its root, in place."""
     for i in range(len(parent)):
         parent[i] = _root(parent, i)
@@ -360,11 +346,16 @@ class MinHasher:
         count = _shingles(np.frombuffer(joined, dtype=np.uint8), self.ngram, out)
         return out[:count]
 
+    def shingles(self, text: str) -> np.ndarray:
+        """Return the hashes of a text's shingles, uint32, sorted and each once."""
+        hashes = np.sort(self.hashes(text))
+        new = np.ones(len(hashes), dtype=bool)
+        np.not_equal(hashes[1:], hashes[:-1], out=new[1:])
+        return hashes[new]
+
     def signature(self, text: str) -> np.ndarray | None:
         """Return the signature of a text (uint32, `permutations` values), or None for too short a text."""
-        return self._signature(self.hashes(text))
-
-    def _signature(self, hashes: np.ndarray) -> np.ndarray | None:
+        hashes = self.hashes(text)
         if not len(hashes):
             return None
         signature = np.full(self.permutations, 0xFFFFFFFF, dtype=np.uint32)
@@ -421,23 +412,19 @@ def survivors(
     """
     if rule == "reference":
         return _reference_survivors(texts, hasher)
-    parent = np.arange(len(texts), dtype=np.int64)
-    keys = np.zeros((hasher.bands, len(texts)), dtype=np.uint64)
-    offsets = np.zeros(len(texts) + 1, dtype=np.int64)
-    sets: list[np.ndarray] = []
     first: dict[str, int] = {}
-    for i, text in enumerate(texts):
-        parent[i] = first.setdefault(text, i)
-        hashes = hasher.hashes(text) if parent[i] == i else np.empty(0, dtype=np.uint32)
-        signature = hasher._signature(hashes)
-        if signature is not None:
-            _band_keys(signature, hasher.bands, hasher.rows, keys[:, i])
-        sets.append(np.unique(hashes))
-        offsets[i + 1] = offsets[i] + len(sets[-1])
+    parent = np.array([first.setdefault(text, i) for i, text in enumerate(texts)], dtype=np.int64)
+    unique = np.fromiter(first.values(), dtype=np.int64, count=len(first))
+    keys = np.array([hasher.keys(texts[i]) for i in unique], dtype=np.uint64).reshape(len(unique), hasher.bands)
+    bands = [buckets(band, unique) for band in np.ascontiguousarray(keys.T)]
+    candidates = np.unique(np.concatenate([members for members, _ in bands]))
+    slots = np.full(len(texts), -1, dtype=np.int64)
+    slots[candidates] = np.arange(len(candidates))
+    sets = [hasher.shingles(texts[i]) for i in candidates]
+    offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
     store = np.concatenate([*sets, np.empty(0, dtype=np.uint32)])
-    numbers = np.arange(len(texts), dtype=np.int64)
-    for band in keys:
-        link_buckets(parent, *buckets(band, numbers), numbers, offsets, store, threshold, LARGEST_BUCKET)
+    for members, bounds in bands:
+        link_buckets(parent, members, bounds, slots, offsets, store, threshold, LARGEST_BUCKET)
     flatten(parent)
     return parent
 

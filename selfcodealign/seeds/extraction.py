@@ -127,9 +127,7 @@ def _documented(function: Any, reference: bool) -> bool:
         return False
     value = statement.children[0]
     strings = value.children if value.type == "concatenated_string" else [value]
-    return all(_prefix(string) in {"", "r", "u"} for string in strings) and any(
-        _filled(string) for string in strings
-    )
+    return all(_prefix(string) in {"", "r", "u"} for string in strings) and any(_filled(string) for string in strings)
 
 
 def _plain_docstring(string: Any) -> bool:

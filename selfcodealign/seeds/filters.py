@@ -17,8 +17,11 @@ BANNED_MODULES = ("argparse", "os", "subprocess", "sys", "setuptools", "distutil
 """Modules of scripts, systems and plots, whose functions have no result to test."""
 
 _MARKER = re.compile(r"\b(?:todo|fixme|xxx|hack|bug)\b", re.IGNORECASE)
-_REFERENCE_WORDS = ("todo", "fixme", "bug") + tuple(
-    f"{keyword} {module}" for module in BANNED_MODULES for keyword in ("import", "from")
+_REFERENCE_WORDS = (
+    "todo",
+    "fixme",
+    "bug",
+    *(f"{keyword} {module}" for module in BANNED_MODULES for keyword in ("import", "from")),
 )
 
 
@@ -40,7 +43,7 @@ def why_dropped(
             warnings.simplefilter("ignore")
             tree = ast.parse(code)
         return _why_dropped_tree(code, tree, frozenset(banned_modules))
-    except (SyntaxError, ValueError) as error:
+    except (SyntaxError, ValueError, tokenize.TokenError) as error:
         return "syntax_error", str(error).splitlines()[0]
     except (RecursionError, MemoryError):
         return "too_nested", ""
@@ -92,9 +95,9 @@ def _unfinished(code: str, docstring: str) -> str:
     """Return the first word in a comment or the docstring that says the code is not done; empty if there is none."""
     if not _MARKER.search(code):
         return ""
-    texts = [docstring]
-    texts += [token.string for token in tokenize.generate_tokens(io.StringIO(code).readline) if token.type == tokenize.COMMENT]
-    found = next(filter(None, map(_MARKER.search, texts)), None)
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    comments = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    found = next(filter(None, map(_MARKER.search, [docstring, *comments])), None)
     return found[0] if found else ""
 
 

@@ -15,7 +15,7 @@ body, line number of `def`, and how many columns there are."""
 
 
 @compiled
-def scan(text, found):  # noqa: ANN001, ANN201
+def scan(text, found):
     """Write each top-level function into `found` (n × FIELDS, int64); return how many, and whether to trust it.
 
     Args:
@@ -50,17 +50,18 @@ def scan(text, found):  # noqa: ANN001, ANN201
                     header = False
                     body = False
                 at = i
-                if c == 97 and i + 6 < size:  # async
-                    if (
-                        text[i + 1] == 115
-                        and text[i + 2] == 121
-                        and text[i + 3] == 110
-                        and text[i + 4] == 99
-                        and (text[i + 5] == 32 or text[i + 5] == 9)
-                    ):
-                        at = i + 6
-                        while at < size and (text[at] == 32 or text[at] == 9):
-                            at += 1
+                if (  # async
+                    c == 97
+                    and i + 6 < size
+                    and text[i + 1] == 115
+                    and text[i + 2] == 121
+                    and text[i + 3] == 110
+                    and text[i + 4] == 99
+                    and (text[i + 5] == 32 or text[i + 5] == 9)
+                ):
+                    at = i + 6
+                    while at < size and (text[at] == 32 or text[at] == 9):
+                        at += 1
                 if (
                     at + 4 < size
                     and text[at] == 100
@@ -184,7 +185,7 @@ def scan(text, found):  # noqa: ANN001, ANN201
 
 
 @compiled
-def returns_value(text):  # noqa: ANN001, ANN201
+def returns_value(text):
     """Say whether code has a `return` followed by an expression, outside strings and comments.
 
     Equal to the published filter, which counts nested functions too and a bare `return` not.

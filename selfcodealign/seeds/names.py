@@ -37,9 +37,10 @@ ALIASES = {
 """Short names that nearly all code gives one meaning."""
 
 PACKAGES = (
-    "numpy scipy pandas sklearn torch networkx sympy matplotlib seaborn tensorflow statsmodels requests yaml six regex "
-    "tqdm dateutil pytz attr jsonschema bs4 lxml PIL cv2 skimage joblib numba"
-).split()
+    *("numpy", "scipy", "pandas", "sklearn", "torch", "networkx", "sympy", "matplotlib", "seaborn", "tensorflow"),
+    *("statsmodels", "requests", "yaml", "six", "regex", "tqdm", "dateutil", "pytz", "attr", "jsonschema", "bs4"),
+    *("lxml", "PIL", "cv2", "skimage", "joblib", "numba"),
+)
 """Third-party packages known by their own name; whether they are installed is the type checker's business."""
 
 MEMBERS = {
@@ -56,7 +57,6 @@ MEMBERS = {
     "fractions": "Fraction",
     "functools": "cached_property cmp_to_key lru_cache partial reduce singledispatch total_ordering wraps",
     "heapq": "heapify heappop heappush heappushpop nlargest nsmallest",
-    "html": "",
     "io": "BytesIO StringIO",
     "itertools": (
         "accumulate chain combinations combinations_with_replacement cycle dropwhile groupby islice permutations "

@@ -8,6 +8,7 @@
 Only numbers are ever held for the whole corpus: see docs/scale.md for memory and disk at 5 and 100 million functions.
 """
 
+import itertools
 import os
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -85,7 +86,7 @@ def match_band(keys: Sequence[Path], row: int) -> tuple[np.ndarray, np.ndarray]:
     parts = max(1, -(-total // KEYS_AT_ONCE))
     edges = [(1 << 64) * part // parts for part in range(parts + 1)]
     members, bounds = [np.empty(0, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in itertools.pairwise(edges):
         chosen, numbers = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
         for matrix, start in zip(matrices, starts, strict=False):
             band = matrix[row]
@@ -111,7 +112,7 @@ def write_buckets(path: Path, keys: Sequence[Path], rows: Sequence[int]) -> int:
 
     The file is one array of function numbers; a bucket's first member is stored as its bitwise complement, below 0.
     """
-    pieces = [np.empty(0, dtype=np.int32)]
+    pieces: list[np.ndarray] = [np.empty(0, dtype=np.int32)]
     for row in rows:
         members, bounds = match_band(keys, row)
         packed = members.astype(np.int32 if not len(members) or members.max() < 1 << 31 else np.int64)
@@ -156,7 +157,8 @@ def cluster(
     """Join copies and near-duplicates, and choose each cluster's survivor.
 
     Args:
-        functions, keys: the shards' functions and key files, in the same order.
+        functions: the shards' functions.
+        keys: the shards' key files, in the same order.
         copies: bucket files of functions with equal text.
         matches: bucket files of candidates, one per group of bands.
         hasher: how the functions were signed; shingles are made the same way.
@@ -210,7 +212,7 @@ def cluster(
 
 
 @compiled
-def _link_copies(parent, members, bounds):  # noqa: ANN001, ANN202
+def _link_copies(parent, members, bounds):
     """Join all members of each bucket."""
     for bucket in range(len(bounds) - 1):
         head = parent[members[bounds[bucket]]]
@@ -219,7 +221,7 @@ def _link_copies(parent, members, bounds):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _mark_company(parent, members, bounds, wanted):  # noqa: ANN001, ANN202
+def _mark_company(parent, members, bounds, wanted):
     """Mark the representatives in buckets that hold at least two of them."""
     for bucket in range(len(bounds) - 1):
         head = parent[members[bounds[bucket]]]
@@ -231,7 +233,7 @@ def _mark_company(parent, members, bounds, wanted):  # noqa: ANN001, ANN202
 
 
 @compiled
-def _in_slots(parent, members, bounds, candidates):  # noqa: ANN001, ANN202
+def _in_slots(parent, members, bounds, candidates):
     """Replace buckets' members by the slots of their representatives, each once, in order; single ones are left out."""
     out = np.empty(len(members), dtype=np.int64)
     edges = np.zeros(len(bounds), dtype=np.int64)
@@ -262,7 +264,7 @@ def _store_shingles(
     for path in functions:
         for row in read_rows(path, ["content"]):
             if slot < len(candidates) and candidates[slot] == number:
-                hashes = np.unique(hasher.hashes(row["content"]))
+                hashes = hasher.shingles(row["content"])
                 file.write(hashes.tobytes())
                 offsets[slot + 1] = offsets[slot] + len(hashes)
                 slot += 1
@@ -350,19 +352,19 @@ def hasher_of(
     rows: int | None,
     ngram: int,
     min_tokens: int,
-    permutations: int,
+    permutations: int | None,
     permutation_seed: int,
 ) -> minhash.MinHasher:
     """Return the hasher that config keys describe.
 
-    `reference` mode signs as the published code does, with 41 bands of 6 rows unless told otherwise: the optimum of
-    250 permutations at a threshold of 0.5. `fixed` mode takes 50 bands of 5 rows, which miss fewer pairs just above
-    the threshold and suggest more below it; those cost a comparison and nothing else.
+    `reference` mode signs as the published code does, with 41 bands of 6 rows of 250 permutations unless told
+    otherwise: the optimum of LSH alone at a threshold of 0.5. `fixed` mode takes 60 bands of 5 rows: they miss fewer
+    pairs just above the threshold (docs/measurements.md) and suggest more below it, which cost a comparison and no more.
     """
-    default = (41, 6) if mode == "reference" else (50, 5)
+    default = (41, 6, 250) if mode == "reference" else (60, 5, 300)
     try:
         return minhash.MinHasher(
-            permutations=permutations,
+            permutations=permutations or default[2],
             bands=bands or default[0],
             rows=rows or default[1],
             ngram=ngram,

