@@ -1,0 +1,144 @@
+"""Start a vLLM server for the job, wait until it answers, use it, and end it with everything it started."""
+
+import ctypes
+import logging
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import httpx
+
+from selfcodealign.errors import UserError
+from selfcodealign.generation.backends.openai import OpenAIBackend
+from selfcodealign.generation.settings import EngineSettings, ModelSettings
+
+log = logging.getLogger(__name__)
+
+KEY_VARIABLE = "VLLM_API_KEY"
+"""Read by the server and by the client; holds a key made for this job, because other users share the machine."""
+
+PR_SET_PDEATHSIG = 1
+END_S = 20.0
+
+
+class VllmBackend(OpenAIBackend):
+    """An OpenAI-compatible client together with a server of its own on this machine.
+
+    Raises:
+        UserError: vLLM is not installed for the interpreter, or the server ends or stays silent while it starts.
+    """
+
+    def __init__(self, model: ModelSettings, engine: EngineSettings) -> None:
+        port = _free_port()
+        os.environ[KEY_VARIABLE] = secrets.token_hex(16)
+        settings = engine.model_copy(
+            update={"base_url": f"http://127.0.0.1:{port}/v1", "api_key_env": KEY_VARIABLE, "api": "completions"}
+        )
+        super().__init__(model, settings)
+        self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-", suffix=".log")
+        command = server_command(model, engine, port)
+        log.info("starting %s", shlex.join(command))
+        try:
+            self._server = subprocess.Popen(
+                command,
+                stdout=self._log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
+        except OSError as error:
+            raise UserError(f"engine.python {command[0]} cannot be started: {error}") from error
+        try:
+            self._wait(port)
+        except BaseException:
+            self.close()
+            raise
+
+    def _wait(self, port: int) -> None:
+        """Wait until the server has loaded its model."""
+        begun = time.monotonic()
+        while time.monotonic() - begun < self.engine.startup_s:
+            if self._server.poll() is not None:
+                raise UserError(f"the vLLM server ended while it started: {self._last_words()}")
+            try:
+                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5, trust_env=False).status_code == 200:
+                    log.info("the vLLM server is ready after %.0f s", time.monotonic() - begun)
+                    return
+            except httpx.HTTPError:
+                pass
+            time.sleep(0.5)
+        raise UserError(
+            f"the vLLM server did not answer within {self.engine.startup_s:g} s (engine.startup_s): {self._last_words()}"
+        )
+
+    def _last_words(self) -> str:
+        """Return the end of the server's log: the line that names an error if there is one."""
+        lines = [line.strip() for line in Path(self._log.name).read_text(errors="replace").splitlines() if line.strip()]
+        errors = [line for line in lines if "Error" in line or "No module" in line]
+        return (errors or lines or ["it said nothing"])[-1][-300:]
+
+    def close(self) -> None:
+        """End the server and every process it started."""
+        for sign in (signal.SIGTERM, signal.SIGKILL):
+            try:
+                os.killpg(self._server.pid, sign)
+            except ProcessLookupError:
+                break
+            try:
+                self._server.wait(END_S)
+            except subprocess.TimeoutExpired:
+                continue
+        self._log.close()
+
+
+def server_command(model: ModelSettings, engine: EngineSettings, port: int) -> list[str]:
+    """Return the command line that starts the server."""
+    command = [
+        engine.python or sys.executable,
+        *("-m", "vllm.entrypoints.openai.api_server"),
+        *("--model", model.name, "--served-model-name", model.name),
+        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--dtype", engine.dtype, "--seed", "0"),
+        *("--tensor-parallel-size", str(engine.tensor_parallel or visible_gpus() or 1)),
+        *("--load-format", "safetensors"),
+    ]
+    if not Path(model.name).is_dir():
+        command += ["--revision", model.revision]
+    if model.trust_remote_code:
+        command.append("--trust-remote-code")
+    if engine.max_model_len:
+        command += ["--max-model-len", str(engine.max_model_len)]
+    if visible_gpus():
+        command += ["--gpu-memory-utilization", str(engine.gpu_memory_utilization)]
+    return command + shlex.split(engine.server_args)
+
+
+def visible_gpus() -> int:
+    """Count the GPUs that this job may use: what the scheduler gave it, or else all that the driver lists."""
+    given = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if given is not None:
+        return len([device for device in given.split(",") if device.strip() not in ("", "-1")])
+    try:
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return 0
+    return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _end_with_parent() -> None:
+    """Ask the kernel to end the server when the job dies without a chance to do it (kill -9, out of memory)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
