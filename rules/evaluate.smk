@@ -55,8 +55,8 @@ rule fetch_benchmark:
             --benchmark {params.benchmark:q} \
             --file {input.file:q} \
             --problems {output.problems:q} \
-            --about {output.about:q} \
-            {params.version}
+            {params.version} \
+            --about {output.about:q}
         """
 
 
