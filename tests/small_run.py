@@ -172,16 +172,20 @@ def _seeds(run: SmallRun, functions: int) -> None:
                 ("too_short", "") if row["line"] % 11 == 0 else ("no_return", "") if row["line"] % 23 == 0 else None
             ),
         )
+        already = len(run.dropped.get("decontaminate_seeds", []))
         rows = run.stage(
             "decontaminate_seeds",
             place,
             rows,
             SeedRow,
             lambda row: (
-                ("benchmark_overlap", "humaneval HumanEval/0: 'result = list(items)'")
+                ("in_humaneval", "humaneval: HumanEval/0 solution, substring: result = list(items)")
                 if row["line"] % 17 == 0
                 else None
             ),
+        )
+        _overlaps(
+            run.results / f"decontaminate_seeds/{place}.overlaps.json", run.dropped["decontaminate_seeds"][shard:]
         )
         rows = [row | {"judge_score": round(random.Random(row["id"]).gauss(0.8, 1.2), 3)} for row in rows]
         judged += run.stage(
@@ -196,6 +200,26 @@ def _seeds(run: SmallRun, functions: int) -> None:
     judged.sort(key=lambda row: row["id"])
     for shard in range(2):
         run.seeds += run.stage("gather_seeds", f"{shard:05d}", judged[shard::2], SeedRow)
+
+
+def _overlaps(path: Path, hit: list[str]) -> None:
+    """Write the report of a decontaminating stage; each of the rows `hit` overlaps with HumanEval/0."""
+    example = {
+        "task": "HumanEval/0",
+        "kind": "solution",
+        "how": "substring",
+        "overlap": 1.0,
+        "text": "result = list(items)",
+    }
+    found = {
+        "passages": 164,
+        "tasks": 164,
+        "rows_hit": len(hit),
+        "tasks_hit": min(len(hit), 1),
+        "how": {"substring": len(hit)},
+        "examples": [{"row": row_id, **example} for row_id in hit],
+    }
+    write_json(path, {"rows_searched": 16, "benchmarks": {"humaneval": found}})
 
 
 def _seed(function: dict[str, Any]) -> dict[str, Any]:
@@ -338,6 +362,7 @@ def _dataset(run: SmallRun) -> None:
         lambda row: ("near_duplicate", "") if row["id"][-1] == "2" else None,
     )
     kept = run.stage("decontaminate_dataset", "passing", kept, SelectedRow)
+    _overlaps(run.results / "decontaminate_dataset/passing.overlaps.json", [])
     kept = run.stage("augment_dataset", "passing", kept, SelectedRow)
     run.rows = run.stage(
         "build_dataset",

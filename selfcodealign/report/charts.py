@@ -97,11 +97,13 @@ def sentence(text: str) -> str:
 def histogram(bins: Sequence[tuple[float, float, int]], title: str, rule: float | None = None) -> str:
     """Draw counted bins (from, to, count) as bars, with a vertical line at `rule`."""
     data = alt.InlineData(values=[{"low": low, "high": high, "count": count} for low, high, count in bins])
+    # Whole edges count something, and nothing lies between 6 and 7 lines.
+    step = 1 if all(float(low).is_integer() for low, _, _ in bins) else 0
     bars = (
         alt.Chart(data)
         .mark_bar(color=COLOURS["c1"], stroke=COLOURS["paper"], strokeWidth=0.5)
         .encode(
-            x=alt.X("low:Q", bin="binned", title=title, axis=alt.Axis(grid=False, tickCount=6)),
+            x=alt.X("low:Q", bin="binned", title=title, axis=alt.Axis(grid=False, tickCount=6, tickMinStep=step)),
             x2="high:Q",
             y=alt.Y("count:Q", title="rows", axis=alt.Axis(tickCount=4, tickMinStep=1)),
         )

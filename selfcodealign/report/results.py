@@ -20,7 +20,9 @@ from selfcodealign.ids import digest
 from selfcodealign.pipeline import STAGES, position
 from selfcodealign.tables import read_rows
 
-SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json)$")
+SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
+SELECTIONS = ("passing", "highest_mutation", "shortest", "consensus", "random", "failing")
+"""Selections in the order of the report."""
 BASE = "base"
 """Name of the untrained base model among the models evaluated."""
 
@@ -74,9 +76,14 @@ class Run:
 
     @property
     def models(self) -> list[str]:
-        """Models in the order of the report: the base, those trained, and others, as the config lists them."""
+        """Models in the order of the report: the base, those trained, by selection of their data, and others."""
         base = [BASE] if self.config["evaluate_base"] else []
-        return [*base, *self.config["models"], *self.config["other_models"]]
+        trained = sorted(self.config["models"], key=lambda name: (SELECTIONS.index(self.selection(name)), name))
+        return [*base, *trained, *self.config["other_models"]]
+
+    def selection(self, model: str) -> str:
+        """Name the selection that a trained model's dataset was made by."""
+        return self.config["datasets"][self.config["models"][model]["dataset"]]["selection"]
 
     def _current(self, stage: str, place: str) -> bool:
         """Whether the config still names the generation or dataset that a file belongs to."""
@@ -185,6 +192,11 @@ class Run:
         """Read the training metrics of a model, one record a logged step; empty if it was not trained here."""
         path = self.trained(model, "metrics.jsonl")
         return read_jsonl(path) if path.is_file() else []
+
+    def overlaps(self, stage: str) -> list[dict[str, Any]]:
+        """Read what a decontaminating stage found, one report for each of its files; empty if it did not run."""
+        paths = sorted((self.results / stage).glob("*.overlaps.json"))
+        return [read_json(path) for path in paths if self._current(*self._place(path))]
 
     @cached_property
     def jobs(self) -> list[dict[str, Any]]:

@@ -310,12 +310,16 @@ def test_bins_hold_every_value_once(values: list[float], edges: list[tuple[float
     assert edges is None or found == edges
 
 
-@pytest.mark.parametrize(
-    ("detail", "named"),
-    [("humaneval HumanEval/0: x", "humaneval"), ("mbpp+: y", "mbpp+"), ("", "not named"), (None, "not named")],
-)
-def test_the_benchmark_of_an_overlap_is_the_first_word_of_the_detail(detail: str | None, named: str) -> None:
-    assert data.benchmark_of(detail) == named
+def test_overlaps_are_counted_by_benchmark_and_shown_with_their_text(page: str) -> None:
+    part = page[page.index('<section id="decontamination">') : page.index('<section id="training">')]
+    assert re.search(r"<td>humaneval</td><td class=\"n\">164</td><td class=\"n\">2</td><td class=\"n\">0</td>", part)
+    assert "result = list(items)" in part
+
+
+def test_a_run_that_names_no_benchmark_to_compare_with_says_so(copy: SmallRun) -> None:
+    for path in copy.results.glob("decontaminate_*/*.overlaps.json"):
+        write_json(path, {"rows_searched": 9, "benchmarks": {}})
+    assert "overlaps were not looked for" in build(copy)
 
 
 def test_a_chart_in_the_page_follows_the_theme_and_has_words_for_those_who_cannot_see_it() -> None:

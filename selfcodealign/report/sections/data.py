@@ -1,7 +1,6 @@
 """What happened to the rows: funnel, verdicts, lengths, mix, judge, decontamination, and rows to read."""
 
 import math
-import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,6 +13,10 @@ from selfcodealign.report.page import Figure, Section, count, percent, plural
 from selfcodealign.report.results import Run, column_names, place_of
 from selfcodealign.tables import read_rows
 
+DECONTAMINATING = {"decontaminate_seeds": "function", "decontaminate_dataset": "row"}
+"""Stages that compare with benchmarks, and what one of their rows is."""
+OVERLAPS_SHOWN = 3
+"""Overlaps shown of each benchmark and stage."""
 DIFFICULTIES = ("easy", "medium", "hard")
 ROWS_SHOWN = 5
 DROPPED_SHOWN = 4
@@ -266,11 +269,11 @@ def judge(run: Run) -> Section:
         return section
     threshold = run.config.get("judge_seeds", {}).get("threshold")
     kept = run.funnel("judge_seeds")
-    above = "" if threshold is None else f"; the threshold is {threshold:g}"
-    tail = f" {count(kept.kept)} of {count(kept.entered)} were kept." if kept else ""
+    cut_at = "" if threshold is None else f" at the threshold {threshold:g}"
+    tail = f" {count(kept.kept)} of {count(kept.entered)} functions were kept{cut_at}." if kept else ""
     section.values["sentence"] = (
         "For each function the model says whether its docstring suffices to write it. The score is "
-        f"log P(yes) − log P(no), in nats: above 0 the model leans to yes{above}.{tail} A judge that cannot tell gives "
+        f"log P(yes) − log P(no), in nats; above 0 the model leans to yes.{tail} A judge that cannot tell gives "
         "one narrow hill across the threshold; a useful one spreads, and kept and dropped rows read differently below."
     )
     section.files["judge_scores"] = charts.histogram(bins(scores), "log P(yes) − log P(no)", threshold)
@@ -285,39 +288,39 @@ def judge(run: Run) -> Section:
 def decontamination(run: Run) -> Section:
     """Count overlaps with each benchmark, among seeds and among training rows."""
     section = Section("decontamination", "Overlap with benchmarks")
-    stages = [stage for stage in ("decontaminate_seeds", "decontaminate_dataset") if run.funnel(stage)]
-    if not stages:
+    found = {stage: reports for stage in DECONTAMINATING if (reports := run.overlaps(stage))}
+    if not found:
         section.missing = "No rows were compared with benchmarks in this run."
         return section
-    hits: dict[str, Counter[str]] = {}
-    examples = []
-    looked, dropped = 0, 0
-    for stage in stages:
-        total = run.funnel(stage)
-        assert total is not None
-        looked += total.entered
-        dropped += total.dropped.total()
-        for path in run.files(stage, dropped=True):
-            for row in read_rows(path, ["id", "reason", "detail"]):
-                hits.setdefault(benchmark_of(row["detail"]), Counter())[stage] += 1
-        examples += [
-            {"id": row["id"], "stage": stage, "reason": row["reason"], "detail": cut(row["detail"] or "", 300)}
-            for row in run.pick_dropped(stage, DROPPED_SHOWN)
-        ]
+    names = sorted({name for reports in found.values() for one in reports for name in one["benchmarks"]})
+    if not names:
+        section.missing = "The config names no benchmark to compare with, so overlaps were not looked for."
+        return section
+    table, examples = [], []
+    for name in names:
+        parts = {stage: [one["benchmarks"][name] for one in reports] for stage, reports in found.items()}
+        table.append(
+            {
+                "benchmark": name,
+                "passages": max(part["passages"] for reports in parts.values() for part in reports),
+                "hits": [sum(part["rows_hit"] for part in reports) for reports in parts.values()],
+            }
+        )
+        for stage, reports in parts.items():
+            shown = [example for part in reports for example in part["examples"]][:OVERLAPS_SHOWN]
+            examples += [{**one, "stage": stage, "benchmark": name, "text": cut(one["text"], 300)} for one in shown]
+    looked = ", ".join(
+        plural(sum(one["rows_searched"] for one in reports), DECONTAMINATING[stage]) for stage, reports in found.items()
+    )
+    hits = sum(sum(line["hits"]) for line in table)
     section.values = {
-        "sentence": f"{plural(looked, 'row')} compared with the prompts and solutions of every benchmark, "
-        f"{count(dropped)} of them removed." + ("" if dropped else " Nothing overlapped."),
-        "stages": stages,
-        "hits": [(name, [hits[name][stage] for stage in stages]) for name in sorted(hits)],
+        "sentence": f"Compared with the prompts and solutions of each benchmark: {looked}. "
+        + ("What overlapped was removed." if hits else "Nothing overlapped."),
+        "stages": list(found),
+        "table": table,
         "examples": examples,
     }
     return section
-
-
-def benchmark_of(detail: str | None) -> str:
-    """Read the benchmark's name off the detail of a dropped row, its first word."""
-    first = re.match(r"[\w+.-]+", detail or "")
-    return first[0] if first else "not named"
 
 
 def rows(run: Run) -> Section:

@@ -8,20 +8,18 @@ from typing import Any
 from selfcodealign.report import charts
 from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report.page import Figure, Section, percent, plural
-from selfcodealign.report.results import BASE, Run, Score, read_json
-
-ARM_ORDER = ("passing", "highest_mutation", "shortest", "consensus", "random", "failing")
+from selfcodealign.report.results import BASE, SELECTIONS, Run, Score, read_json
 
 
 def training(run: Run) -> Section:
     """Show the loss of every model and one training example with its loss mask."""
     section = Section("training", "Fine-tuning")
     curves, models = [], []
-    trained = {name: records for name in run.config["models"] if (records := run.metrics(name))}
+    trained = {name: records for name in run.models if (records := run.metrics(name))}
     if not trained:
         section.missing = "No model was trained in this run."
         return section
-    arms = {name: _arm(run, name) for name in trained}
+    arms = {name: run.selection(name) for name in trained}
     grouped = len(trained) > 4
     for name, records in trained.items():
         steps = [record for record in records if "loss" in record]
@@ -62,11 +60,6 @@ def training(run: Run) -> Section:
     section.files["loss"] = charts.lines(curves, "step", "loss, nats a token", series)
     section.figures["loss"] = Figure(section.files["loss"], "Training loss by optimizer step.")
     return section
-
-
-def _arm(run: Run, model: str) -> str:
-    """Name the selection that a model's dataset was made by."""
-    return run.config["datasets"][run.config["models"][model]["dataset"]]["selection"]
 
 
 def _example(run: Run, models: Sequence[str]) -> dict[str, Any] | None:
@@ -172,11 +165,13 @@ def _made_from(run: Run, model: str) -> str:
 
 
 def _against_base(run: Run) -> str:
-    """Say how far the first trained model is from the base model, where both answered the same tasks."""
+    """Say how far the trained model is from the base model; with several, the comparison of arms says it."""
     told = []
+    if len(run.config["models"]) != 1:
+        return ""
     for base in [score for score in run.scores if score.model == BASE]:
         for score in run.scores:
-            if score.benchmark == base.benchmark and score.model == next(iter(run.config["models"]), None):
+            if score.benchmark == base.benchmark and score.model in run.config["models"]:
                 try:
                     gap = difference([score.by_task], [base.by_task], run.seed)
                 except ValueError:
@@ -229,11 +224,11 @@ def grouped(run: Run, scores: Sequence[Score]) -> dict[str, list[Score]]:
     groups: dict[str, list[Score]] = {}
     for score in scores:
         if score.model in run.config["models"]:
-            groups.setdefault(_arm(run, score.model), []).append(score)
+            groups.setdefault(run.selection(score.model), []).append(score)
         elif score.model == BASE:
             groups[BASE] = [score]
-    order = [*ARM_ORDER, BASE]
-    return dict(sorted(groups.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+    order = [*SELECTIONS, BASE]
+    return dict(sorted(groups.items(), key=lambda item: order.index(item[0])))
 
 
 def _part(run: Run, one: Score, groups: Mapping[str, Sequence[Score]], paper: Mapping[str, Any]) -> dict[str, Any]:
@@ -243,6 +238,7 @@ def _part(run: Run, one: Score, groups: Mapping[str, Sequence[Score]], paper: Ma
     published = {name: facts["score"] for name, facts in paper["selection"].items()}
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     return {
+        "benchmark": one.benchmark,
         "title": one.title,
         "metric": one.metric,
         "verdict": verdict({name: mean for name, mean in means.items() if name != BASE}, means.get(BASE)),
