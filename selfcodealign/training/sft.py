@@ -117,6 +117,8 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     )
     if first:
         set_aside_if_changed(paths.work, fingerprint)
+    widest = max(sum(len(trained[number].tokens) for number in content) for step in steps for content in step.bins)
+    preflight(paths, settings, config, widest)
     arguments = training_arguments(paths.work, settings, len(steps), seed)
     network: Any = models.load_model(
         base.name,
@@ -329,6 +331,67 @@ def tell_deepspeed(trainer: Any, micro_batches: int) -> None:
     if plugin is not None:
         plugin.deepspeed_config["gradient_accumulation_steps"] = micro_batches
         plugin.deepspeed_config["train_batch_size"] = micro_batches * processes.process_count()
+
+
+def preflight(paths: Paths, settings: TrainSft, config: Any, tokens: int) -> None:
+    """Refuse to start what would run out of memory or disk hours later.
+
+    Args:
+        paths: where the run writes.
+        settings: of the run.
+        config: of the base model.
+        tokens: of the largest micro-batch.
+
+    Raises:
+        UserError: less is free than the run needs; the sentence says how much of each.
+    """
+    from selfcodealign.training import memory
+
+    shape = memory.shape_of(config, settings.lora_rank)
+    name = "none" if settings.deepspeed == "none" else memory.configuration_name(read_deepspeed(settings.deepspeed))
+    plan = memory.plan_of(
+        name,
+        memory.plans(
+            shape,
+            processes=processes.process_count(),
+            precision=settings.precision,
+            optimizer=settings.optimizer,
+            checkpointing=settings.activation_checkpointing,
+        ),
+    )
+    free, context = free_memory(settings.processes)
+    if plan.needed(tokens, context) > free:
+        raise UserError(
+            f"training needs about {plan.needed(tokens, context) / memory.GB:.1f} GB of memory for each process and "
+            f"{free / memory.GB:.1f} GB are free: see `python -m selfcodealign plan-training`, or lower "
+            "train_sft.micro_batch_tokens, or set train_sft.activation_checkpointing"
+        )
+    stored = memory.disk(
+        shape,
+        precision=settings.precision,
+        optimizer=settings.optimizer,
+        checkpoints_kept=settings.checkpoints_kept,
+        stored_bytes=4,
+    )
+    paths.work.parent.mkdir(parents=True, exist_ok=True)
+    spare = shutil.disk_usage(paths.work.parent).free
+    if stored > spare:
+        raise UserError(
+            f"checkpoints and the model need up to {stored / memory.GB:.1f} GB, and {spare / memory.GB:.1f} GB are "
+            f"free at {paths.work.parent}: free some, or lower train_sft.checkpoints_kept"
+        )
+
+
+def free_memory(processes_here: int) -> tuple[float, float]:
+    """Return the bytes free for one process and what its device takes besides; CPU processes share the machine's."""
+    import psutil
+    import torch
+
+    from selfcodealign.training import memory
+
+    if torch.cuda.is_available():
+        return torch.cuda.mem_get_info()[0], memory.CONTEXT
+    return psutil.virtual_memory().available / processes_here, 0.0
 
 
 def agreed_checkpoint(chosen: Path | None) -> Path | None:
