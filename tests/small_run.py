@@ -184,9 +184,8 @@ def _seeds(run: SmallRun, functions: int) -> None:
                 else None
             ),
         )
-        _overlaps(
-            run.results / f"decontaminate_seeds/{place}.overlaps.json", run.dropped["decontaminate_seeds"][shard:]
-        )
+        hit = run.dropped.get("decontaminate_seeds", [])[already:]
+        _overlaps(run.results / f"decontaminate_seeds/{place}.overlaps.json", hit)
         rows = [row | {"judge_score": round(random.Random(row["id"]).gauss(0.8, 1.2), 3)} for row in rows]
         judged += run.stage(
             "judge_seeds",
