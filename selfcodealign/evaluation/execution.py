@@ -59,7 +59,14 @@ def _without_package_imports(source: str) -> str:
     return "\n".join(lines)
 
 
-def sandbox_case(name: str, case: Case, mark: str, function: str = "judge") -> dict[str, Any]:
+def mentions(program: str, preload: Sequence[str]) -> str:
+    """Return a comment that makes the sandbox take the process in which a program's large packages are loaded."""
+    return "".join(f"\n# import {name}" for name in preload if name in program)
+
+
+def sandbox_case(
+    name: str, case: Case, mark: str, function: str = "judge", preload: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return a case as the sandbox takes it: the judge as the script, the program as its data."""
     given = {
         "mark": mark,
@@ -70,7 +77,7 @@ def sandbox_case(name: str, case: Case, mark: str, function: str = "judge") -> d
     }
     return {
         "id": name,
-        "program": judge_text(case.judge),
+        "program": judge_text(case.judge) + mentions(case.program, preload),
         "files": {"judge.json": json.dumps(given)},
         "timeout_s": case.limits.cpu_s,
         "memory_mb": case.limits.memory_mb,
@@ -131,9 +138,16 @@ class References:
         self.benchmark = benchmark
         self.folder = folder
         self.settings = settings
+        self._paths: dict[str, Path | None] = {}
         self._read = lru_cache(maxsize=4)(self._load)
 
-    def _path(self, case: Case) -> Path:
+    def _path(self, problem: Problem) -> Path | None:
+        if problem.id not in self._paths:
+            case = self.benchmark.reference_case(problem)
+            self._paths[problem.id] = None if case is None else self._hashed(case)
+        return self._paths[problem.id]
+
+    def _hashed(self, case: Case) -> Path:
         key = digest(case.program, case.judge, judge_text(case.judge), dict(case.data), environment(self.settings))
         return self.folder / key[:2] / f"{key}.json"
 
@@ -145,8 +159,10 @@ class References:
         """
         missing: dict[str, tuple[Case, Path]] = {}
         for problem in problems:
-            case = self.benchmark.reference_case(problem)
-            if case is not None and not (path := self._path(case)).exists():
+            path = self._path(problem)
+            if path is not None and not path.exists():
+                case = self.benchmark.reference_case(problem)
+                assert case is not None
                 missing[problem.id] = case, path
         if not missing:
             return
@@ -166,8 +182,8 @@ class References:
 
     def get(self, problem: Problem) -> bytes | None:
         """Return a task's expected outputs, still encoded; None if the benchmark has no need of them."""
-        case = self.benchmark.reference_case(problem)
-        return None if case is None else self._read(self._path(case))
+        path = self._path(problem)
+        return None if path is None else self._read(path)
 
     def _load(self, path: Path) -> bytes:
         return json.loads(path.read_text(encoding="utf-8"))["blob"].encode("ascii")
@@ -212,7 +228,7 @@ def execute(
         for key in order:
             task = unique[key]
             case = benchmark.case(task.problem, task.program, references.get(task.problem))
-            yield sandbox_case(key, case, marks[key])
+            yield sandbox_case(key, case, marks[key], preload=settings.preload)
 
     for verdict in run_cases(cases(), settings):
         key = verdict["id"]
