@@ -98,8 +98,9 @@ class Run:
 
     @cached_property
     def funnels(self) -> list[Funnel]:
-        """Funnels of the whole data path, the shards of a branch added up."""
-        files = [path for path in sorted(self.results.rglob("*.funnel.json")) if self._current(*self._place(path))]
+        """Funnels of the data path, the shards of a branch added up; stages beside the path are left out."""
+        found = [path for stage in STAGES for path in sorted((self.results / stage).rglob("*.funnel.json"))]
+        files = [path for path in found if self._current(*self._place(path))]
         places = [*self.config["generations"], *self.config["datasets"], *self.config["models"]]
         order = {place: number for number, place in enumerate(places)}
 
