@@ -1,8 +1,8 @@
 """Ask any server that speaks the OpenAI protocol: vLLM, SGLang, llama.cpp, a commercial teacher.
 
-Many requests are in flight at once and each finished answer is handed on at once. Errors that may pass (429, 5xx, broken
-or nonsensical bodies, timeouts) are tried again with growing waits; a request the server refuses for its content fails
-with its reason; a server that is not there, or fails request after request, ends the job, whose next run goes on.
+Many requests are in flight and each finished answer is handed on at once. Errors that may pass (429, 5xx, broken or
+nonsensical bodies, timeouts) are tried again with growing waits; a request refused for its content fails with
+its reason; a server that is not there, or fails request after request, ends the job, whose next run goes on.
 """
 
 import asyncio
@@ -14,14 +14,14 @@ import random
 import re
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Container, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Container, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx
+import httpx2 as httpx
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Completion, Request, Sampling, Scores
@@ -92,7 +92,7 @@ class OpenAIBackend:
         self.url = engine.base_url.rstrip("/")
         self.headers = {"Authorization": f"Bearer {key}"} if (key := _key(engine.api_key_env)) else {}
         # The client library reports every request; with a hundred thousand of them that drowns the log.
-        logging.getLogger("httpx").setLevel(logging.WARNING)
+        logging.getLogger("httpx2").setLevel(logging.WARNING)
 
     @property
     def shown_url(self) -> str:
@@ -109,34 +109,30 @@ class OpenAIBackend:
         """Answer requests; see `Backend`."""
 
         async def answer(client: Client, unit: Unit) -> list[Completion]:
-            try:
-                return await self._complete(client, unit, sampling)
-            except Refused as error:
-                return [
-                    Completion(request.id, finish_reason="failed", reason=error.reason, detail=error.detail)
-                    for request in unit.requests
-                ]
+            return await self._complete(client, unit, sampling)
 
-        return self._run(self._units(requests, done), answer, done)
+        def failure(request: Request, reason: str, detail: str) -> Completion:
+            return Completion(request.id, finish_reason="failed", reason=reason, detail=detail)
+
+        return self._run(self._units(requests, done), answer, failure, done)
 
     def score(
         self, requests: Iterable[Request], candidates: Sequence[str], done: Container[str] = ()
     ) -> Iterator[Scores]:
         """Score candidate continuations of each prompt; see `Backend`.
 
-        A candidate outside the server's most likely tokens gets the lowest log-probability that the server gave, which is
-        more than its own.
+        A candidate outside the server's most likely tokens gets the lowest log-probability that the server gave, which
+        is more than its own.
         """
 
         async def answer(client: Client, unit: Unit) -> list[Scores]:
-            request = unit.requests[0]
-            try:
-                return [await self._score(client, request, candidates)]
-            except Refused as error:
-                return [Scores(request.id, reason=error.reason, detail=error.detail)]
+            return [await self._score(client, unit.requests[0], candidates)]
+
+        def failure(request: Request, reason: str, detail: str) -> Scores:
+            return Scores(request.id, reason=reason, detail=detail)
 
         units = (Unit([request]) for request in requests if request.id not in done)
-        return self._run(units, answer, done)
+        return self._run(units, answer, failure, done)
 
     def _units(self, requests: Iterable[Request], done: Container[str]) -> Iterator[Unit]:
         """Put the samples of a prompt together, as many as are asked for at once, whatever is done already."""
@@ -152,65 +148,72 @@ class OpenAIBackend:
     def _run(
         self,
         units: Iterator[Unit],
-        answer: Callable[["Client", Unit], Any],
+        answer: Callable[["Client", Unit], Awaitable[list[Any]]],
+        failure: Callable[[Request, str, str], Any],
         done: Container[str],
     ) -> Iterator[Any]:
         """Drive the asynchronous client from a thread of its own and yield results as they come."""
         # Bounded, so that a slow reader holds the client back and memory stays flat.
         results: queue.Queue[Any] = queue.Queue(maxsize=4 * self.engine.concurrency)
-        stopped = threading.Event()
+        loop = asyncio.new_event_loop()
+        end = object()
 
-        def put(item: Any) -> None:
-            while not stopped.is_set():
+        async def put(item: Any) -> None:
+            while True:
                 try:
-                    return results.put(item, timeout=0.2)
+                    return results.put_nowait(item)
                 except queue.Full:
-                    continue
+                    await asyncio.sleep(0.01)
 
-        def work() -> None:
+        async def work() -> None:
             try:
-                asyncio.run(self._drive(units, answer, put, stopped))
-                put(None)
+                await self._drive(units, answer, failure, put)
+                await put(end)
+            except asyncio.CancelledError:
+                raise
             except BaseException as error:
-                put(error)
+                await put(_first(error))
 
-        thread = threading.Thread(target=work, name="openai-client", daemon=True)
+        task = loop.create_task(work())
+
+        def serve() -> None:
+            with suppress(asyncio.CancelledError):
+                loop.run_until_complete(task)
+            loop.close()
+
+        thread = threading.Thread(target=serve, name="openai-client", daemon=True)
         thread.start()
         try:
-            while (item := results.get()) is not None:
+            while (item := results.get()) is not end:
                 if isinstance(item, BaseException):
                     raise item
                 if item.id not in done:
                     yield item
         finally:
-            stopped.set()
+            with suppress(RuntimeError):
+                loop.call_soon_threadsafe(task.cancel)
             thread.join()
 
     async def _drive(
         self,
         units: Iterator[Unit],
-        answer: Callable[["Client", Unit], Any],
-        put: Callable[[Any], None],
-        stopped: threading.Event,
+        answer: Callable[["Client", Unit], Awaitable[list[Any]]],
+        failure: Callable[[Request, str, str], Any],
+        put: Callable[[Any], Awaitable[None]],
     ) -> None:
-        """Keep `concurrency` requests in flight until the units are used up, the server fails or nobody listens."""
+        """Keep `concurrency` requests in flight until the units are used up or the server is given up."""
         patience = max(8, self.engine.concurrency)
         # Failures wait here until an answer shows that the server lives; only then they are the rows' own fault.
         suspects: list[Any] = []
-        loop = asyncio.get_running_loop()
 
         async def worker(client: Client) -> None:
-            while not stopped.is_set():
-                unit = next(units, None)
-                if unit is None:
-                    return
+            for unit in units:
                 try:
                     finished = await answer(client, unit)
+                except Refused as error:
+                    finished = [failure(request, error.reason, error.detail) for request in unit.requests]
                 except Passing as error:
-                    suspects.extend(
-                        Completion(request.id, finish_reason="failed", reason=error.reason, detail=error.detail)
-                        for request in unit.requests
-                    )
+                    suspects.extend(failure(request, error.reason, error.detail) for request in unit.requests)
                     if len(suspects) >= patience or not client.answered:
                         raise UserError(
                             f"the server at {self.shown_url} failed {len(suspects)} requests in a row ({error.detail}); "
@@ -218,20 +221,23 @@ class OpenAIBackend:
                         ) from error
                     continue
                 client.answered += 1
-                for item in [*suspects, *finished]:
-                    await loop.run_in_executor(None, put, item)
+                ready = [*suspects, *finished]
                 suspects.clear()
+                for item in ready:
+                    await put(item)
 
         async with self._client() as client, asyncio.TaskGroup() as group:
             for _ in range(self.engine.concurrency):
                 group.create_task(worker(client))
         for item in suspects:
-            await loop.run_in_executor(None, put, item)
+            await put(item)
 
     @asynccontextmanager
     async def _client(self) -> AsyncIterator["Client"]:
         limits = httpx.Limits(max_connections=self.engine.concurrency)
-        async with httpx.AsyncClient(headers=self.headers, limits=limits, timeout=None, trust_env=False) as http:
+        # A proxy named in the environment is for the world outside, not for a server on this machine.
+        outside = urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
+        async with httpx.AsyncClient(headers=self.headers, limits=limits, timeout=None, trust_env=outside) as http:
             yield Client(http, self.engine)
 
     async def _complete(self, client: "Client", unit: Unit, sampling: Sampling) -> list[Completion]:
@@ -280,7 +286,9 @@ class OpenAIBackend:
                 body = body | {"max_tokens": error.room}
             except Passing as error:
                 attempt += 1
-                if attempt > self.engine.retries:
+                # A server that never answered and takes no connection is probably not there at all.
+                absent = error.reason == "server_unreachable" and not client.answered
+                if attempt > (min(2, self.engine.retries) if absent else self.engine.retries):
                     raise
                 backoff = min(self.engine.backoff_s * 2 ** (attempt - 1), LONGEST_WAIT_S)
                 # Spread out, so that requests that failed together do not all come back together.
@@ -424,6 +432,13 @@ def completions(
         out.append(Completion(request.id, text, finish, tokens_in, until - given))
         given = until
     return out
+
+
+def _first(error: BaseException) -> BaseException:
+    """Return the error itself, or the first of a group."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error
 
 
 def _key(variable: str) -> str:

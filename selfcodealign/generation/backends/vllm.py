@@ -13,7 +13,7 @@ import tempfile
 import time
 from pathlib import Path
 
-import httpx
+import httpx2 as httpx
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends.openai import OpenAIBackend
@@ -42,7 +42,7 @@ class VllmBackend(OpenAIBackend):
             update={"base_url": f"http://127.0.0.1:{port}/v1", "api_key_env": KEY_VARIABLE, "api": "completions"}
         )
         super().__init__(model, settings)
-        self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-", suffix=".log")
+        self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-", suffix=".log")  # noqa: SIM115 (closed with the server)
         command = server_command(model, engine, port)
         log.info("starting %s", shlex.join(command))
         try:
@@ -74,9 +74,8 @@ class VllmBackend(OpenAIBackend):
             except httpx.HTTPError:
                 pass
             time.sleep(0.5)
-        raise UserError(
-            f"the vLLM server did not answer within {self.engine.startup_s:g} s (engine.startup_s): {self._last_words()}"
-        )
+        waited = f"{self.engine.startup_s:g} s (engine.startup_s)"
+        raise UserError(f"the vLLM server did not answer within {waited}: {self._last_words()}")
 
     def _last_words(self) -> str:
         """Return the end of the server's log: the line that names an error if there is one."""
