@@ -5,6 +5,7 @@ IN   results/write_responses/{generation}/{shard}.parquet    generations as they
      results/verify_responses/{generation}/{shard}.parquet   responses with the sandbox's verdict
      results/gather_seeds/{shard}.parquet                    seeds, for source and licence
 OUT  results/sanitize_responses/{generation}/{shard}.parquet   well-formed responses, split from their tests
+     results/cross_verify_responses/{generation}/{shard}.parquet   agreement of responses, where asked for
      results/select_responses/{dataset}.parquet                the responses chosen for a dataset
      results/decontaminate_dataset/{dataset}.parquet           … without overlap with benchmarks
      results/dedup_dataset/{dataset}.parquet                   … without repetitions
@@ -51,6 +52,13 @@ def before(rule):
 def setting(key):
     """Params function: one key of a dataset's config."""
     return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
+
+
+def agreement(wildcards):
+    """Scores of cross_verify_responses, for a dataset that is selected by them."""
+    if CONFIG.datasets[wildcards.dataset].selection != "consensus":
+        return []
+    return of_generation("cross_verify_responses")(wildcards)
 
 
 def siblings(wildcards):
@@ -218,11 +226,53 @@ rule sanitize_responses:
         """
 
 
+rule cross_verify_responses:
+    """Score how far the responses to an instruction pass each other's tests."""
+    input:
+        script=script("cross_verify_responses"),
+        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
+    output:
+        rows="<results>/cross_verify_responses/{generation}/{shard}.parquet",
+    log:
+        "<logs>/cross_verify_responses/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/cross_verify_responses/{generation}/{shard}.jsonl"
+    container:
+        image("sandbox")
+    threads: 2
+    resources:
+        mem_mb=6_000,
+        runtime=480,
+    params:
+        work="work/cross_verify_responses/{generation}/{shard}",
+        timeout_s=CONFIG.verify_responses.timeout_s,
+        memory_mb=CONFIG.verify_responses.memory_mb,
+        isolation=CONFIG.verify_responses.isolation,
+        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
+    message:
+        "Running responses of {wildcards.generation} against each other's tests"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --verdicts {input.verdicts:q} \
+            --rows {output.rows:q} \
+            --work {params.work:q} \
+            --workers {threads} \
+            --timeout-s {params.timeout_s} \
+            --memory-mb {params.memory_mb} \
+            --isolation {params.isolation} \
+            --i-understand {params.i_understand}
+        """
+
+
 rule select_responses:
     """Choose the responses that a dataset is made of."""
     input:
         script=script("select_responses"),
         verdicts=of_generation("verify_responses"),
+        consensus=agreement,
     output:
         rows="<results>/select_responses/{dataset}.parquet",
         dropped="<results>/select_responses/{dataset}.dropped.parquet",
@@ -254,6 +304,7 @@ rule select_responses:
 
         python {input.script:q} \
             --verdicts {input.verdicts:q} \
+            --consensus {input.consensus:q} \
             --rows {output.rows:q} \
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \

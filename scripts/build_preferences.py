@@ -20,7 +20,8 @@ from selfcodealign.tables import RowWriter, StageOutput, count_rows, read_rows
 log = logging.getLogger(__name__)
 
 WRONG = frozenset({"fail", "error"})
-"""Verdicts that show a wrong answer. A timeout or a vacuous test shows less, and a crash of the sandbox nothing."""
+"""Verdicts that show a wrong answer. A timeout or vacuous tests show less, and a failure of the
+sandbox nothing."""
 
 COLUMNS = ("id", "instruction_id", "response", "verdict", "passed")
 

@@ -191,7 +191,7 @@ def main(
         columns = ["id", "instruction_id"] + (["passed", "verdict"] if path in verdicts else [])
         for row in read_rows(path, columns):
             ids.append((row["id"], row["instruction_id"]))
-            if row.get("verdict", "crashed") != "crashed":
+            if row.get("verdict", "internal") != "internal":
                 executed[row["instruction_id"]] += 1
                 passed[row["instruction_id"]] += row["passed"]
     shown = shown_ids(ids, fate, most_rows, seed)

@@ -22,8 +22,8 @@ from selfcodealign.tables import StageOutput, count_rows, read_rows
 log = logging.getLogger(__name__)
 
 REFERENCE_SEED = 6666
-NOT_EXECUTED = frozenset({"crashed"})
-"""Verdicts that blame the sandbox, not the program: they are neither a pass nor a failure."""
+NOT_EXECUTED = frozenset({"internal"})
+"""Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
 
 Selection = Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"]
 
@@ -77,12 +77,10 @@ def why_dropped(
     candidate: Candidate, pass_rate: float, *, selection: Selection, window: tuple[float, float]
 ) -> str | None:
     """Say why a response may not be chosen, or None if it may."""
-    if selection == "failing":
-        if candidate.passed:
-            return "passed"
-        if candidate.verdict in NOT_EXECUTED:
-            return f"verdict_{candidate.verdict}"
-    elif selection != "random" and not candidate.passed:
+    if selection == "failing" and candidate.passed:
+        return "passed"
+    wanted = candidate.passed or selection in ("failing", "random")
+    if candidate.verdict in NOT_EXECUTED or not wanted:
         return f"verdict_{candidate.verdict}"
     if not window[0] <= pass_rate <= window[1]:
         return "pass_rate"

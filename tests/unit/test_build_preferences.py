@@ -57,6 +57,7 @@ def test_a_pair_needs_a_pass_and_a_failure(passed, failing, reason):
         ("memory", 0),
         ("vacuous", 0),
         ("crashed", 0),
+        ("internal", 0),
         ("flaky", 0),
         ("pass", 0),
     ],

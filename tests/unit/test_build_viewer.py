@@ -122,8 +122,8 @@ def test_fates_are_read_from_rows_and_dropped_rows(run):
     assert all(response_id.startswith("res-") for response_id in found)
 
 
-def test_a_sandbox_crash_does_not_count_as_an_attempt(tmp_path, run):
-    rows = [verdict_row(0, verdict="crashed", passed=False)]
+def test_a_failure_of_the_sandbox_does_not_count_as_an_attempt(tmp_path, run):
+    rows = [verdict_row(0, verdict="internal", passed=False)]
     write_rows(tmp_path / "00000.parquet", VerdictRow, rows)
     folder = build(run, verdicts=[tmp_path / "00000.parquet"], sanitized=[], folder=tmp_path / "page")
     index = unpacked(folder / "data" / "rows.js")

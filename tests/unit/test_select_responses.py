@@ -45,7 +45,9 @@ def candidate(name: str, instruction: str = "ins-0", *, verdict: str = "pass", *
         ("pass", "failing", "passed"),
         ("fail", "failing", None),
         ("timeout", "failing", None),
-        ("crashed", "failing", "verdict_crashed"),
+        ("crashed", "failing", None),  # A signal ended the program: its own doing.
+        ("internal", "failing", "verdict_internal"),
+        ("internal", "random", "verdict_internal"),
     ],
 )
 def test_a_selection_admits_the_right_verdicts(verdict, selection, reason):
@@ -60,10 +62,10 @@ def test_a_window_of_pass_rates_selects_by_difficulty(rate, window, reason):
     assert why_dropped(candidate("res-0"), rate, selection="passing", window=window) == reason
 
 
-def test_a_crash_of_the_sandbox_is_no_attempt():
-    group = [candidate("a"), candidate("b", verdict="fail"), candidate("c", verdict="crashed")]
+def test_a_failure_of_the_sandbox_is_no_attempt():
+    group = [candidate("a"), candidate("b", verdict="fail"), candidate("c", verdict="internal")]
     assert pass_rates(group) == {"ins-0": 0.5}
-    assert pass_rates([candidate("c", "ins-1", verdict="crashed")]) == {"ins-1": 0.0}
+    assert pass_rates([candidate("c", "ins-1", verdict="internal")]) == {"ins-1": 0.0}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,147 @@
+"""Run every response to an instruction against the tests of every other, and score agreement.
+
+A response and its tests come from one mind and may share its misunderstanding. Responses that pass the same tests of
+others are likely to solve the same problem, and the larger their group and the more tests they pass, the likelier it is
+the right one (dual execution agreement, CodeT, arXiv 2207.10397). n responses cost n² - n executions.
+"""
+
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from itertools import permutations
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from selfcodealign.dataset.fences import python_code
+from selfcodealign.ledger import Ledger
+from selfcodealign.records import Row
+from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import read_rows, write_rows
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("id", "instruction_id", "response", "tests", "verdict", "passed")
+UNUSABLE_TESTS = frozenset({"vacuous", "flaky", "internal"})
+"""Verdicts after which a response's tests prove nothing about other responses."""
+SYNC_EVERY = 200
+
+
+class AgreementRow(Row):
+    """How far a response agrees with the others to its instruction; the id is the response's."""
+
+    instruction_id: str
+    tests_passed: int = Field(description="test suites of the instruction that the response passes, its own included")
+    agreeing: int = Field(description="responses that pass exactly the same suites, itself included")
+    score: float = Field(description="tests_passed × agreeing, as a share of the most possible")
+
+
+def pairs(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Yield (response, other whose tests to run) for all pairs whose outcome is not known."""
+    for one, other in permutations(sorted(group, key=lambda row: row["id"]), 2):
+        if other["verdict"] not in UNUSABLE_TESTS:
+            yield one, other
+
+
+def pair_id(one: dict[str, Any], other: dict[str, Any]) -> str:
+    """Name the run of a response against another's tests."""
+    return f"{one['id']}|{other['id']}"
+
+
+def agreement(group: list[dict[str, Any]], outcomes: dict[str, bool]) -> Iterator[dict[str, Any]]:
+    """Score the responses to one instruction.
+
+    Args:
+        group: the responses with their own verdicts.
+        outcomes: whether a response passed another's tests, by `pair_id`.
+    """
+    suites = [row for row in group if row["verdict"] not in UNUSABLE_TESTS]
+    signatures = {
+        row["id"]: frozenset(
+            suite["id"]
+            for suite in suites
+            if (row["passed"] if suite is row else outcomes.get(pair_id(row, suite), False))
+        )
+        for row in group
+    }
+    alike: dict[frozenset[str], int] = defaultdict(int)
+    for signature in signatures.values():
+        alike[signature] += 1
+    most = len(group) * max(1, len(suites))
+    for row in group:
+        signature = signatures[row["id"]]
+        yield {
+            "id": row["id"],
+            "instruction_id": row["instruction_id"],
+            "tests_passed": len(signature),
+            "agreeing": alike[signature],
+            "score": len(signature) * alike[signature] / most,
+        }
+
+
+def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Collect the rows of each instruction, in the order of ids."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["instruction_id"]].append(row)
+    return {key: sorted(group, key=lambda row: row["id"]) for key, group in sorted(groups.items())}
+
+
+def main(
+    verdicts: Path,
+    rows: Path,
+    work: Path,
+    *,
+    workers: int = 1,
+    timeout_s: float = 4.0,
+    memory_mb: int = 1024,
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
+    i_understand: bool = False,
+    image: Path | None = None,
+) -> None:
+    """Run every response to an instruction against the tests of every other, and score agreement.
+
+    Args:
+        verdicts: a shard of executed responses (VerdictRow).
+        rows: a score for each response (AgreementRow).
+        work: folder of the ledger that lets a killed run continue.
+        workers: programs that run at the same time.
+        timeout_s: CPU seconds a program may use.
+        memory_mb: memory of a program with its children.
+        isolation: the layer to use, or `auto` for the first that works.
+        i_understand: needed for isolation `none`.
+        image: image folder or SIF for Apptainer, in place of the sandbox image.
+    """
+    groups = grouped(read_rows(verdicts, COLUMNS))
+    settings = Settings(
+        timeout_s=timeout_s,
+        memory_mb=memory_mb,
+        vacuous=False,
+        retry_timeouts=False,
+        isolation=isolation,
+        i_understand=i_understand,
+        workers=workers,
+        image=image,
+        cache=work / "cache.sqlite",
+    )
+    with Ledger(work, {"timeout_s": timeout_s, "memory_mb": memory_mb, "isolation": isolation}) as ledger:
+        missing = [pair for group in groups.values() for pair in pairs(group) if pair_id(*pair) not in ledger]
+        cases = (
+            {"id": pair_id(one, other), "code": python_code(one["response"]), "test": python_code(other["tests"])}
+            for one, other in missing
+        )
+        if missing:
+            found = progress(run_cases(cases, settings), total=len(missing), unit="pairs", label="cross-verify")
+            for number, verdict in enumerate(found, 1):
+                ledger.append(verdict["id"], {"passed": verdict["passed"]})
+                if number % SYNC_EVERY == 0:
+                    ledger.sync()
+        outcomes = {name: record["passed"] for name, record in ledger.records()}
+    count = write_rows(rows, AgreementRow, (row for group in groups.values() for row in agreement(group, outcomes)))
+    log.info("scored %d responses to %d instructions", count, len(groups))
+
+
+if __name__ == "__main__":
+    run(main)
