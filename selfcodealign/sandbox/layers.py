@@ -217,8 +217,12 @@ def apptainer_program() -> str | None:
 
 
 def images_folder() -> Path:
-    """Return where images are kept: `SELFCODEALIGN_IMAGES`, else a folder of the user's cache."""
-    return Path(os.environ.get("SELFCODEALIGN_IMAGES") or Path.home() / ".cache/selfcodealign/images")
+    """Return where images are kept: `SELFCODEALIGN_IMAGES`, else a folder of a cache."""
+    named = os.environ.get("SELFCODEALIGN_IMAGES")
+    if named:
+        return Path(named)
+    # Root runs containers as another user, who cannot look into the home of root.
+    return Path("/var/cache" if os.getuid() == 0 else Path.home() / ".cache") / "selfcodealign/images"
 
 
 def sandbox_image(settings: Settings) -> Path | None:

@@ -263,7 +263,9 @@ class _Checks(ast.NodeVisitor):
             self.add("constant" if node.args and constant(node.args[0]) else None)
         elif name == "assertEqual":
             self.add("constant" if len(node.args) > 1 and all(_literal(side) for side in node.args[:2]) else None)
-        elif name in ("fail", "raises", "testmod", "run_docstring_examples") or (name in LEAVING and node.args and not _never(node.args[0])):
+        elif name in ("fail", "raises", "testmod", "run_docstring_examples") or (
+            name in LEAVING and node.args and not _never(node.args[0])
+        ):
             self.add()
         self.generic_visit(node)
 
@@ -293,8 +295,8 @@ def why_vacuous(code, test, test_text):
         indirect = used & INDIRECT or any(
             isinstance(node, ast.Attribute) and node.attr == "modules" for node in ast.walk(test)
         )
-        imported = any(called_name(node) == "main" for node in ast.walk(test))
-        return None if indirect or imported else "the tests use nothing that the response defines"
+        whole = any(called_name(node) in ("main", "testmod") for node in ast.walk(test))
+        return None if indirect or whole else "the tests use nothing that the response defines"
     redefined = {node.name for node in test.body if isinstance(node, FUNCTIONS + (ast.ClassDef,))}
     if own & used <= redefined:
         return f"the tests redefine {sorted(own & used)[0]}"

@@ -203,10 +203,11 @@ def limit(memory_bytes, cpu_s, files_bytes, processes):
         resource.setrlimit(kind, (value, value))
 
 
-def address_space():
-    """Return the bytes of address space this process already uses."""
+def own_memory():
+    """Return the bytes of (address space, memory) that this process already uses."""
     with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
+        pages = file.read().split()
+    return int(pages[0]) * resource.getpagesize(), int(pages[1]) * resource.getpagesize()
 
 
 def measured(pid):

@@ -30,10 +30,11 @@ PRELOADED = (
 PRELOAD_PARTS = {"numpy": ("numpy", "numpy.testing"), "pandas": ("pandas", "pandas.testing"), "scipy": ("scipy.stats",)}
 FIRST_LOOK_S = 0.03  # a program that is done by then is never measured from outside
 LOOK_EVERY_S = 0.02
+LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit of the kernel holds
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 STUB_CPU_S = 2.0
-SLACK = 1.03  # address space beyond the memory limit: allocators reserve a little more than they use
+LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
 
 
 def read_message(handle):
@@ -81,7 +82,7 @@ class Zygote:
     def settle(self):
         """Freeze what is loaded, so that forked children do not copy it when they collect garbage."""
         self.saved = harness.snapshot()
-        self.space = kernel.address_space()
+        self.space, self.held = kernel.own_memory()
         gc.collect()
         gc.freeze()
         gc.disable()
@@ -144,7 +145,7 @@ class Zygote:
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or the watch could not measure it
         kernel.drop_capabilities()
         kernel.limit(
-            memory_bytes=self.space + int(case["memory_mb"] * SLACK) * (1 << 20),
+            memory_bytes=self.space + max(LEAST_MEMORY, (int(case["memory_mb"]) << 20) - self.held),
             cpu_s=int(cpu_limit_s) + 2,
             files_bytes=int(case["scratch_mb"]) << 20,
             processes=int(case["processes"]) if self.nested and self.count_processes else 0,
@@ -238,7 +239,7 @@ class Watch:
         self.cpu_seen = 0.0
         self.stopped = None  # (verdict, reason) once a limit was reached
         self.loaded = False
-        self.broken = False
+        self.broken = self.several = False
         self.report = None
         self.proof = None
 
@@ -275,7 +276,7 @@ class Watch:
                 if status is None and before >= look:
                     self.look()
                     now = time.monotonic()
-                    look = now + max(LOOK_EVERY_S, 5 * (now - before))
+                    look = now + max(LOOK_CLOSELY_S if self.several else LOOK_EVERY_S, 2 * (now - before))
         finally:
             if ended is not None:
                 os.close(ended)
@@ -350,6 +351,7 @@ class Watch:
                 continue
         self.cpu_seen = max(self.cpu_seen, cpu)
         self.memory = max(self.memory, memory)
+        self.several = len(processes) > 1
         wall = time.monotonic() - self.started
         timeout = self.cpu_limit_s
         if self.cpu_seen >= timeout:

@@ -1,0 +1,94 @@
+"""Honest programs keep their verdict, hostile ones get nothing: the same suite as root, as a user, and in Apptainer."""
+
+import os
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selfcodealign.sandbox.layers import apptainer_program, images_folder
+from tests.conftest import missing
+from tests.sandbox import suite
+
+CASES = suite.load()
+SETTINGS = ("bubblewrap", "bubblewrap as a user", "apptainer")
+
+
+def test_there_are_cases_of_every_kind():
+    categories = {case["category"] for case in CASES}
+    assert categories == {"honest", "false_passes", "vacuous", "escapes", "exhaustion", "output"}
+    assert len(CASES) >= 120
+    assert len({case["id"] for case in CASES}) == len(CASES)
+
+
+@pytest.fixture(scope="session")
+def verdicts(tmp_path_factory):
+    """Return a function that runs all cases in one setting, once."""
+
+    @cache
+    def run(setting: str) -> dict[str, dict[str, Any]]:
+        folder = tmp_path_factory.mktemp("suite")
+        for parent in (folder, *folder.parents):
+            if parent.owner() == Path.home().owner() and parent.is_relative_to("/tmp"):
+                parent.chmod(parent.stat().st_mode | 0o055)
+        return suite.run(CASES, folder, "--isolation", setting.split()[0], user=user_of(setting))
+
+    return run
+
+
+def user_of(setting: str) -> int | None:
+    """Return the user that a setting runs as, None for this one."""
+    return suite.NOBODY if setting.endswith("as a user") else None
+
+
+def require(setting: str) -> None:
+    """Skip a setting that this machine cannot have; in CI that is a failure."""
+    if setting == "apptainer" and (apptainer_program() is None or not (images_folder() / "sandbox").exists()):
+        missing(f"no Apptainer, or no image {images_folder() / 'sandbox'}: containers/build_directory.sh makes it")
+    if setting.startswith("bubblewrap") and shutil.which("bwrap") is None:
+        missing("bubblewrap is not installed")
+    if setting.endswith("as a user") and os.getuid() != 0:
+        missing("only root can become another user")
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("case", CASES, ids=[case["id"] for case in CASES])
+def test_a_program_gets_the_verdict_it_deserves(case, setting, verdicts):
+    require(setting)
+    found = verdicts(setting)
+    if case["id"] not in found:
+        assert case.get("needs"), "only cases that need a package may be left out"
+        pytest.skip(f"the interpreter of this user lacks one of {', '.join(case['needs'])}")
+    verdict = found[case["id"]]
+    told = f"{verdict['verdict']}: {verdict['reason']}\n{verdict['stderr'][-1500:]}"
+    assert verdict["verdict"] in case.get("expect_any", [case.get("expect")]), told
+    assert verdict["passed"] == (verdict["verdict"] == "pass")
+    assert verdict["isolation"] == setting.split()[0]
+    for key in suite.COMPARED:
+        if key in case:
+            assert verdict[key] == case[key], f"{key}: {verdict[key]!r}"
+    limit = case.get("memory_mb", 1024)
+    assert verdict["memory_mb"] <= 1.1 * limit
+    assert len(verdict["stdout"]) <= 16 * 1024
+    assert len(verdict["stderr"]) <= 16 * 1024
+    # The limit counts CPU time and sleep; on a busy machine the clock may show more.
+    assert verdict["cpu_s"] <= case.get("timeout_s", 4) + 1
+    if "survivor" in case:
+        assert not suite.survivors(case["survivor"])
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_nothing_is_left_running(setting, verdicts):
+    require(setting)
+    verdicts(setting)
+    left = []
+    for folder in Path("/proc").iterdir():
+        try:
+            command = (folder / "cmdline").read_bytes() if folder.name.isdigit() else b""
+        except OSError:
+            continue
+        if command.startswith((b"sleep\x001000", b"bwrap\0", b"/usr/bin/bwrap\0")) or b"<sandbox" in command:
+            left.append((folder.name, command[:100]))
+    assert not left
