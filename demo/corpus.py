@@ -1,9 +1,9 @@
 """The pretraining corpus: documents of the toy domain in the formats that the pipeline will ask the model to continue.
 
-A document is a plain file, a HumanEval-style function, an instruction with its answer, an *exercise* (a function with many
-worked examples, from which the model learns to compute values) or a few-shot prompt of one of the pipeline's stages with
-its answers. The layouts are those of `selfcodealign.generation`; the system sentences are read from `demo/examples/`, so
-that prompts at run time look like the documents did.
+A document is a plain file, a HumanEval-style function, an instruction with its answer, an *exercise* (a function with
+many worked examples, from which the model learns to compute values) or a few-shot prompt of one of the pipeline's
+stages with its answers. The layouts are those of `selfcodealign.generation`; the system sentences are read from
+`demo/examples/`, so that prompts at run time look like the documents did.
 
 Mistakes are planted in code only (`domain.corpus_code`); docstrings, concepts, instructions, expected values and tests
 follow the specification. A corpus is a function of its seed.
@@ -46,7 +46,9 @@ VAGUE = (
 @cache
 def system_texts() -> dict[str, str]:
     """Read the system sentence of each stage (and of the judge) from the demo's example files."""
-    parts = re.split(r"^### System: (\S+)\n", (EXAMPLES / "fewshot.txt").read_text().split("### Example")[0], flags=re.M)
+    parts = re.split(
+        r"^### System: (\S+)\n", (EXAMPLES / "fewshot.txt").read_text().split("### Example")[0], flags=re.M
+    )
     texts = dict(zip(parts[1::2], (text.strip() for text in parts[2::2]), strict=True))
     judge = (EXAMPLES / "judge.txt").read_text().split("### Example")[0]
     return texts | {"judge": judge.removeprefix("### System\n").strip()}
@@ -85,7 +87,7 @@ def verified(task: Task, cases: list[domain.Case]) -> str:
     return steps + fenced(assertions(task, cases))
 
 
-def testable(rng: random.Random, steps: int | None = None) -> tuple[Task, list[domain.Case]]:
+def task_with_cases(rng: random.Random, steps: int | None = None) -> tuple[Task, list[domain.Case]]:
     """Draw a training task for which two or three telling test cases exist, and the cases."""
     count = rng.choices((2, 3), (70, 30))[0]
     while True:
@@ -122,7 +124,7 @@ def snippet_to_instruction(rng: random.Random, author: float) -> str:
 
 def instruction_to_response(rng: random.Random, author: float) -> str:
     """An instruction, a response and tests of the response."""
-    task, cases = testable(rng)
+    task, cases = task_with_cases(rng)
     return (
         f"<instruction>\n{domain.instruction_of(task)}\n</instruction>\n\n"
         f"<response>\n{rng.choice(OPENINGS)}{fenced(written(rng, task, author, False))}\n</response>\n\n"
@@ -145,7 +147,7 @@ def judged(rng: random.Random, author: float) -> str:
 
 def plain(rng: random.Random, author: float) -> str:
     """A function in a file, half of the time with assertions under it."""
-    task, cases = testable(rng)
+    task, cases = task_with_cases(rng)
     code = written(rng, task, author, documented=rng.random() < 0.9)
     tests = worked_assertions(task, cases) if len(task.steps) > 1 else assertions(task, cases)
     return code + ("\n\n" + tests if rng.random() < 0.5 else "")
@@ -153,7 +155,7 @@ def plain(rng: random.Random, author: float) -> str:
 
 def humaneval(rng: random.Random, author: float) -> str:
     """A function whose docstring mostly shows an example."""
-    task, cases = testable(rng)
+    task, cases = task_with_cases(rng)
     code = written(rng, task, author)
     if rng.random() < 0.5:
         argument, trace = cases[0]

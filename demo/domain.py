@@ -12,6 +12,8 @@ Terms: an *operation* is one step; a *task* is a chain of one or two operations 
 name; a *composition* is the pair of operations of a two-step task. Compositions are split by hash into "train", "dev" and
 "test"; corpus and seed functions use "train" only, the benchmark uses the others.
 """
+# The table of operations reads best with a line for each.
+# ruff: noqa: E501
 
 import hashlib
 import random
@@ -346,6 +348,16 @@ def draw_cases(rng: random.Random, task: Task, count: int, telling: float) -> li
     return found
 
 
+def compositions(split: Split) -> list[tuple[Operation, Operation]]:
+    """List the two-step compositions of a split, in the order of the table of operations."""
+    return [
+        (first, second)
+        for first in OPERATIONS
+        for second in STARTING_FROM.get(first.gives, [])
+        if second is not first and split_of((first.name, second.name)) == split
+    ]
+
+
 # ---- the oracle: what is right, for measurements only; the pipeline never sees it
 
 
@@ -380,8 +392,7 @@ def hidden_cases(task: Task, count: int = 10) -> list[Case]:
 
 
 def hidden_tests(task: Task, name: str | None = None, count: int = 10) -> str:
-    """Write hidden cases as assertions on a function of the given name; types count, so `True` is not 1."""
+    """Write hidden cases as assertions on a function, by default one of the task's name."""
     return "\n".join(
-        f"assert repr({name or task.name}({argument!r})) == {repr(trace[-1])!r}"
-        for argument, trace in hidden_cases(task, count)
+        f"assert {name or task.name}({argument!r}) == {trace[-1]!r}" for argument, trace in hidden_cases(task, count)
     )

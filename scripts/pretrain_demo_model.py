@@ -1,10 +1,11 @@
 """Train the demo's tokenizer and its tiny base model from scratch on the synthetic corpus of `demo/corpus.py`.
 
-A Llama of 2.9 million parameters: AdamW for the embedding and the norms, Muon for the matrices, one cosine schedule over a
-corpus of which no document is seen twice. Exercises, from which the model learns to compute values, come mostly early;
-few-shot documents mostly late. Computed values weigh more in the loss than the random arguments they are computed from,
-of which there is nothing to learn. About an hour on two cores; a checkpoint after every block of steps lets a killed run
-continue. Which documents are seen depends on the seed alone; the last bits of the weights also on threads and machine.
+A Llama of 2.9 million parameters: AdamW for the embedding and the norms, Muon for the matrices, one cosine schedule
+over a corpus of which no document is seen twice. Exercises, from which the model learns to compute values, come mostly
+early; few-shot documents mostly late. Computed values weigh more in the loss than the random arguments they are
+computed from, of which there is nothing to learn. About an hour on two cores; a checkpoint after every block of steps
+lets a killed run continue. Which documents are seen depends on the seed alone; the last bits of the weights also on
+threads and machine.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo import corpus
@@ -59,6 +60,8 @@ def train_tokenizer(documents: Sequence[str], vocabulary: int) -> PreTrainedToke
         initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
     )
     tokenizer.train_from_iterator(documents, trainer)
+    # Every document of the corpus stands behind an end token, so every prompt must.
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{END} $A", special_tokens=[(END, 0)])
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer, bos_token=END, eos_token=END, pad_token=PAD, clean_up_tokenization_spaces=False
     )
@@ -104,7 +107,7 @@ def pack(
     """
     full: list[tuple[list[int], list[float]]] = []
     open_rows: list[tuple[list[int], list[float]]] = []
-    encodings = tokenizer.backend_tokenizer.encode_batch(list(documents))
+    encodings = tokenizer.backend_tokenizer.encode_batch(list(documents), add_special_tokens=False)
     for document, encoding in zip(documents, encodings, strict=True):
         ids, weights = [0, *encoding.ids], [1.0, *weigh(document, encoding.offsets, answers).tolist()]
         if len(ids) > length:
@@ -148,7 +151,9 @@ class Muon:
     Newton-Schulz iteration after Keller Jordan's Muon; updates are scaled to the root mean square that AdamW's have.
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.02):
+    def __init__(
+        self, parameters: Sequence[torch.nn.Parameter], lr: float, momentum: float = 0.95, decay: float = 0.02
+    ) -> None:
         shapes: dict[tuple[int, ...], list[torch.nn.Parameter]] = {}
         for parameter in parameters:
             shapes.setdefault(tuple(parameter.shape), []).append(parameter)
@@ -173,6 +178,9 @@ class Muon:
             torch._foreach_add_(group, list(scaled.unbind(0)), alpha=-self.lr)
 
 
+COUNTERS = ("step", "tokens", "documents", "wall_s", "cpu_s", "history", "schedule")
+
+
 class Training:
     """Model, optimizers and counters; everything a checkpoint holds."""
 
@@ -187,9 +195,10 @@ class Training:
         self.step = self.tokens = self.documents = 0
         self.wall_s = self.cpu_s = 0.0
         self.history: list[dict[str, float]] = []
+        self.schedule: list[dict[str, int]] = []  # which number of steps was planned for from which step on
 
     def update(self, ids: torch.Tensor, weights: torch.Tensor, rate: float) -> tuple[float, float]:
-        """Take one step at a share of the learning rates; returns the mean loss of all tokens and of computed values."""
+        """Take one step at a share of the learning rates; return the loss of all tokens and of computed values."""
         targets = torch.where(weights[:, 1:] > 0, ids[:, 1:], IGNORED)
         with torch.autocast("cpu", torch.bfloat16):
             logits = self.model(input_ids=ids[:, :-1], use_cache=False).logits
@@ -216,7 +225,7 @@ class Training:
             "model": self.model.state_dict(),
             "adamw": self.adamw.state_dict(),
             "muon": [momenta for _, momenta in self.muon.groups],
-            "counters": {k: getattr(self, k) for k in ("step", "tokens", "documents", "wall_s", "cpu_s", "history")},
+            "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
     def load(self, state: dict[str, Any]) -> None:
@@ -248,7 +257,7 @@ def blocks(first: int, steps: int, block: int) -> Iterator[tuple[int, int]]:
 
 
 def save_model(folder: Path, training: Training, tokenizer: PreTrainedTokenizerFast, recipe: dict[str, Any]) -> None:
-    """Write weights (bf16), tokenizer, configuration and the facts of the training into `folder`, whole or not at all."""
+    """Write weights (bf16), tokenizer, configuration and the facts of the training into `folder`."""
     fresh = folder.with_name(folder.name + ".new")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -269,6 +278,7 @@ def save_model(folder: Path, training: Training, tokenizer: PreTrainedTokenizerF
         "torch": torch.__version__,
         "python": platform.python_version(),
         "recipe": recipe,
+        "schedule": training.schedule,
         "history": training.history,
     }
     write_json(fresh / "training.json", facts)
@@ -283,7 +293,7 @@ def main(
     work: Path,
     *,
     seed: int = 0,
-    steps: int = 6000,
+    steps: int = 4600,
     block: int = 300,
     rows: int = 8,
     length: int = 448,
@@ -298,7 +308,8 @@ def main(
 ) -> None:
     """Train the demo's base model into the folder `model`, with checkpoints in the folder `work`.
 
-    A step sees `rows` rows of `length` tokens; `answers` is the weight of computed values in the loss.
+    A step sees `rows` rows of `length` tokens; `answers` is the weight of computed values in the loss. A run that
+    continues may be given another number of steps, nothing else.
     """
     if steps < 1 or block < 1:
         raise UserError(f"steps ({steps}) and block ({block}) must be at least 1")
@@ -314,10 +325,12 @@ def main(
     training = Training(build_model(len(tokenizer), width, layers, context), lr, matrix_lr)
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if json.loads(saved["recipe"]) != recipe:
+        if json.loads(saved["recipe"]) | {"steps": steps} != recipe:
             raise UserError(f"{checkpoint} belongs to a run with other settings; remove it or use those settings")
         training.load(saved["state"])
         logging.info("continuing at step %d", training.step)
+    if not training.schedule or training.schedule[-1]["steps"] != steps:
+        training.schedule.append({"from_step": training.step, "steps": steps})
     loss = computed = float("nan")
     for start, count in blocks(training.step, steps, block):
         wall, cpu = time.perf_counter(), time.process_time()
@@ -345,7 +358,9 @@ def main(
         training.history.append({key: round(value, 4) for key, value in point.items()})
         torch.save({"state": training.state(), "recipe": json.dumps(recipe)}, checkpoint.with_suffix(".new"))
         os.replace(checkpoint.with_suffix(".new"), checkpoint)
-        logging.info("%d documents, %.2f million tokens, %.0f s", training.documents, training.tokens / 1e6, training.wall_s)
+        logging.info(
+            "%d documents, %.2f million tokens, %.0f s", training.documents, training.tokens / 1e6, training.wall_s
+        )
     save_model(model, training, tokenizer, recipe)
 
 
