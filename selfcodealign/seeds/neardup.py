@@ -86,6 +86,7 @@ def match_band(keys: Sequence[Path], row: int) -> tuple[np.ndarray, np.ndarray]:
     parts = max(1, -(-total // KEYS_AT_ONCE))
     edges = [(1 << 64) * part // parts for part in range(parts + 1)]
     members, bounds = [np.empty(0, dtype=np.int64)], [np.zeros(1, dtype=np.int64)]
+    found = 0
     for low, high in itertools.pairwise(edges):
         chosen, numbers = [np.empty(0, dtype=np.uint64)], [np.empty(0, dtype=np.int64)]
         for matrix, start in zip(matrices, starts, strict=False):
@@ -94,8 +95,9 @@ def match_band(keys: Sequence[Path], row: int) -> tuple[np.ndarray, np.ndarray]:
             chosen.append(band[inside])
             numbers.append(np.flatnonzero(inside) + start)
         part_members, part_bounds = minhash.buckets(np.concatenate(chosen), np.concatenate(numbers))
-        bounds.append(part_bounds[1:] + bounds[-1][-1])
+        bounds.append(part_bounds[1:] + found)
         members.append(part_members)
+        found += len(part_members)
     return np.concatenate(members), np.concatenate(bounds)
 
 
@@ -187,6 +189,8 @@ def cluster(
     forest = np.arange(len(candidates), dtype=np.int64)
     slots = forest.copy()
     compared = joined = 0
+    if work is not None:
+        work.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=work) as file:
         offsets, store = _store_shingles(file, functions, candidates, hasher)
         for path in matches:
