@@ -246,8 +246,8 @@ def rate_at(step: int, steps: int, warmup: int = 60, floor: float = 0.02) -> flo
 
 
 def exercises_at(step: int, steps: int) -> float:
-    """Return the share of exercises among the documents: .65 at first, falling evenly to .15."""
-    return 0.65 - 0.5 * step / steps
+    """Return the share of exercises among the documents: more than half at first, a tenth at the end."""
+    return float(np.interp(step / steps, [0, 0.3, 0.4, 1], [0.65, 0.5, 0.2, 0.1]))
 
 
 def blocks(first: int, steps: int, block: int) -> Iterator[tuple[int, int]]:
@@ -293,7 +293,7 @@ def main(
     work: Path,
     *,
     seed: int = 0,
-    steps: int = 4600,
+    steps: int = 4200,
     block: int = 300,
     rows: int = 8,
     length: int = 448,

@@ -524,7 +524,7 @@ class PretrainDemoModel(Section):
     """Train the demo's base model from scratch; not part of any other target."""
 
     seed: int = Field(default=0, description="seed of weights and corpus")
-    steps: Count = Field(default=4_600, description="optimizer steps; about 3,500 tokens each")
+    steps: Count = Field(default=4_200, description="optimizer steps; about 3,500 tokens each")
 
 
 # ---- everything -----------------------------------------------------------------------------------------------------
