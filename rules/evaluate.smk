@@ -107,8 +107,8 @@ rule sample_solutions:
             --trust-remote-code {params.trust_remote_code} \
             --style {params.style} \
             --run-seed {params.run_seed} \
-            --engine {params.engine} \
-            {params.sampling}
+            {params.sampling} \
+            --engine {params.engine}
         """
 
 
@@ -227,7 +227,7 @@ rule score_benchmark:
             --scores {output.scores:q} \
             --name {wildcards.model:q} \
             --run-seed {params.run_seed} \
-            --paper-model {params.paper_model:q} \
+            --paper-model={params.paper_model:q} \
             {params.flags}
         """
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import NEXT_STATEMENT, Case, Limits, Problem, Prompt, Sampling, Source, Style
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
+from selfcodealign.evaluation.extraction import cut
 
 
 class HumanEval(FunctionCompletion):
@@ -43,7 +44,19 @@ class Demo(HumanEval):
     sampling = Sampling(n=1, temperature=0.0, max_tokens=160)
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
-        """Ask with the bare head, or with the task's instruction: what the toy model was trained to follow."""
-        if style == "instruct" and not earlier and problem.record.get("instruction"):
-            return Prompt(problem.record["instruction"], prefix="```python", stop=("\n```\n", "\n```"))
-        return super().prompt(problem, style, earlier)
+        """Ask with the head, or with the task's instruction: what the toy model was trained to follow.
+
+        The head ends without its line break: in the toy tokenizer a line break and the next line's indentation are one
+        token, which a prompt that ends with the line break alone would make impossible.
+        """
+        if earlier:
+            return None
+        if style == "base":
+            return Prompt(problem.record["prompt"].rstrip("\n"), stop=NEXT_STATEMENT)
+        return Prompt(problem.record["instruction"], prefix="```python", stop=("\n```",))
+
+    def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
+        """Put the head before the completion, as it was asked."""
+        if style == "base":
+            return problem.record["prompt"].rstrip("\n") + cut(texts[0], NEXT_STATEMENT)
+        return super().program(problem, texts, style)
