@@ -30,7 +30,7 @@ STAGES: dict[str, Stage] = {
     "judge_seeds": Stage("functions kept whose docstring suffices, as the model judges", "seed", "shard"),
     "gather_seeds": Stage("seeds of all shards collected", "seed", "shard"),
     "gather_snippets": Stage("random snippets collected in place of functions", "seed", "shard"),
-    "extract_concepts": Stage("concepts read off each seed", "list of concepts", "generation"),
+    "extract_concepts": Stage("concepts read off each seed", "concept list", "generation"),
     "write_instructions": Stage("a task written from the concepts", "instruction", "generation"),
     "write_responses": Stage("responses with tests written for each task", "response", "generation"),
     "sanitize_responses": Stage("malformed responses removed", "response", "generation"),

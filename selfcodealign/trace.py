@@ -18,7 +18,9 @@ from selfcodealign.pipeline import position
 if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
-ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f]{{20}}")
+ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f]{{8,20}}")
+FULL_LENGTH = 20
+"""Hexadecimal digits of a whole id; at least 8 of them may stand for it where that is unambiguous."""
 PARENT_COLUMNS = ("function_id", "seed_id", "concept_id", "instruction_id", "response_id")
 CHILD_COLUMN = {
     "fn": "function_id",
@@ -102,17 +104,61 @@ class Link:
         return merged
 
 
+def whole_id(results: Path, text: str) -> str:
+    """Complete an id of which at least the first 8 hexadecimal digits are given.
+
+    Raises:
+        UserError: the text has no known form, or no row or several rows have such an id.
+    """
+    if not ID.fullmatch(text):
+        raise UserError(
+            f"{text!r} is not a row id: an id is one of {', '.join(KINDS)}, a dash and {FULL_LENGTH} hexadecimal "
+            "digits; ids stand in the column `id` of the parquet files and in the report"
+        )
+    if len(text.partition("-")[2]) == FULL_LENGTH:
+        return text
+    files = row_files(results)
+    found = sorted({name for path in files for name in _ids(path) if name.startswith(text)})
+    if not found:
+        raise _absent(text, files, results)
+    if len(found) > 1:
+        raise UserError(
+            f"{len(found)} rows have an id that begins with {text}: {', '.join(found[:5])}; give more digits"
+        )
+    return found[0]
+
+
+def _ids(path: Path) -> Iterator[str]:
+    """Yield the ids of a file's rows; nothing if it has none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        file = pq.ParquetFile(path)
+        if "id" in file.schema_arrow.names:
+            for group in range(file.num_row_groups):
+                yield from file.read_row_group(group, columns=["id"])["id"].to_pylist()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> UserError:
+    return UserError(f"{path} cannot be read as parquet ({error}); delete it and make it again")
+
+
+def _absent(row_id: str, files: list[Path], results: Path) -> UserError:
+    return UserError(
+        f"no row {row_id} in the {len(files)} parquet files under {results}; "
+        "check the id, or name another folder with --results"
+    )
+
+
 def ancestry(results: Path, row_id: str) -> list[Link]:
     """Find a row and everything it was made from, the oldest first.
 
     Raises:
-        UserError: the id has no known form, or no file under `results` holds it.
+        UserError: no file under `results` holds the row.
     """
-    if not ID.fullmatch(row_id):
-        raise UserError(
-            f"{row_id!r} is not a row id: an id is one of {', '.join(KINDS)}, a dash and 20 hexadecimal digits; "
-            "ids stand in the column `id` of the parquet files and in the report"
-        )
     files = row_files(results)
     found: dict[str, list[Sighting]] = {}
     wanted = {row_id}
@@ -120,10 +166,7 @@ def ancestry(results: Path, row_id: str) -> list[Link]:
         for sighting in sightings(files, results, "id", wanted):
             found.setdefault(sighting.row["id"], []).append(sighting)
         if row_id not in found:
-            raise UserError(
-                f"no row {row_id} in the {len(files)} parquet files under {results}; "
-                "check the id, or name another folder with --results"
-            )
+            raise _absent(row_id, files, results)
         named = {
             sighting.row[column]
             for seen in found.values()
@@ -203,7 +246,7 @@ def sightings(files: Iterable[Path], results: Path, column: str, wanted: set[str
                 for row in file.read_row_group(group).filter(chosen).to_pylist():
                     yield Sighting(path, stage, place, row)
         except (pa.ArrowException, OSError) as error:
-            raise UserError(f"{path} cannot be read as parquet ({error}); delete it and make it again") from error
+            raise _damaged(path, error) from error
 
 
 def _groups(file: "pq.ParquetFile", column: int, wanted: set[str]) -> Iterator[int]:

@@ -6,7 +6,9 @@ import pytest
 
 from selfcodealign import __main__ as command
 from selfcodealign.errors import UserError
-from selfcodealign.trace import ancestry, offspring, render
+from selfcodealign.records import FunctionRow
+from selfcodealign.tables import write_rows
+from selfcodealign.trace import ancestry, offspring, render, whole_id
 from tests.small_run import SmallRun, make_run
 
 
@@ -88,7 +90,25 @@ def test_an_unknown_id_is_one_clear_sentence(run: SmallRun) -> None:
 @pytest.mark.parametrize("text", ["", "res", "res-12", "xyz-00000000000000000000", "res-0000000000000000000G"])
 def test_text_that_is_no_id_is_refused_with_the_form_of_an_id(run: SmallRun, text: str) -> None:
     with pytest.raises(UserError, match="is not a row id"):
-        ancestry(run.results, text)
+        whole_id(run.results, text)
+
+
+def test_the_beginning_of_an_id_is_enough_where_one_row_has_it(run: SmallRun) -> None:
+    row_id = run.rows[0]["id"]
+    assert whole_id(run.results, row_id[:14]) == row_id
+    assert whole_id(run.results, row_id) == row_id
+
+
+def test_the_beginning_of_no_id_is_one_clear_sentence(run: SmallRun) -> None:
+    with pytest.raises(UserError, match="no row fn-00000000 in the"):
+        whole_id(run.results, "fn-00000000")
+
+
+def test_the_beginning_of_several_ids_names_them(tmp_path: Path) -> None:
+    rows = [FunctionRow(id=f"fn-{'0' * 19}{n}", content="", repo="", path="", line=1, licence="") for n in range(2)]
+    write_rows(tmp_path / "extract_functions/00000.parquet", FunctionRow, [row.model_dump() for row in rows])
+    with pytest.raises(UserError, match="2 rows have an id that begins with fn-00000000"):
+        whole_id(tmp_path, "fn-00000000")
 
 
 def test_a_folder_without_results_says_so(tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def funnel(run: Run, paper: Mapping[str, Any]) -> Section:
             {
                 "name": one.stage if stage else one.name,
                 "done": stage.done if stage else "",
+                "noun": stage.noun if stage else "row",
                 "entered": one.entered,
                 "kept": one.kept,
                 "produced": one.produced,
