@@ -1,0 +1,172 @@
+"""One bad function never costs its neighbours, and a broken checker is found out."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from scripts.typecheck_functions import checked, main, why_dropped
+from selfcodealign.errors import UserError
+from selfcodealign.ledger import Ledger
+from selfcodealign.records import SeedRow
+from selfcodealign.seeds import typecheck
+from selfcodealign.seeds.typecheck import CRASHED, TIMED_OUT, CheckerFailed, Pyright, Verdict, bisected, environment
+from selfcodealign.tables import read_rows, write_rows
+from tests.seed_rows import DOUBLE, seed_row
+
+WRONG = 'def length(x: int) -> str:\n    """Doc."""\n    return x'
+MISSING = 'import no_such_package\n\n\ndef f(x):\n    """Doc."""\n    return no_such_package.f(x)'
+BROKEN = 'def f(x):\n    """Doc."""\n    return (x'
+
+
+def test_verdicts_name_the_rules_and_file_names_shadow_nothing():
+    verdicts = Pyright().check(
+        {
+            "numpy": DOUBLE,
+            "seed-1": WRONG,
+            "seed-2": MISSING,
+            "seed-3": BROKEN,
+            "seed-4": 'import numpy as np\n\n\ndef f(x):\n    """Doc."""\n    return np.sum(x)',
+        }
+    )
+    assert {key: verdict.passed for key, verdict in verdicts.items()} == {
+        "numpy": True,
+        "seed-1": False,
+        "seed-2": False,
+        "seed-3": False,
+        "seed-4": True,
+    }
+    assert verdicts["seed-1"].rules == ("reportReturnType",) and "str" in verdicts["seed-1"].message
+    assert verdicts["seed-2"].rules == ("reportMissingImports",)
+    assert verdicts["seed-3"].rules == ("syntax",)
+
+
+def fails_on(bad: set[str], *, timed_out: bool = False, calls: list[int] | None = None):
+    """Make a checker that dies on a batch with a bad key and passes every other."""
+
+    def run(functions):
+        if calls is not None:
+            calls.append(len(functions))
+        if bad & functions.keys():
+            raise CheckerFailed("it died", timed_out=timed_out)
+        return dict.fromkeys(functions, Verdict(()))
+
+    return run
+
+
+@pytest.mark.parametrize(("timed_out", "expected"), [(False, CRASHED), (True, TIMED_OUT)])
+@pytest.mark.parametrize("size", [1, 2, 7, 64])
+def test_a_failing_batch_is_halved_until_the_culprit_is_alone(size, timed_out, expected):
+    functions = {str(n): "" for n in range(size)}
+    bad = {"0", str(size - 1)}
+    calls: list[int] = []
+    verdicts = bisected(functions, fails_on(bad, timed_out=timed_out, calls=calls), lambda: None)
+    assert list(verdicts) == list(functions)
+    assert {key for key, verdict in verdicts.items() if verdict == expected} == bad
+    assert len(calls) <= 4 * size.bit_length() + 1
+
+
+def test_a_dead_checker_is_blamed_on_itself():
+    def dead():
+        raise UserError("pyright does not work here")
+
+    with pytest.raises(UserError, match="does not work"):
+        bisected({"a": "", "b": ""}, fails_on({"a"}), dead)
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("process.exit(0)", "no JSON"),
+        ("console.log('{}'.slice(0, 1)); process.exit(0)", "no JSON"),
+        ("process.exit(3)", "status 3"),
+        (
+            "console.log(JSON.stringify({generalDiagnostics: [], summary: {filesAnalyzed: 3}})); process.exit(0)",
+            "not as it should",
+        ),
+        ("setTimeout(() => {}, 60000)", "took longer"),
+    ],
+    ids=["says nothing", "says half", "fails", "passes everything", "hangs"],
+)
+def test_a_checker_that_lies_or_hangs_stops_the_run(script, said, tmp_path):
+    (tmp_path / "index.js").write_text(script)
+    checker = Pyright(start_s=1.5)
+    checker._command = [typecheck.node(), str(tmp_path / "index.js")]
+    with pytest.raises(UserError, match=said):
+        checker.check({"a": DOUBLE})
+
+
+def test_a_checker_killed_in_the_middle_loses_nothing():
+    checker = Pyright()
+    killed = []
+
+    def kill_first():
+        while not killed:
+            found = subprocess.run(["pgrep", "-P", str(os.getpid()), "node"], capture_output=True, text=True).stdout
+            if found.split():
+                os.kill(int(found.split()[0]), signal.SIGKILL)
+                killed.append(found)
+            time.sleep(0.02)
+
+    killer = threading.Thread(target=kill_first, daemon=True)
+    killer.start()
+    verdicts = checker.check({"good": DOUBLE, "bad": WRONG})
+    killer.join(timeout=10)
+    assert killed and verdicts["good"].passed and not verdicts["bad"].passed
+
+
+@pytest.mark.parametrize(
+    ("verdict", "fate"),
+    [
+        (Verdict(()), None),
+        (Verdict(("reportCallIssue", "reportReturnType"), "No."), ("type_error", "reportCallIssue reportReturnType: No.")),
+        (CRASHED, ("checker_crashed", "")),
+        (TIMED_OUT, ("checker_timed_out", "")),
+    ],
+)
+def test_why_dropped(verdict, fate):
+    assert why_dropped(verdict) == fate
+
+
+def test_finished_batches_are_not_checked_again(tmp_path):
+    rows = [seed_row(path=f"{n}.py") for n in range(5)]
+    seen: list[str] = []
+
+    def check(functions):
+        if len(seen) >= 4:
+            raise KeyboardInterrupt
+        seen.extend(functions)
+        return dict.fromkeys(functions, Verdict(("rule",), "said"))
+
+    with pytest.raises(KeyboardInterrupt), Ledger(tmp_path, {"v": 1}) as ledger:
+        list(checked(iter(rows), check, ledger, 2))
+    seen.clear()
+    with Ledger(tmp_path, {"v": 1}) as ledger:
+        found = list(checked(iter(rows), check, ledger, 2))
+    assert seen == [rows[4]["id"]]
+    assert [row for row, _ in found] == rows
+    assert {verdict for _, verdict in found} == {Verdict(("rule",), "said")}
+    with Ledger(tmp_path, {"v": 2}) as ledger:
+        assert rows[0]["id"] not in ledger, "verdicts of other versions must not be used"
+
+
+def test_the_environment_of_verdicts_is_recorded(tmp_path):
+    rows = [seed_row(), seed_row(WRONG), seed_row(MISSING)]
+    write_rows(tmp_path / "s.parquet", SeedRow, rows)
+    outputs = [tmp_path / name for name in ("k.parquet", "d.parquet", "n.json", "v.json")]
+    main(tmp_path / "s.parquet", *outputs, tmp_path / "work", batch_size=2)
+    assert [row["id"] for row in read_rows(outputs[0])] == [rows[0]["id"]]
+    assert [row["reason"] for row in read_rows(outputs[1])] == ["type_error", "type_error"]
+    versions = json.loads(outputs[3].read_text())
+    assert versions == environment(sys.executable)
+    assert versions["packages"]["numpy"] and versions["pyright"] == "1.1.414"
+
+
+def test_a_wrong_interpreter_is_named():
+    with pytest.raises(UserError, match="typecheck_functions.python"):
+        environment("/no/such/python")
