@@ -108,15 +108,20 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def skip_shared_memory_extension() -> None:
-    """Keep DeepSpeed from compiling its shared-memory collectives on a CPU, which takes a minute at the first start.
+def join_deepspeed() -> None:
+    """Join the group of processes; ZeRO-3 already spreads the model while it is loaded.
 
-    It uses them for inference only (`inference_all_reduce`); and a build that was killed leaves a lock on which every
-    later start would wait.
+    DeepSpeed is kept from compiling its shared-memory collectives on a CPU, which takes a minute at the first start: it
+    uses them for inference only (`inference_all_reduce`), and a build that was killed leaves a lock on which every later
+    start would wait.
     """
-    import deepspeed.ops
+    import deepspeed
+    import torch
 
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    cpu = not torch.cuda.is_available()
+    if cpu:
+        deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    deepspeed.init_distributed(dist_backend="gloo" if cpu else "nccl", auto_mpi_discovery=False, verbose=False)
 
 
 def process_number() -> int:

@@ -120,6 +120,8 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     widest = max(sum(len(trained[number].tokens) for number in content) for step in steps for content in step.bins)
     preflight(paths, settings, config, widest)
     arguments = training_arguments(paths.work, settings, len(steps), seed)
+    if settings.deepspeed != "none":
+        processes.join_deepspeed()
     network: Any = models.load_model(
         base.name,
         config,
@@ -282,7 +284,6 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
     cpu = not torch.cuda.is_available()
     deepspeed = None
     if settings.deepspeed != "none":
-        processes.skip_shared_memory_extension()
         deepspeed = read_deepspeed(settings.deepspeed)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / "tensorboard")
     saving = "steps" if settings.save_every_steps < steps else "no"

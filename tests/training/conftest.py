@@ -141,4 +141,5 @@ def environment() -> dict[str, str]:
 
 def losses(metrics: Path) -> list[float]:
     """Read the loss of each step."""
-    return [json.loads(line)["loss"] for line in metrics.read_text().splitlines()]
+    lines = map(json.loads, metrics.read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]

@@ -18,7 +18,7 @@ from selfcodealign.training.documents import Document, fitted
 
 def document(tokens: int = 10, prompt: int = 4, row: str = "row-0") -> Document:
     """Make a document of numbered tokens, the last being the end."""
-    return Document(row, tuple(range(1, tokens)) + (0,), prompt)
+    return Document(row, (*range(1, tokens), 0), prompt)
 
 
 # ---- rows too long ----
@@ -72,9 +72,7 @@ LENGTHS = st.lists(st.integers(min_value=2, max_value=50), min_size=1, max_size=
 @given(LENGTHS, st.integers(1, 3), st.integers(1, 16), st.booleans())
 def test_every_row_is_trained_on_once_an_epoch(lengths: list[int], epochs: int, batch: int, packing: bool) -> None:
     documents = [document(length, 1, f"row-{number}") for number, length in enumerate(lengths)]
-    planned = schedule.steps(
-        documents, epochs=epochs, seed=1, batch_rows=batch, packing=packing, micro_batch_tokens=60
-    )
+    planned = schedule.steps(documents, epochs=epochs, seed=1, batch_rows=batch, packing=packing, micro_batch_tokens=60)
     assert len(planned) == math.ceil(epochs * len(lengths) / batch)
     assert Counter(number for step in planned for number in step.documents) == dict.fromkeys(
         range(len(lengths)), epochs
