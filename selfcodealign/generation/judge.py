@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from selfcodealign.errors import UserError
 from selfcodealign.generation.prompts import EXAMPLE_HEADING, load_layout, read_text
 
-SECTIONS = re.compile(r"\[(Function|Verdict|Reason)\]\n")
+SECTIONS = re.compile(r"\[(Function|Answer|Reason)\]\n")
 DUMMY = 'def dummy():\n    """Return nothing; this function stands for none."""\n    return None'
 """Judged first in mode `reference`; its verdict also decides functions that are too long for a prompt (a defect of the
 published code, `filter_dataset.py:342-346`)."""
@@ -57,7 +57,7 @@ class JudgeExample:
     """A function with a verdict on its docstring; the reason is shown in the published layout only."""
 
     function: str
-    verdict: str
+    answer: str
     reason: str
 
 
@@ -79,7 +79,7 @@ class Judge:
         """Render the question about one function; it is answered by one of the layout's candidates."""
         parts = [self.system]
         for place, example in enumerate(self.examples, start=1):
-            shot = self.layout.shot.format(function=example.function, verdict=example.verdict)
+            shot = self.layout.shot.format(function=example.function, answer=example.answer)
             parts.append(f"## Example {place}\n{shot}")
         parts.append(f"## Example {len(self.examples) + 1}\n{self.layout.query.format(function=function)}")
         return "\n\n".join(parts)
@@ -93,7 +93,7 @@ class Judge:
             code, description = split_docstring(example.function)
             shots.append(
                 layout.shot.format(
-                    function=code, description=description, verdict=example.verdict, reason=example.reason
+                    function=code, description=description, answer=example.answer, reason=example.reason
                 )
             )
         code, description = split_docstring(function)
@@ -123,14 +123,14 @@ def load_judge(path: Path, examples: Path | None = None) -> Judge:
 def _parse(number: int, body: str, source: Path) -> JudgeExample:
     before, *rest = SECTIONS.split(body.strip() + "\n")
     fields = dict(zip(rest[::2], rest[1::2], strict=True))
-    if before or list(fields) not in (["Function", "Verdict"], ["Function", "Verdict", "Reason"]):
+    if before or list(fields) not in (["Function", "Answer"], ["Function", "Answer", "Reason"]):
         raise UserError(
-            f"{source}: example {number} must have the sections [Function] and [Verdict], then maybe [Reason]"
+            f"{source}: example {number} must have the sections [Function] and [Answer], then maybe [Reason]"
         )
-    verdict = fields["Verdict"].strip()
-    if verdict not in ("Yes", "No"):
-        raise UserError(f"{source}: example {number}: the verdict must be Yes or No, not {verdict!r}")
-    return JudgeExample(fields["Function"].rstrip(), verdict, fields.get("Reason", "").strip())
+    answer = fields["Answer"].strip()
+    if answer not in ("Yes", "No"):
+        raise UserError(f"{source}: example {number}: the answer must be Yes or No, not {answer!r}")
+    return JudgeExample(fields["Function"].rstrip(), answer, fields.get("Reason", "").strip())
 
 
 def split_docstring(function: str) -> tuple[str, str]:
