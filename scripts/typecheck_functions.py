@@ -56,7 +56,7 @@ def main(
     python: str | None = None,
     start_s: float = 120.0,
     function_s: float = 0.2,
-    heap_mb: int = 3_000,
+    heap_mb: int = 1_200,
 ) -> None:
     """Keep functions in which pyright finds no error.
 

@@ -114,7 +114,7 @@ class TypecheckFunctions(Section):
     )
     start_s: float = Field(default=120.0, gt=0, description="seconds a pyright process may take, whatever its batch")
     function_s: float = Field(default=0.2, gt=0, description="further seconds for each function of the batch")
-    heap_mb: Count = Field(default=3_000, description="most memory for Node's heap; 4,000 functions need about 1,000")
+    heap_mb: Count = Field(default=1_200, description="most memory for Node's heap; pyright drops caches before it is full")
 
 
 class FilterSeeds(Section):

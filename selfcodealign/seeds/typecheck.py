@@ -114,11 +114,11 @@ class Pyright:
     Args:
         python: interpreter whose packages imports resolve to; this one if None.
         start_s, function_s: a batch of n may take start_s + n · function_s seconds of wall time.
-        heap_mb: most memory for Node's heap; about 1 GB is needed for 4,000 functions.
+        heap_mb: most memory for Node's heap; pyright drops its caches before that is full.
     """
 
     def __init__(
-        self, python: str | None = None, *, start_s: float = 120.0, function_s: float = 0.2, heap_mb: int = 3_000
+        self, python: str | None = None, *, start_s: float = 120.0, function_s: float = 0.2, heap_mb: int = 1_200
     ) -> None:
         import pyright
 

@@ -1,0 +1,216 @@
+"""Overlap with a benchmark is found whatever its file's format, and shown with the matching text."""
+
+import gzip
+import json
+
+import pytest
+
+from scripts.decontaminate_seeds import main
+from selfcodealign import decontamination
+from selfcodealign.decontamination import (
+    Hit,
+    Index,
+    Passage,
+    ReferenceIndex,
+    Report,
+    index_for,
+    load_benchmark,
+    read_benchmark,
+    reference_passages,
+)
+from selfcodealign.errors import UserError
+from selfcodealign.records import SeedRow
+from selfcodealign.tables import read_rows, write_rows
+from tests.seed_rows import DOUBLE, seed_row
+
+TASK = {
+    "task_id": "HumanEval/7",
+    "prompt": 'def rotate(text, by):\n    """Rotate every letter of the text by the given number of places and keep the '
+    'rest of it as it is."""\n',
+    "canonical_solution": "    letters = string.ascii_lowercase\n    moved = letters[by:] + letters[:by]\n"
+    "    return text.translate(str.maketrans(letters, moved))\n",
+    "test": "assert rotate('a', 1) == 'b'",
+}
+PROMPT, DOCSTRING, SOLUTION = TASK["prompt"], TASK["prompt"].split('"""')[1], TASK["canonical_solution"]
+PARAPHRASE = (
+    "Rotate every letter of the text by the given number of places and keep the rest of everything in place"
+)
+
+
+@pytest.fixture
+def file(tmp_path):
+    path = tmp_path / "humaneval.jsonl"
+    path.write_text(json.dumps(TASK) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROMPT + SOLUTION,
+        DOCSTRING.upper(),
+        "x = 1\n\t" + "\n\n   ".join(DOCSTRING.split()) + "\ny = 2",
+        SOLUTION.replace("    ", "\t\t"),
+        f'def other(x):\n    """{PARAPHRASE}."""',
+    ],
+    ids=["whole", "upper case", "other white space", "solution", "paraphrase"],
+)
+def test_copies_and_paraphrases_are_found(text, file):
+    hits = Index(load_benchmark("humaneval", file)).search(text)
+    assert hits and hits[0].task == "HumanEval/7" and hits[0].reason == "in_humaneval"
+    assert hits[0].detail.startswith("humaneval: HumanEval/7 ")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [DOUBLE, "", "rotate", "def rotate(text, by):\n    return text[by:] + text[:by]", "Rotate every letter of the word."],
+)
+def test_other_text_is_not(text, file):
+    assert Index(load_benchmark("humaneval", file)).search(text) == []
+
+
+def test_a_hit_shows_the_matching_text_and_how_much_of_the_task_it_is(file):
+    index = Index(load_benchmark("humaneval", file))
+    (exact, *_) = index.search(SOLUTION)
+    assert (exact.how, exact.overlap) == ("substring", 1.0) and exact.text.startswith("letters = string")
+    hits = [hit for hit in index.search(PARAPHRASE) if hit.how == "ngram"]
+    assert hits and 0.5 <= hits[0].overlap < 1
+    assert hits[0].text == "rotate every letter of the text by the given number of places and keep the rest of"
+
+
+def test_the_thresholds_decide():
+    passage = Passage("b", "1", "prompt", " ".join(f"w{k}" for k in range(29)))  # 20 runs of ten words
+    for share, found in [(9, False), (10, True), (15, True)]:
+        text = " ".join(f"w{k}" for k in range(share + 9))
+        assert bool(Index([passage], overlap=0.5).search(text)) is found
+    assert not Index([passage], overlap=1.5).search(" ".join(f"w{k}" for k in range(28)))
+    short = Passage("b", "2", "solution", "return x + y")
+    assert not Index([short]).search("return x + y")
+    assert Index([short], min_tokens=3).search("return  X + y")
+
+
+def test_boilerplate_of_a_benchmark_counts_for_nothing():
+    preamble = "you are an expert programmer and will be given a question now answer it in python only"
+    passages = [Passage("b", str(n), "prompt", f"{preamble} " + " ".join(f"q{n}_{k}" for k in range(30))) for n in range(8)]
+    index = Index(passages)
+    assert index.search(preamble + " something else") == []
+    assert [hit.task for hit in index.search(" ".join(f"q3_{k}" for k in range(30)))] == ["3"]
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [
+        ({"text": "Do it.", "code": "x", "task_id": 2}, ["prompt", "solution"]),
+        ({"problem": "Read n.", "starter_code": "", "tests": []}, ["prompt"]),
+        ({"prompt": "Problem: do.\nBEGIN SOLUTION\n<code>", "reference_code": "y"}, ["prompt", "solution"]),
+        (
+            {"instruction_descriptive": "a", "instruction_lazy": "b", "before": "c", "after": "d"},
+            ["prompt", "prompt", "prompt", "solution"],
+        ),
+        (
+            {
+                "skeleton": "class A: pass",
+                "solution_code": "class A: x = 1",
+                "methods_info": [{"method_name": "m", "method_description": "says", "solution_code": "does"}],
+            },
+            ["prompt", "solution", "prompt", "solution"],
+        ),
+        ({"complete_prompt": 'def f():\n    """Doc."""', "canonical_solution": "z"}, ["prompt", "prompt", "solution"]),
+    ],
+)
+def test_prompts_and_solutions_of_every_format_are_read(task, kinds, tmp_path):
+    for name, text in {
+        "lines.jsonl": json.dumps(task) + "\n" + json.dumps(task),
+        "list.json": json.dumps([task, task], indent=1),
+        "object.json": json.dumps({"a": task, "b": task}),
+        "one.json": json.dumps(task),
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
+        for path in (tmp_path / name, tmp_path / f"{name}.gz"):
+            assert read_benchmark("b", path)[0] == task
+            assert [passage.kind for passage in load_benchmark("b", path)][: len(kinds)] == kinds
+    assert "BEGIN SOLUTION" not in load_benchmark("b", tmp_path / "one.json")[0].text
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (b"{", "no JSON"),
+        (b"[1, 2]", "no tasks"),
+        (b"", "no tasks"),
+        (b"\x1f\x8b\x00", "cannot be read"),
+        (b'{"other": 1}\n{"other": 2}\n', "no prompts or solutions"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_file_that_is_no_benchmark_is_named(content, sentence, tmp_path):
+    path = tmp_path / "b.jsonl"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(UserError, match=sentence) as error:
+        load_benchmark("mine", path)
+    assert str(path) in str(error.value) and "mine" in str(error.value)
+
+
+def test_reference_mode_takes_what_the_published_filters_take(tmp_path):
+    humaneval = [
+        TASK,
+        {**TASK, "task_id": "HumanEval/8", "canonical_solution": "    return x + y\n"},
+        {**TASK, "task_id": "HumanEval/9", "canonical_solution": "    return ''.join(strings)\n"},
+        {**TASK, "task_id": "HumanEval/10", "prompt": 'def a():\n    """First."""\ndef b():\n    """ Second. """\n'},
+    ]
+    mbpp = [{"task_id": n, "text": f"Task {n}.", "code": f"code_{n}"} for n in (10, 11, 510, 511, 601, 974)]
+    ds1000 = {"prompt": "Do that. \nSOLUTION START\n", "reference_code": "df"}
+    files = {}
+    for name, tasks in {"humaneval": humaneval, "mbpp": mbpp, "ds1000": [ds1000]}.items():
+        files[name] = tmp_path / f"{name}.jsonl"
+        files[name].write_text("\n".join(map(json.dumps, tasks)))
+    common = [DOCSTRING, SOLUTION.strip(), DOCSTRING, DOCSTRING, "return ''.join(strings)", "Second.", SOLUTION.strip()]
+    seeds = [passage.text for passage in reference_passages(files, "seeds")]
+    assert sorted(seeds) == sorted([*common, "Task 601.", "code_601", "Task 974.", "code_974"])
+    dataset = [passage.text for passage in reference_passages(files, "dataset")]
+    assert sorted(dataset) == sorted([*common, "Do that.", "Task 11.", "code_11", "Task 510.", "code_510"])
+
+
+def test_reference_mode_compares_exactly_as_published():
+    passages = [Passage("mbpp", "1", "prompt", "Write A function.")]
+    assert ReferenceIndex(passages, lower=False).search("# Write A function.")
+    assert not ReferenceIndex(passages, lower=False).search("# write a function.")
+    assert not ReferenceIndex(passages, lower=False).search("# Write  A function.")
+    assert ReferenceIndex(passages, lower=True).search("# write a FUNCTION.")
+    assert ReferenceIndex([], lower=True).search("anything") == []
+
+
+def test_the_report_counts_each_benchmark_once_per_row():
+    passages = [Passage("a", "1", "prompt", "p"), Passage("a", "2", "solution", "q"), Passage("b", "1", "prompt", "r")]
+    report = Report(passages, examples=1)
+    hits = [Hit("a", "1", "prompt", "substring", 1.0, "p" * 500), Hit("a", "2", "solution", "ngram", 0.6, "q")]
+    report.add("row-1", hits)
+    report.add("row-2", hits[1:])
+    report.add("row-3", [])
+    summary = report.summary()
+    assert summary["rows_searched"] == 3
+    a, b = summary["benchmarks"]["a"], summary["benchmarks"]["b"]
+    assert (a["rows_hit"], a["tasks_hit"], a["tasks"], a["how"]) == (2, 2, 2, {"ngram": 1, "substring": 1})
+    assert [(example["row"], len(example["text"])) for example in a["examples"]] == [("row-1", decontamination.SHOWN)]
+    assert b["rows_hit"] == 0
+
+
+@pytest.mark.parametrize("mode", ["fixed", "reference"])
+def test_rows_that_overlap_are_set_aside_with_the_text(mode, file, tmp_path):
+    rows = [seed_row(), seed_row(PROMPT + SOLUTION, path="b.py")]
+    write_rows(tmp_path / "s.parquet", SeedRow, rows)
+    outputs = [tmp_path / name for name in ("k.parquet", "d.parquet", "n.json", "o.json")]
+    main(tmp_path / "s.parquet", *outputs, benchmarks={"humaneval": str(file)}, mode=mode)
+    assert list(read_rows(outputs[0])) == [rows[0]]
+    (dropped,) = read_rows(outputs[1])
+    assert dropped["reason"] == "in_humaneval" and "HumanEval/7" in dropped["detail"]
+    assert json.loads(outputs[2].read_text())["dropped"] == {"in_humaneval": 1}
+    report = json.loads(outputs[3].read_text())
+    assert report["rows_searched"] == 2 and report["benchmarks"]["humaneval"]["rows_hit"] == 1
+
+
+def test_without_benchmarks_everything_passes():
+    for mode in ("fixed", "reference"):
+        assert index_for({}, mode=mode, stage="dataset").search(PROMPT) == []
