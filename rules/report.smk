@@ -2,10 +2,11 @@
 Report: what the run did, on one page, and everything needed to do it again.
 
 IN   everything under <results>/ and <timings>/
-OUT  <results>/provenance.json                 commit, config, versions, machine, seeds, hashes of models and datasets
-     <results>/report.html                     the page: needs no network and no script
-     <results>/build_report/summary.json       its headline numbers, for the terminal
-     <results>/build_report/*.svg              its figures
+OUT  <results>/provenance.json                        commit, config, machine, seeds, hashes of models and datasets
+     <results>/record_provenance/requirements.txt     the installed packages, as pip reads them
+     <results>/report.html                            the page: needs no network and no script
+     <results>/build_report/summary.json              its headline numbers, for the terminal
+     <results>/build_report/*.svg                     its figures
 """
 
 REPORT_PARTS = sorted(
@@ -13,16 +14,6 @@ REPORT_PARTS = sorted(
     for path in (ROOT / "selfcodealign" / "report").rglob("*.*")
     if path.suffix != ".pyc"
 )
-
-
-def figure(name, title):
-    """A figure of the report, also for `snakemake --report`."""
-    return report(
-        f"<results>/build_report/{name}.svg",
-        caption=f"../report/build_report_{name}.rst",
-        category="Figures",
-        labels={"figure": title},
-    )
 
 
 rule record_provenance:
@@ -37,6 +28,12 @@ rule record_provenance:
             caption="../report/record_provenance.rst",
             category="Run",
             labels={"file": "Provenance"},
+        ),
+        requirements=report(
+            "<results>/record_provenance/requirements.txt",
+            caption="../report/record_provenance.rst",
+            category="Run",
+            labels={"file": "Installed packages"},
         ),
     log:
         "<logs>/record_provenance.log",
@@ -60,7 +57,8 @@ rule record_provenance:
             --models {input.models:q} \
             --datasets {input.datasets:q} \
             --config {params.config:q} \
-            --provenance {output.provenance:q}
+            --provenance {output.provenance:q} \
+            --requirements {output.requirements:q}
         """
 
 
@@ -68,17 +66,17 @@ rule build_report:
     """Build the page, its figures, and the numbers for the terminal."""
     input:
         script=script("build_report"),
-        parts=REPORT_PARTS,
         provenance=rules.record_provenance.output.provenance,
-        totals=rules.check_funnels.output.totals,
-        metrics=collect(
-            "<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models
-        ),
-        evaluated=collect(
-            "<results>/score_benchmark/{model}/{benchmark}.json",
-            model=EVALUATED_MODELS,
-            benchmark=CONFIG.benchmarks,
-        ),
+        implicit=[
+            *REPORT_PARTS,
+            rules.check_funnels.output.totals,
+            collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
+            collect(
+                "<results>/score_benchmark/{model}/{benchmark}.json",
+                model=EVALUATED_MODELS,
+                benchmark=CONFIG.benchmarks,
+            ),
+        ],
     output:
         report=report(
             "<results>/report.html",
@@ -87,12 +85,42 @@ rule build_report:
             labels={"file": "The whole report"},
         ),
         summary="<results>/build_report/summary.json",
-        funnel=figure("funnel", "What each stage kept"),
-        verdicts=figure("verdicts", "Verdicts of the sandbox"),
-        lengths=figure("lengths", "Length of responses"),
-        judge_scores=figure("judge_scores", "Scores of the seed judge"),
-        loss=figure("loss", "Training loss"),
-        scores=figure("scores", "Benchmark scores"),
+        funnel=report(
+            "<results>/build_report/funnel.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "What each stage kept"},
+        ),
+        verdicts=report(
+            "<results>/build_report/verdicts.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "Verdicts of the sandbox"},
+        ),
+        lengths=report(
+            "<results>/build_report/lengths.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "Length of responses"},
+        ),
+        judge_scores=report(
+            "<results>/build_report/judge_scores.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "Scores of the seed judge"},
+        ),
+        loss=report(
+            "<results>/build_report/loss.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "Training loss"},
+        ),
+        scores=report(
+            "<results>/build_report/scores.svg",
+            caption="../report/build_report.rst",
+            category="Figures",
+            labels={"figure": "Benchmark scores"},
+        ),
     log:
         "<logs>/build_report.log",
     benchmark:

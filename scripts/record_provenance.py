@@ -16,7 +16,7 @@ from selfcodealign.config import load, raw_shards
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
 from selfcodealign.stage import run
-from selfcodealign.tables import count_rows, write_json
+from selfcodealign.tables import count_rows, write_json, write_text
 
 log = logging.getLogger(__name__)
 
@@ -126,12 +126,18 @@ def images(containers: dict[str, str]) -> dict[str, Any]:
 
 
 def main(
-    provenance: Path, *, config: str, models: list[Path] | None = None, datasets: list[Path] | None = None
+    provenance: Path,
+    requirements: Path,
+    *,
+    config: str,
+    models: list[Path] | None = None,
+    datasets: list[Path] | None = None,
 ) -> None:
     """Record what a run was made from and made on: commit, config, versions, machine, seeds, models and datasets.
 
     Args:
         provenance: the record (JSON); its `hash` covers everything but the time of recording.
+        requirements: the installed packages, as pip reads them.
         config: the run's config as one JSON object; defaults are filled in.
         models: folders of the models that the run has trained.
         datasets: folders of the datasets that the run has published.
@@ -166,6 +172,7 @@ def main(
     }
     record["hash"] = hash_of(record)
     write_json(provenance, record)
+    write_text(requirements, "".join(f"{name}=={version}\n" for name, version in record["packages"].items()))
     log.info("recorded the run as %s", record["hash"])
 
 

@@ -27,7 +27,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def record(folder: Path, name: str = "provenance.json", **config: object) -> dict:
     config = {"data": {"raw_shards": "raw.parquet"}, **config}
-    main(folder / name, config=json.dumps(config), models=[folder / "aligned"], datasets=[folder / "passing"])
+    main(
+        folder / name,
+        folder / "requirements.txt",
+        config=json.dumps(config),
+        models=[folder / "aligned"],
+        datasets=[folder / "passing"],
+    )
     return json.loads((folder / name).read_text())
 
 
@@ -72,11 +78,16 @@ def test_a_folder_outside_any_repository_has_no_commit(tmp_path: Path) -> None:
     assert code(tmp_path)["commit"] is None
 
 
+def test_the_installed_packages_are_written_as_pip_reads_them(workplace: Path) -> None:
+    record(workplace)
+    assert f"pyarrow=={packages()['pyarrow']}\n" in (workplace / "requirements.txt").read_text()
+
+
 def test_a_config_that_is_no_json_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--config is not JSON"):
-        main(tmp_path / "provenance.json", config="seed: 1")
+        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", config="seed: 1")
 
 
 def test_a_wrong_key_in_the_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sede"):
-        main(tmp_path / "provenance.json", config='{"sede": 1}')
+        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", config='{"sede": 1}')
