@@ -3,6 +3,7 @@ Concepts: what each seed has to teach, in a few words (S→C).
 
 IN   <results>/gather_seeds/{shard}.parquet                     seeds
 OUT  <results>/extract_concepts/{generation}/{shard}.parquet    a list of concepts for each seed
+     <results>/fetch_reference_prompts/                         the paper's examples file, where a config names it
 """
 
 
@@ -60,4 +61,31 @@ rule extract_concepts:
             --earlier {input.earlier:q} \
             --engine {params.engine} \
             {params.flags}
+        """
+
+
+rule fetch_reference_prompts:
+    """Fetch the paper's own examples file, for configs that name it in prompts.examples."""
+    input:
+        script=script("fetch_reference_prompts"),
+    output:
+        prompts="<results>/fetch_reference_prompts/self-ossinstruct-fewshot.txt",
+    log:
+        "<logs>/fetch_reference_prompts.log",
+    benchmark:
+        "<timings>/fetch_reference_prompts.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=500,
+        runtime=10,
+    message:
+        "Fetching the paper's examples file"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --prompts {output.prompts:q}
         """

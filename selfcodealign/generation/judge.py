@@ -92,9 +92,7 @@ class Judge:
             example = self.examples[number]
             code, description = split_docstring(example.function)
             shots.append(
-                layout.shot.format(
-                    function=code, description=description, answer=example.answer, reason=example.reason
-                )
+                layout.shot.format(function=code, description=description, answer=example.answer, reason=example.reason)
             )
         code, description = split_docstring(function)
         return "".join(shots) + layout.query.format(function=code, description=description)

@@ -216,8 +216,8 @@ class OpenAIBackend:
                     suspects.extend(failure(request, error.reason, error.detail) for request in unit.requests)
                     if len(suspects) >= patience or not client.answered:
                         raise UserError(
-                            f"the server at {self.shown_url} failed {len(suspects)} requests in a row ({error.detail}); "
-                            "when it works again, run the job again: finished answers are kept"
+                            f"the server at {self.shown_url} failed {len(suspects)} requests in a row "
+                            f"({error.detail}); when it works again, run the job again: finished answers are kept"
                         ) from error
                     continue
                 client.answered += 1
