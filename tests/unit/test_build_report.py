@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from scripts.build_report import main
+from scripts.build_report import main, published
 from selfcodealign import __main__ as command
 from selfcodealign.errors import UserError
 from selfcodealign.report import charts
 from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds, share
 from selfcodealign.report.results import Run
-from selfcodealign.report.sections import data, models
+from selfcodealign.report.sections import data, models, record
 from selfcodealign.tables import write_json
 from tests.small_run import SmallRun, add_ablation, make_run, provenance
 
@@ -41,6 +41,11 @@ def build(run: SmallRun, **changes: Any) -> str:
     return (out / "report.html").read_text(encoding="utf-8")
 
 
+def opened(run: SmallRun, **changes: Any) -> Run:
+    """Open a run for the functions that build one section each."""
+    return Run(run.results, run.folder / "timings", provenance(**changes))
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> SmallRun:
     return make_run(tmp_path_factory.mktemp("finished"))
@@ -52,7 +57,7 @@ def page(finished: SmallRun) -> str:
 
 
 @pytest.fixture
-def copy(finished: SmallRun, page: str, tmp_path: Path) -> SmallRun:
+def copy(finished: SmallRun, tmp_path: Path) -> SmallRun:
     """A run that a test may change."""
     shutil.copytree(finished.folder, tmp_path / "run")
     return SmallRun(tmp_path / "run", verdicts=finished.verdicts, rows=finished.rows)
@@ -107,13 +112,14 @@ def test_the_same_run_gives_the_same_page(finished: SmallRun, page: str) -> None
     assert build(finished) == page
 
 
-def test_the_demo_is_called_a_toy_and_another_run_is_not(copy: SmallRun) -> None:
-    assert "the effect is planted" in build(copy)
-    assert "the effect is planted" not in build(copy, demo=False)
+def test_the_demo_is_called_a_toy_and_another_run_is_not(finished: SmallRun, page: str) -> None:
+    assert "the effect is planted" in page[: page.index("<main>")]
+    assert [notice.kind for notice in record.notices(opened(finished))] == ["note"]
+    assert record.notices(opened(finished, demo=False)) == []
 
 
 def test_the_funnel_counts_every_row_that_entered(finished: SmallRun, page: str) -> None:
-    run = Run(finished.results, finished.folder / "timings", provenance())
+    run = opened(finished)
     for one in run.funnels:
         assert one.entered == one.kept + one.dropped.total()
     first = run.funnel("extract_functions")
@@ -137,9 +143,9 @@ def test_five_rows_of_a_stage_and_a_dropped_one_of_each_reason_are_shown(finishe
 
 
 def test_rows_are_drawn_by_seed_and_id_whatever_the_shards(finished: SmallRun) -> None:
-    run = Run(finished.results, finished.folder / "timings", provenance())
+    run = opened(finished)
     drawn = [row["id"] for row in run.pick("gather_seeds", 5)]
-    other = Run(finished.results, finished.folder / "timings", provenance(seed=12))
+    other = opened(finished, seed=12)
     assert drawn == [row["id"] for row in run.pick("gather_seeds", 5)]
     assert drawn != [row["id"] for row in other.pick("gather_seeds", 5)]
 
@@ -160,20 +166,19 @@ def test_the_loss_mask_marks_what_is_trained_on(page: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("folder", "sentence"),
+    ("folder", "section", "sentence"),
     [
-        ("score_benchmark", "No model was evaluated in this run."),
-        ("train_sft", "No model was trained in this run."),
-        ("verify_responses", "No response has been executed in this run."),
-        ("judge_seeds", "No seed was judged by log-probability in this run."),
-        ("write_instructions", "The instructions of this run carry no category and no difficulty."),
+        ("score_benchmark", lambda run: models.benchmarks(run, published()), "No model was evaluated in this run."),
+        ("train_sft", models.training, "No model was trained in this run."),
+        ("verify_responses", data.pass_rates, "No response has been executed in this run."),
+        ("judge_seeds", data.judge, "No seed was judged by log-probability in this run."),
+        ("write_instructions", data.mix, "The instructions of this run carry no category and no difficulty."),
     ],
 )
-def test_a_section_without_inputs_says_so_in_a_sentence(copy: SmallRun, folder: str, sentence: str) -> None:
+def test_a_section_without_inputs_says_so_in_a_sentence(copy: SmallRun, folder: str, section, sentence: str) -> None:
+    assert section(opened(copy)).missing == ""
     shutil.rmtree(copy.results / folder)
-    page = build(copy)
-    assert sentence in page
-    assert tuple(Outline(page).sections) == SECTIONS
+    assert section(opened(copy)).missing == sentence
 
 
 def test_an_empty_run_still_gives_a_page_and_every_declared_figure(tmp_path: Path) -> None:
@@ -191,28 +196,29 @@ def test_programs_run_without_isolation_are_a_warning_at_the_head(copy: SmallRun
 
     rows = [row | {"isolation": "none"} for row in copy.verdicts]
     write_rows(copy.results / "verify_responses/self/00000.parquet", VerdictRow, rows)
-    page = build(copy)
-    assert "WITHOUT isolation" in page[: page.index("<main>")]
+    warnings = [notice.text for notice in record.notices(opened(copy)) if notice.kind == "warning"]
+    assert len(warnings) == 1
+    assert f"{len(rows)} programs written by a model ran WITHOUT isolation" in warnings[0]
 
 
 def test_files_of_generations_and_models_that_the_config_no_longer_names_are_passed_over(copy: SmallRun) -> None:
     shutil.copytree(copy.results / "verify_responses/self", copy.results / "verify_responses/before")
     shutil.copytree(copy.results / "score_benchmark/aligned", copy.results / "score_benchmark/before")
-    page = build(copy)
-    assert f"of {len(copy.verdicts)} responses executed" in page
-    assert ">before<" not in page
+    run = opened(copy)
+    assert f"of {len(copy.verdicts)} responses executed" in data.pass_rates(run).values["sentence"]
+    assert {score.model for score in run.scores} == {"base", "aligned"}
 
 
 def test_a_damaged_score_is_named(copy: SmallRun) -> None:
     (copy.results / "score_benchmark/base/demo.json").write_text('{"metrics": {}}')
     with pytest.raises(UserError, match=r"base/demo\.json is no score of a benchmark"):
-        build(copy)
+        models.benchmarks(opened(copy), published())
 
 
 def test_a_damaged_training_log_is_named(copy: SmallRun) -> None:
     (copy.results / "train_sft/aligned.metrics.jsonl").write_text('{"step": 1, "loss"')
     with pytest.raises(UserError, match=r"aligned\.metrics\.jsonl is not one JSON object a line"):
-        build(copy)
+        models.training(opened(copy))
 
 
 def test_benchmarks_of_the_paper_stand_beside_its_numbers(copy: SmallRun) -> None:
@@ -220,23 +226,31 @@ def test_benchmarks_of_the_paper_stand_beside_its_numbers(copy: SmallRun) -> Non
         score = json.loads((copy.results / f"score_benchmark/{model}/demo.json").read_text())
         score["paper"] = {"table": "evalplus", "column": "humaneval_plus"}
         write_json(copy.results / f"score_benchmark/{model}/demo.json", score)
-    page = build(copy)
-    assert re.search(r"CodeQwen1\.5-7B-Base.*?45\.7", page, re.DOTALL)
-    assert re.search(r"SelfCodeAlign-CQ-7B.*?67\.1", page, re.DOTALL)
+    table = models.benchmarks(opened(copy), published()).values["table"]
+    found = {line["name"]: line["cells"][0]["value"] for line in table if line["paper"]}
+    assert found == {"CodeQwen1.5-7B-Base": "45.7", "SelfCodeAlign-CQ-7B": "67.1"}
+
+
+def arms_of(run: SmallRun, shares: dict[str, float]) -> dict[str, Any]:
+    """Compare arms whose models score near the given shares."""
+    return models.arms(opened(run, **add_ablation(run, shares)), published()).values["parts"][0]
 
 
 def test_arms_that_differ_are_ranked_and_said_not_to_touch(copy: SmallRun) -> None:
-    page = build(copy, **add_ablation(copy, {"passing": 0.88, "random": 0.62, "failing": 0.40}))
-    assert re.search(
-        r"passing [\d.]+ % &gt; random [\d.]+ % &gt; failing [\d.]+ %; the 95 % intervals do not touch", page
+    part = arms_of(copy, {"passing": 0.88, "random": 0.62, "failing": 0.40})
+    assert [arm["name"] for arm in part["arms"]] == ["passing", "random", "failing", "base"]
+    assert [arm["paper"] for arm in part["arms"]] == ["65.2", "61.6", "57.9", "–"]
+    assert re.fullmatch(
+        r"passing [\d.]+ % > random [\d.]+ % > failing [\d.]+ %; the 95 % intervals do not touch\. "
+        r"Passing is above the base model \([\d.]+ %\), without overlap\.",
+        part["verdict"],
     )
-    assert "Passing is above the base model" in page
 
 
 def test_arms_that_do_not_differ_are_said_to_overlap(copy: SmallRun) -> None:
-    page = build(copy, **add_ablation(copy, {"passing": 0.60, "random": 0.60, "failing": 0.60}))
-    assert "overlap" in page[page.index('id="arms"') : page.index('id="funnel"')]
-    assert "do not touch" not in page
+    verdict = arms_of(copy, {"passing": 0.60, "random": 0.60, "failing": 0.60})["verdict"]
+    assert "overlap" in verdict
+    assert "do not touch" not in verdict
 
 
 @pytest.mark.parametrize(
@@ -319,7 +333,7 @@ def test_overlaps_are_counted_by_benchmark_and_shown_with_their_text(page: str) 
 def test_a_run_that_names_no_benchmark_to_compare_with_says_so(copy: SmallRun) -> None:
     for path in copy.results.glob("decontaminate_*/*.overlaps.json"):
         write_json(path, {"rows_searched": 9, "benchmarks": {}})
-    assert "overlaps were not looked for" in build(copy)
+    assert "overlaps were not looked for" in data.decontamination(opened(copy)).missing
 
 
 def test_a_chart_in_the_page_follows_the_theme_and_has_words_for_those_who_cannot_see_it() -> None:
