@@ -26,7 +26,8 @@ def answer_text(prompt: str, seed: int) -> str:
         return f"\nWrite a function `make_{mark[:6]}` that returns the text {mark[:6]}.\n\n"
     if prompt.endswith("<response>"):
         code = f'def make():\n    return "{mark[:6]}"'
-        return f'\nReturn it.\n\n```python\n{code}\n```\n</response>\n\n<tests>\n```python\nassert make() == "{mark[:6]}"\n```\n'
+        tests = f'assert make() == "{mark[:6]}"'
+        return f"\nReturn it.\n\n```python\n{code}\n```\n</response>\n\n<tests>\n```python\n{tests}\n```\n"
     return f" answer {mark[:6]}"
 
 
