@@ -182,10 +182,11 @@ def recipe(wildcards):
     }
     for section in ("sanitize_responses", "dedup_dataset", "augment_dataset"):
         pairs |= {f"{section}.{key}": value for key, value in config[section].items()}
-    return [
-        f"{key}={','.join(value) if isinstance(value, list) else value}"
+    words = {
+        key: ",".join(map(str, value)) if isinstance(value, list) else value
         for key, value in pairs.items()
-    ]
+    }
+    return [f"{key}={value}" for key, value in words.items() if value not in (None, "")]
 
 
 rule sanitize_responses:

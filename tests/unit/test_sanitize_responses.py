@@ -1,6 +1,8 @@
 """Every rule of form, with what it keeps and what it drops, in both modes."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from scripts.sanitize_responses import draft_of, main, why_dropped
 from selfcodealign.dataset import sanitizing
@@ -280,3 +282,23 @@ def test_rows_and_reasons_are_written_and_conserved(tmp_path):
     dropped = list(read_rows(tmp_path / "dropped.parquet"))
     assert [row["reason"] for row in dropped] == ["not_split", "instruction_too_long", "unfinished"]
     assert dropped[1]["detail"] == "300 words"
+
+
+CODE_LINE = st.text(st.characters(blacklist_characters="`~\r\n", blacklist_categories=["Cs"]), max_size=20)
+
+
+@given(st.lists(st.tuples(st.sampled_from(["python", "py", "text", ""]), st.lists(CODE_LINE, max_size=4)), max_size=4))
+def test_blocks_that_are_written_are_found_again(given_blocks):
+    text = "\n\n".join(
+        f"Words.\n```{tag}\n" + "".join(f"{line}\n" for line in lines) + "```" for tag, lines in given_blocks
+    )
+    assert [(block.tag, block.code) for block in blocks(text)] == [
+        (tag, "\n".join(lines)) for tag, lines in given_blocks
+    ]
+    assert all(block.closed for block in blocks(text))
+
+
+@given(st.text(st.sampled_from("`~ \n\r#pabc<>/{}"), max_size=60), st.sampled_from([FIXED, REFERENCE]))
+def test_no_text_crashes_a_rule(raw, ordered):
+    why_dropped(Draft("Do it.", raw_of(raw, raw)), ordered)
+    why_dropped(Draft("Do it.", raw, headings=True), ordered)
