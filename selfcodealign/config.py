@@ -380,10 +380,12 @@ class BuildViewer(Section):
 
 
 class TrainSft(Section):
-    """Fine-tune a base model on a dataset. The defaults suit the demo; `config/paper.yaml` holds the paper's recipe."""
+    """Fine-tune a base model on a dataset. The defaults suit models of 0.5 to 15 billion parameters on one GPU or more."""
 
     epochs: Count = Field(default=4, description="how often each row is trained on")
-    learning_rate: float = Field(default=5e-4, gt=0, description="peak learning rate")
+    learning_rate: float = Field(
+        default=1e-5, gt=0, description="peak learning rate (paper: 1e-5, and 2e-5 for another model's data)"
+    )
     optimizer: Literal["adamw", "adafactor"] = Field(
         default="adamw", description="adafactor needs the least memory, and ZeRO stage 0 or no DeepSpeed"
     )
@@ -391,8 +393,8 @@ class TrainSft(Section):
         default="linear", description="how the learning rate falls after warm-up"
     )
     warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
-    batch_rows: Count = Field(default=16, description="rows an optimizer step learns from, over all processes")
-    max_tokens: Count = Field(default=512, description="longest row, prompt and response together, in tokens")
+    batch_rows: Count = Field(default=64, description="rows an optimizer step learns from, over all processes")
+    max_tokens: Count = Field(default=1_280, description="longest row, prompt and response together, in tokens")
     truncation: Literal["drop", "cut", "cut_without_end"] = Field(
         default="drop",
         description="rows over max_tokens are left out, shortened before the end token, or, as the reference does, "
@@ -406,10 +408,10 @@ class TrainSft(Section):
         default=True, description="lay several rows end to end in a micro-batch: faster, the same loss and gradients"
     )
     micro_batch_tokens: Count = Field(
-        default=1_024, description="tokens of a packed micro-batch; as many as memory allows, at least max_tokens"
+        default=5_120, description="tokens of a packed micro-batch; as many as memory allows, at least max_tokens"
     )
     precision: Literal["fp32", "bf16", "bf16_pure"] = Field(
-        default="fp32",
+        default="bf16",
         description="bf16 computes in bf16 and keeps fp32 weights for the optimizer; bf16_pure keeps none, "
         "as the paper's runs did",
     )
@@ -432,7 +434,7 @@ class TrainSft(Section):
     keep: Literal["last", "best"] = Field(
         default="last", description="which weights to export: the last, or those of the lowest validation loss"
     )
-    save_every_steps: Count = Field(default=20, description="steps between checkpoints (and validations)")
+    save_every_steps: Count = Field(default=100, description="steps between checkpoints (and validations)")
     checkpoints_kept: int = Field(
         default=2, ge=2, description="checkpoints on disk; with 2, one survives damage to the other"
     )
