@@ -34,7 +34,7 @@ mkdir -p "$packages"
 [ -z "$torch" ] || $pip install --quiet --disable-pip-version-check --no-compile --target "$packages" "$torch"
 $pip install --quiet --disable-pip-version-check --no-compile --upgrade --target "$packages" -r "$lock"
 rm -rf "$part"/var/cache/apt "$part"/var/lib/apt/lists
-chmod -R a+rX "$part"
+chmod -R a+rX "$packages"
 cp "$lock" "$part/.island"
 rm -rf "$target"
 mv "$part" "$target"

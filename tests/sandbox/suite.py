@@ -11,6 +11,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,32 +46,19 @@ def host(folder: Path) -> Iterator[dict[str, str]]:
     secret = folder / "secret.txt"
     secret.write_text(SECRET)
     secret.chmod(0o644)
-    home = Path.home()
-    shown = {Path(os.path.realpath(path)).relative_to(home).parts[0] for path in interpreters() if path_in(path, home)}
-    listing = sorted(set(os.listdir(home)) - shown) if os.access(home, os.R_OK) else []
     name = f"sandbox-suite-{os.getpid()}"
-    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+    private = tempfile.NamedTemporaryFile(prefix=".sandbox-suite-", dir=Path.home())
+    with private, socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind("\0" + name)
         abstract.listen()
         yield {
-            "@HOME@": str(home),
-            "@HOME_LISTING@": json.dumps(listing),
+            "@HOME_FILE@": private.name,
             "@SECRET_FILE@": str(secret),
             "@SECRET@": SECRET,
             "@PORT@": str(server.getsockname()[1]),
             "@ABSTRACT@": name,
             "@RUNNER@": str(os.getpid()),
         }
-
-
-def interpreters() -> tuple[str, str]:
-    """Return the folders that the interpreter runs from."""
-    return sys.base_prefix, sys.prefix
-
-
-def path_in(path: str, folder: Path) -> bool:
-    """Tell whether a path lies in a folder, links resolved."""
-    return Path(os.path.realpath(path)).is_relative_to(folder)
 
 
 def given(case: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
@@ -92,7 +80,9 @@ def run(cases: list[dict[str, Any]], folder: Path, *flags: str, user: int | None
     if user is not None:
         # Another user may not be able to read this checkout, nor its interpreter.
         checkout = folder / "checkout"
-        shutil.copytree(ROOT / "selfcodealign", checkout / "selfcodealign", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            ROOT / "selfcodealign", checkout / "selfcodealign", ignore=shutil.ignore_patterns("__pycache__")
+        )
         python = interpreter_of(user)
         cases = [case for case in cases if all(has(python, name, user) for name in case.get("needs", ()))]
     output = folder / "output"
@@ -144,7 +134,9 @@ def survivors(name: str) -> list[str]:
     for folder in Path("/proc").iterdir():
         if folder.name.isdigit():
             try:
-                if (folder / "comm").read_text().strip() == name and "Z" not in (folder / "stat").read_text().split()[2]:
+                if (folder / "comm").read_text().strip() == name and "Z" not in (folder / "stat").read_text().split()[
+                    2
+                ]:
                     found.append(folder.name)
             except OSError:
                 continue

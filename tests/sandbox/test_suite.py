@@ -33,9 +33,18 @@ def verdicts(tmp_path_factory):
         for parent in (folder, *folder.parents):
             if parent.owner() == Path.home().owner() and parent.is_relative_to("/tmp"):
                 parent.chmod(parent.stat().st_mode | 0o055)
-        return suite.run(CASES, folder, "--isolation", setting.split()[0], user=user_of(setting))
+        try:
+            return suite.run(CASES, folder, "--isolation", setting.split()[0], user=user_of(setting))
+        except AssertionError as error:
+            # Kept as an answer, so that each of the tests fails at once instead of trying again.
+            return {"": {"failure": str(error)}}
 
-    return run
+    def checked(setting: str) -> dict[str, dict[str, Any]]:
+        found = run(setting)
+        assert "" not in found, found[""]["failure"]
+        return found
+
+    return checked
 
 
 def user_of(setting: str) -> int | None:
@@ -69,8 +78,8 @@ def test_a_program_gets_the_verdict_it_deserves(case, setting, verdicts):
     for key in suite.COMPARED:
         if key in case:
             assert verdict[key] == case[key], f"{key}: {verdict[key]!r}"
-    limit = case.get("memory_mb", 1024)
-    assert verdict["memory_mb"] <= 1.1 * limit
+    # One process is held by the kernel. The sum of several is sampled, which on a busy machine comes late.
+    assert verdict["memory_mb"] <= (1.5 if case.get("several") else 1.1) * case.get("memory_mb", 1024)
     assert len(verdict["stdout"]) <= 16 * 1024
     assert len(verdict["stderr"]) <= 16 * 1024
     # The limit counts CPU time and sleep; on a busy machine the clock may show more.

@@ -34,6 +34,7 @@ LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit o
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 STUB_CPU_S = 2.0
+NICER = 5  # a program yields to the process that watches it
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
 
 
@@ -126,6 +127,7 @@ class Zygote:
     def become_case(self, case, cpu_limit_s, out_write, error_write, there):
         """Turn this fork into the case's process; everything that may fail happens before any code of the case runs."""
         os.setsid()
+        os.nice(NICER)
         if self.nested:
             kernel.own_namespaces(self.uid, self.gid, int(case["scratch_mb"]))
         stdin = self.null
