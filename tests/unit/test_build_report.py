@@ -172,7 +172,7 @@ def test_the_loss_mask_marks_what_is_trained_on(page: str) -> None:
         ("train_sft", models.training, "No model was trained in this run."),
         ("verify_responses", data.pass_rates, "No response has been executed in this run."),
         ("judge_seeds", data.judge, "No seed was judged by log-probability in this run."),
-        ("write_instructions", data.mix, "The instructions of this run carry no category and no difficulty."),
+        ("write_instructions", data.mix, "No instruction was written in this run."),
     ],
 )
 def test_a_section_without_inputs_says_so_in_a_sentence(copy: SmallRun, folder: str, section, sentence: str) -> None:

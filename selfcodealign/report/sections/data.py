@@ -247,7 +247,10 @@ def mix(run: Run) -> Section:
             charts.compared(rows, "share", ["instructions", "training rows"], names),
             f"By {name}: share of the instructions written, and of the training rows.",
         )
-    if not section.figures:
+    written = run.funnel("write_instructions")
+    if not written or not written.produced:
+        section.missing = "No instruction was written in this run."
+    elif not section.figures:
         section.missing = "The instructions of this run carry no category and no difficulty."
     section.values["sentence"] = (
         "Category and difficulty are drawn by the weights of the config and asked for in the prompt. "

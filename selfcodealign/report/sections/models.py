@@ -187,6 +187,9 @@ def _against_base(run: Run) -> str:
 def arms(run: Run, paper: Mapping[str, Any]) -> Section:
     """Compare models by what they were trained on, over tasks and seeds."""
     section = Section("arms", "What the training data's selection does")
+    if not run.scores:
+        section.missing = "No model was evaluated in this run."
+        return section
     parts = []
     for benchmark in dict.fromkeys(score.benchmark for score in run.scores):
         scores = [score for score in run.scores if score.benchmark == benchmark]
