@@ -122,13 +122,3 @@ def test_nothing_appears_if_something_fails(tmp_path):
     with pytest.raises(TypeError):
         build(tmp_path, [selected_row(0)], responses(0, "pass", "fail"), labels_per_class="two")
     assert not list(tmp_path.glob("*.part"))
-
-
-def test_trainers_take_the_rows_as_conversations(tmp_path):
-    """The columns are those that TRL's DPO and KTO trainers read, in its conversational layout."""
-    from trl.data_utils import is_conversational
-
-    pairs, labels, tasks, _ = build(tmp_path, [selected_row(0)], responses(0, "pass", "fail"))
-    assert is_conversational({name: pairs[0][name] for name in ("prompt", "chosen", "rejected")})
-    assert is_conversational({name: labels[0][name] for name in ("prompt", "completion")})
-    assert is_conversational({"prompt": tasks[0]["prompt"]})
