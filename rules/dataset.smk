@@ -186,7 +186,7 @@ def recipe(wildcards):
         key: ",".join(map(str, value)) if isinstance(value, list) else value
         for key, value in pairs.items()
     }
-    return [f"{key}={value}" for key, value in words.items() if value not in (None, "")]
+    return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
 
 
 rule sanitize_responses:
