@@ -201,6 +201,10 @@ class Benchmark(ABC):
     def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
         """Return the run that judges a program."""
 
+    def groups_of(self, problem: Problem) -> tuple[str, ...]:
+        """Return the names of a problem's test groups, for benchmarks where they differ."""
+        return self.groups
+
     def passed(self, groups: Mapping[str, str]) -> bool:
         """Whether a sample with these group verdicts counts as solved."""
         return all(groups.get(name) == PASS for name in self.required)
@@ -230,6 +234,12 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "evoeval_tool_use": ("evoeval", "ToolUse"),
     "evoeval_verbose": ("evoeval", "Verbose"),
     "evoeval_concise": ("evoeval", "Concise"),
+    "canitedit": ("canitedit", "CanItEdit"),
+    "livecodebench": ("livecodebench", "LiveCodeBench"),
+    "classeval": ("classeval", "ClassEval"),
+    "ds1000": ("ds1000", "Ds1000"),
+    "bigcodebench": ("bigcodebench", "BigCodeBench"),
+    "bigcodebench_hard": ("bigcodebench", "BigCodeBenchHard"),
 }
 """Name → (module in `benchmarks/`, class). Modules are imported only when asked for."""
 

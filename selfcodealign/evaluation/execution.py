@@ -212,7 +212,9 @@ def execute(
     unique: dict[str, Task] = {}
     for task in tasks:
         if not task.program.strip():
-            outcomes[task.id] = Outcome(dict.fromkeys(benchmark.groups, FAIL), "no program in the sample")
+            outcomes[task.id] = Outcome(
+                dict.fromkeys(benchmark.groups_of(task.problem), FAIL), "no program in the sample"
+            )
             finished(task.id, outcomes[task.id])
             continue
         key = hashlib.sha256(f"{task.problem.id}\0{task.program}".encode("utf-8", "surrogatepass")).hexdigest()
@@ -232,7 +234,7 @@ def execute(
 
     for verdict in run_cases(cases(), settings):
         key = verdict["id"]
-        result = outcome(benchmark.groups, verdict, marks[key])
+        result = outcome(benchmark.groups_of(unique[key].problem), verdict, marks[key])
         for name in twins[key]:
             outcomes[name] = result
             finished(name, result)

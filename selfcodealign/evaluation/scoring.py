@@ -86,8 +86,10 @@ def score(
         warnings.append(f"tasks have unequal numbers of samples, from {min(counts)} to {max(counts)}")
     complete = dict(rows)
     if missing == "fail":
-        nothing = {"passed": False, "groups": dict.fromkeys(benchmark.groups, "missing"), "measures": {}}
-        complete |= {name: [nothing] * max(counts, default=1) for name in absent}
+        for problem in problems:
+            if problem.id in absent:
+                groups = dict.fromkeys(benchmark.groups_of(problem), "missing")
+                complete[problem.id] = [{"passed": False, "groups": groups, "measures": {}}] * max(counts, default=1)
     present = [problem for problem in problems if complete.get(problem.id)]
     metrics = benchmark.metrics(present, complete)
     headline = next((metric.name for metric in metrics if metric.headline), None)

@@ -1,0 +1,18 @@
+"""Judge an answer by a DS-1000 context, whose tests take the answer as a string (arXiv 2211.11501, new format)."""
+
+import sys
+import types
+
+from selfcodealign.evaluation.judges.common import silent
+
+
+def judge(program, data, blobs, report):
+    """Execute the context and call its tests on the answer; `data["context"]` is the published code context."""
+    module = types.ModuleType("__main__")
+    sys.modules["__main__"] = module
+    with silent():
+        exec(compile(data["context"], "<context>", "exec"), module.__dict__)
+        module.__dict__["test_execution"](program)
+        if "test_string" in module.__dict__:
+            module.__dict__["test_string"](program)
+    report("tests", "pass")
