@@ -43,6 +43,10 @@ MIN_GROUP = 4
 MAX_GROUPS = 32
 """Most different beginnings in a batch: each costs two small matrix products per layer and step."""
 
+SCORE_EXTRAS = ("softcap", "s_aux", "sinks", "position_bias")
+HARMLESS_TENSORS = ("position_ids", "cache_position")
+"""Keywords that models pass to their attention: those that change it, and tensors that do not."""
+
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.02}
 """Largest difference of logits, relative to the largest logit, at which `attend` is trusted with a model."""
 
@@ -151,14 +155,20 @@ def attend(
     scaling: float | None = None,
     sliding_window: int | None = None,
     row_cache: RowCache | None = None,
-    **_: Any,
+    **extras: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attend to a shared beginning and to the rows' own tokens, and merge the two by their log-sum-exp.
 
     Shapes: query (rows, heads, tokens, width), key and value (rows, KV heads, columns, width); returns (rows, tokens,
     heads, width). The merge is exact: a softmax over the union is the two softmaxes weighted by their normalisers
     (Hydragen, arXiv 2402.05099). Without a row cache it is plain causal attention.
+
+    Raises:
+        NotImplementedError: the model adds something of its own to the scores, such as a cap or sinks.
     """
+    for name, extra in extras.items():
+        if extra is not None and (name in SCORE_EXTRAS or (torch.is_tensor(extra) and name not in HARMLESS_TENSORS)):
+            raise NotImplementedError(f"attention with {name}")
     rows, heads, tokens, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
     if row_cache is None:
