@@ -39,7 +39,7 @@ def reference_program(raw: str) -> str:
     """
     parts = []
     for block in reference_blocks(raw):
-        text = block.text
+        text = block.code
         if "input" in text:
             text = MAIN_GUARD.split(text, maxsplit=1)[0]
         parts.append(text.strip())
