@@ -80,6 +80,8 @@ def decontaminate(rows: int, shared: str) -> dict[str, float]:
     index = index_for(files, mode="fixed", stage="dataset")
     build_s = time.process_time() - started
     texts = instructions(rows)
+    whole = [passage.text for passage in index.passages if len(passage.text.split()) >= 40]
+    texts[::100] = [whole[n % len(whole)] for n in range(len(texts[::100]))]
     response = (
         "```python\ndef f(items):\n" + "\n".join(f"    total_{n} = items[{n}] + {n}" for n in range(25)) + "\n```"
     )
@@ -92,6 +94,7 @@ def decontaminate(rows: int, shared: str) -> dict[str, float]:
         "build_s": build_s,
         "search_s": time.process_time() - started,
         "hits": hits,
+        "planted": len(texts[::100]),
         "peak_gib": peak_gib(),
     }
 
@@ -123,9 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="instructions to deduplicate (default: 500,000)")
     parser.add_argument("--shared", default="../shared", help="folder whose bench/ holds benchmark files")
+    parser.add_argument("--only", nargs="*", choices=list(GOALS), default=list(GOALS), help="stages to measure")
     arguments = parser.parse_args()
     sizes = {"dedup": arguments.rows, "decontaminate": arguments.rows // 5, "sanitize": arguments.rows // 100}
     for name, task in (("dedup", dedup), ("decontaminate", decontaminate), ("sanitize", sanitize)):
+        if name not in arguments.only:
+            continue
         if name == "decontaminate" and not (Path(arguments.shared) / "bench").is_dir():
             print(json.dumps({"stage": name, "skipped": f"no benchmark files under {arguments.shared}"}))
             continue
