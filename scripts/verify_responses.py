@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from selfcodealign.dataset.fences import python_code, reference_blocks
 from selfcodealign.ledger import Ledger
-from selfcodealign.records import VerdictRow
+from selfcodealign.records import ResponseRow, VerdictRow
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.settings import described
 from selfcodealign.stage import progress, run
@@ -135,7 +135,9 @@ def main(
                 ledger.append(verdict["id"], verdict_columns(verdict))
                 if number % SYNC_EVERY == 0:
                     ledger.sync()
-        with StageOutput("verify_responses", rows=rows, dropped=dropped, funnel=funnel, schema=VerdictRow) as output:
+        files = {"rows": rows, "dropped": dropped, "funnel": funnel}
+        # The table of dropped rows has a `reason` of its own; it stays empty.
+        with StageOutput("verify_responses", **files, schema=VerdictRow, dropped_schema=ResponseRow) as output:
             for row in read_rows(responses):
                 verdict = ledger.get(row["id"])
                 counts[verdict["verdict"]] += 1
