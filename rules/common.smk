@@ -16,7 +16,7 @@ from selfcodealign import config as schema
 from selfcodealign.errors import UserError
 
 try:
-    CONFIG = schema.load(schema.extended(config, (Path(), ROOT)))
+    CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT))), ROOT)
     RAW_SHARDS = schema.raw_shards(CONFIG)
     schema.check_models(CONFIG)
 except UserError as error:

@@ -5,6 +5,7 @@ because Snakemake reads this module at every start.
 """
 
 import glob
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -785,6 +786,27 @@ def check_models(config: Config) -> None:
             raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
         if not (folder / "config.json").is_file():
             raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
+
+
+def located(config: Config, root: Path) -> Config:
+    """Find the files that come with the pipeline when it runs in another folder than its own.
+
+    A relative path that leads nowhere from the working folder, but somewhere from `root`, is replaced by the way there.
+    """
+    found = config.model_copy(deep=True)
+    shipped = (
+        (found.model, "base"),
+        (found.prompts, "template"),
+        (found.prompts, "examples"),
+        (found.judge_seeds, "prompts"),
+        (found.judge_seeds, "examples"),
+        (found.train_sft, "deepspeed"),
+    )
+    for section, key in shipped:
+        path = getattr(section, key)
+        if path and not Path(path).exists() and (root / path).exists():
+            setattr(section, key, os.path.relpath(root / path))
+    return found
 
 
 def schema() -> dict[str, Any]:
