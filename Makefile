@@ -4,6 +4,8 @@ PYTHON ?= python3
 CORES ?= all
 ISLANDS = workflow data generate train evaluate develop
 BIN = .venv/bin
+# Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .PHONY: demo test setup lint schema bench
 
