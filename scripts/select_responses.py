@@ -28,6 +28,11 @@ NOT_EXECUTED = frozenset({"internal"})
 Selection = Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"]
 
 
+MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
+KEPT_COLUMNS = tuple(name for name in SelectedRow.model_fields if name not in MADE_HERE)
+"""Columns of a verdict that the chosen row keeps; outputs and timings stay behind."""
+
+
 class UnchosenRow(Row):
     """A response that was not chosen; its text is in the rows of verify_responses under the same id."""
 
@@ -250,11 +255,6 @@ def main(
             else:
                 output.drop(_unchosen(row, rates), reason)
     log.info("chose %d of %d responses to %d instructions", output.kept, output.entered, len(rates))
-
-
-KEPT_COLUMNS = (
-    *(name for name in SelectedRow.model_fields if name not in {"response_id", "code_representation", "pass_rate"}),
-)
 
 
 def _unchosen(row: dict[str, Any], rates: dict[str, float]) -> dict[str, Any]:
