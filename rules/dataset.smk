@@ -6,6 +6,7 @@ IN   results/write_responses/{generation}/{shard}.parquet    generations as they
      results/gather_seeds/{shard}.parquet                    seeds, for source and licence
 OUT  results/sanitize_responses/{generation}/{shard}.parquet   well-formed responses, split from their tests
      results/cross_verify_responses/{generation}/{shard}.parquet   agreement of responses, where asked for
+     results/count_assertions/{generation}/{shard}.parquet         assertions that hold, where asked for
      results/select_responses/{dataset}.parquet                the responses chosen for a dataset
      results/decontaminate_dataset/{dataset}.parquet           … without overlap with benchmarks
      results/dedup_dataset/{dataset}.parquet                   … without repetitions
@@ -59,6 +60,13 @@ def agreement(wildcards):
     if CONFIG.datasets[wildcards.dataset].selection != "consensus":
         return []
     return of_generation("cross_verify_responses")(wildcards)
+
+
+def assertion_counts(wildcards):
+    """Counts of count_assertions, for a dataset that accepts a share of the assertions."""
+    if CONFIG.datasets[wildcards.dataset].pass_threshold >= 1:
+        return []
+    return of_generation("count_assertions")(wildcards)
 
 
 def siblings(wildcards):
@@ -186,7 +194,9 @@ def recipe(wildcards):
         key: ",".join(map(str, value)) if isinstance(value, list) else value
         for key, value in pairs.items()
     }
-    return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
+    return [
+        f"{key}={value}" for key, value in words.items() if value not in (None, "", {})
+    ]
 
 
 rule sanitize_responses:
@@ -268,12 +278,54 @@ rule cross_verify_responses:
         """
 
 
+rule count_assertions:
+    """Run every assertion of a failing response by itself, and count those that hold."""
+    input:
+        script=script("count_assertions"),
+        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
+    output:
+        rows="<results>/count_assertions/{generation}/{shard}.parquet",
+    log:
+        "<logs>/count_assertions/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/count_assertions/{generation}/{shard}.jsonl"
+    container:
+        image("sandbox")
+    threads: 2
+    resources:
+        mem_mb=6_000,
+        runtime=480,
+    params:
+        work="work/count_assertions/{generation}/{shard}",
+        timeout_s=CONFIG.verify_responses.timeout_s,
+        memory_mb=CONFIG.verify_responses.memory_mb,
+        isolation=CONFIG.verify_responses.isolation,
+        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
+    message:
+        "Counting assertions of failing responses of {wildcards.generation}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --verdicts {input.verdicts:q} \
+            --rows {output.rows:q} \
+            --work {params.work:q} \
+            --workers {threads} \
+            --timeout-s {params.timeout_s} \
+            --memory-mb {params.memory_mb} \
+            --isolation {params.isolation} \
+            --i-understand {params.i_understand}
+        """
+
+
 rule select_responses:
     """Choose the responses that a dataset is made of."""
     input:
         script=script("select_responses"),
         verdicts=of_generation("verify_responses"),
         consensus=agreement,
+        assertions=assertion_counts,
     output:
         rows="<results>/select_responses/{dataset}.parquet",
         dropped="<results>/select_responses/{dataset}.dropped.parquet",
@@ -306,6 +358,7 @@ rule select_responses:
         python {input.script:q} \
             --verdicts {input.verdicts:q} \
             --consensus {input.consensus:q} \
+            --assertions {input.assertions:q} \
             --rows {output.rows:q} \
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \

@@ -55,16 +55,26 @@ class Candidate:
     consensus: float | None = None
 
 
-def passes(row: dict[str, Any], threshold: float) -> bool:
-    """Decide whether a response counts as passing: all its assertions hold, or at least a share of them."""
+def passes(row: dict[str, Any], threshold: float, counts: dict[str, tuple[int, int]]) -> bool:
+    """Decide whether a response counts as passing: all its assertions hold, or at least a share of them.
+
+    Args:
+        row: id, verdict and `passed`.
+        threshold: least share of assertions that hold.
+        counts: assertions that held and all assertions of failing responses, by id.
+
+    Raises:
+        UserError: the assertions of a failing response were not counted.
+    """
     if row["passed"] or threshold >= 1 or row["verdict"] != "fail":
         return row["passed"]
-    if row["assertions_run"] is None:
+    if row["id"] not in counts:
         raise UserError(
-            f"pass_threshold {threshold} needs the number of assertions that held, and response {row['id']} has none: "
-            "let verify_responses count assertions, or set pass_threshold to 1"
+            f"pass_threshold {threshold} needs the counts of count_assertions, and response {row['id']} has none: "
+            "give them with --assertions, or set pass_threshold to 1"
         )
-    return row["assertions_run"] > 0 and row["assertions_held"] / row["assertions_run"] >= threshold
+    held, total = counts[row["id"]]
+    return total > 0 and held / total >= threshold
 
 
 def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
@@ -164,18 +174,22 @@ def selected(row: dict[str, Any], pass_rate: float, representation: str) -> dict
 
 
 def candidates_of(
-    verdicts: list[Path], consensus: dict[str, float], *, selection: Selection, threshold: float
+    verdicts: list[Path],
+    consensus: dict[str, float],
+    counts: dict[str, tuple[int, int]],
+    *,
+    selection: Selection,
+    threshold: float,
 ) -> Iterator[Candidate]:
     """Read what the choice needs of every verdict."""
     columns = ["id", "instruction_id", "verdict", "passed", "mutation_score"]
     columns += ["response"] if selection == "shortest" else []
-    columns += ["assertions_held", "assertions_run"] if threshold < 1 else []
     for row in read_rows(verdicts, columns):
         yield Candidate(
             id=row["id"],
             instruction_id=row["instruction_id"],
             verdict=row["verdict"],
-            passed=passes(row, threshold),
+            passed=passes(row, threshold, counts),
             length=len(row.get("response") or ""),
             mutation_score=row["mutation_score"],
             consensus=consensus.get(row["id"]),
@@ -189,6 +203,7 @@ def main(
     funnel: Path,
     *,
     consensus: list[Path] | None = None,
+    assertions: list[Path] | None = None,
     mode: Literal["fixed", "reference"] = "fixed",
     selection: Selection = "passing",
     per_instruction: int = 1,
@@ -206,6 +221,7 @@ def main(
         dropped: ids of the others, with the reason.
         funnel: how many were dropped for each reason.
         consensus: scores from cross_verify_responses, for `selection: consensus`.
+        assertions: counts from count_assertions, for a pass threshold below 1.
         mode: `reference` shuffles with seed 6666 and takes the first unseen row of each instruction.
         selection: which responses may be chosen, and which first.
         per_instruction: most responses of one instruction (`fixed` only).
@@ -216,7 +232,8 @@ def main(
         seed: run seed of the draw (`fixed` only).
     """
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
-    everyone = list(candidates_of(verdicts, scores, selection=selection, threshold=pass_threshold))
+    counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
+    everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=pass_threshold))
     _check_scores(everyone, selection)
     rates = pass_rates(everyone)
     window = (min_pass_rate, max_pass_rate)

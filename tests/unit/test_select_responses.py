@@ -69,9 +69,10 @@ def test_a_failure_of_the_sandbox_is_no_attempt():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "held", "ran", "threshold", "expected"),
+    ("verdict", "held", "total", "threshold", "expected"),
     [
-        ("pass", None, None, 1.0, True),
+        ("pass", 0, 0, 1.0, True),
+        ("pass", 0, 0, 0.5, True),
         ("fail", 9, 10, 1.0, False),
         ("fail", 9, 10, 0.9, True),
         ("fail", 8, 10, 0.9, False),
@@ -80,14 +81,14 @@ def test_a_failure_of_the_sandbox_is_no_attempt():
         ("vacuous", 10, 10, 0.5, False),
     ],
 )
-def test_the_pass_threshold_is_a_share_of_assertions(verdict, held, ran, threshold, expected):
-    row = verdict_row(0, verdict=verdict, passed=verdict == "pass", assertions_held=held, assertions_run=ran)
-    assert passes(row, threshold) is expected
+def test_the_pass_threshold_is_a_share_of_assertions(verdict, held, total, threshold, expected):
+    row = verdict_row(0, verdict=verdict, passed=verdict == "pass")
+    assert passes(row, threshold, {row["id"]: (held, total)}) is expected
 
 
 def test_a_threshold_without_counts_is_refused():
-    with pytest.raises(UserError, match=r"pass_threshold 0\.5 needs the number of assertions"):
-        passes(verdict_row(0, passed=False), 0.5)
+    with pytest.raises(UserError, match=r"pass_threshold 0\.5 needs the counts of count_assertions"):
+        passes(verdict_row(0, passed=False), 0.5, {})
 
 
 def group(instructions: int, responses: int) -> list[Candidate]:

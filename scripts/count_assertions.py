@@ -1,0 +1,149 @@
+"""Run every assertion of a failing response by itself, and count those that hold.
+
+Tests end at the first assertion that fails, so a verdict alone cannot tell a response that fails one assertion of ten
+from one that fails all. Later work finds that all-or-nothing discards useful rows; a dataset with `pass_threshold` below 1
+needs these counts. A response costs as many executions as its tests have assertions.
+"""
+
+import ast
+import logging
+import warnings
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from selfcodealign.dataset.fences import python_code
+from selfcodealign.ledger import Ledger
+from selfcodealign.records import Row
+from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.stage import progress, run
+from selfcodealign.tables import read_rows, write_rows
+
+log = logging.getLogger(__name__)
+
+COLUMNS = ("id", "instruction_id", "response", "tests", "verdict")
+SYNC_EVERY = 200
+
+
+class AssertionRow(Row):
+    """How many of a failing response's assertions hold; the id is the response's."""
+
+    instruction_id: str
+    held: int = Field(description="assertions that hold when run by themselves")
+    total: int = Field(description="assertions, test functions and test classes in the tests")
+
+
+def separate(tests: str) -> list[str]:
+    """Split tests into programs with one check each: an assertion, a call of a test, or a test that nobody calls.
+
+    Each program keeps the statements before its check that are no check themselves. Tests that do not parse give none.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            body = ast.parse(tests).body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    called = {name for statement in body if (name := _called(statement))}
+    checks = [place for place, statement in enumerate(body) if _is_check(statement, called)]
+    programs = []
+    for place in checks:
+        kept = [statement for before, statement in enumerate(body[:place]) if before not in set(checks)]
+        programs.append(ast.unparse(ast.Module([*kept, body[place]], type_ignores=[])))
+    return programs
+
+
+def _is_check(statement: ast.stmt, called: set[str]) -> bool:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        return statement.name.lower().startswith("test") and statement.name not in called
+    return isinstance(statement, ast.Assert) or _called(statement) is not None
+
+
+def _called(statement: ast.stmt) -> str | None:
+    """Return the name of the test function that a statement calls."""
+    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
+        name = getattr(statement.value.func, "id", "")
+        return name if name.startswith("test") else None
+    return None
+
+
+def cases_of(row: dict[str, Any]) -> list[dict[str, str]]:
+    """Make one sandbox case for each check of a response."""
+    code = python_code(row["response"])
+    return [
+        {"id": f"{row['id']}|{number}", "code": code, "test": test}
+        for number, test in enumerate(separate(python_code(row["tests"])))
+    ]
+
+
+def counted(rows: Iterable[dict[str, Any]], held: dict[str, bool]) -> list[dict[str, Any]]:
+    """Count each response's checks and those that held, in the order of ids."""
+    totals: dict[str, list[bool]] = defaultdict(list)
+    for name, outcome in held.items():
+        totals[name.partition("|")[0]].append(outcome)
+    return [
+        {
+            "id": row["id"],
+            "instruction_id": row["instruction_id"],
+            "held": sum(totals[row["id"]]),
+            "total": len(totals[row["id"]]),
+        }
+        for row in sorted(rows, key=lambda row: row["id"])
+    ]
+
+
+def main(
+    verdicts: Path,
+    rows: Path,
+    work: Path,
+    *,
+    workers: int = 1,
+    timeout_s: float = 4.0,
+    memory_mb: int = 1024,
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
+    i_understand: bool = False,
+    image: Path | None = None,
+) -> None:
+    """Run every assertion of a failing response by itself, and count those that hold.
+
+    Args:
+        verdicts: a shard of executed responses (VerdictRow).
+        rows: counts for each response whose verdict is `fail` (AssertionRow).
+        work: folder of the ledger that lets a killed run continue.
+        workers: programs that run at the same time.
+        timeout_s: CPU seconds a program may use.
+        memory_mb: memory of a program with its children.
+        isolation: the layer to use, or `auto` for the first that works.
+        i_understand: needed for isolation `none`.
+        image: image folder or SIF for Apptainer, in place of the sandbox image.
+    """
+    failing = [row for row in read_rows(verdicts, COLUMNS) if row["verdict"] == "fail"]
+    settings = Settings(
+        timeout_s=timeout_s,
+        memory_mb=memory_mb,
+        vacuous=False,
+        retry_timeouts=False,
+        isolation=isolation,
+        i_understand=i_understand,
+        workers=workers,
+        image=image,
+        cache=work / "cache.sqlite",
+    )
+    with Ledger(work, {"timeout_s": timeout_s, "memory_mb": memory_mb, "isolation": isolation}) as ledger:
+        missing = [case for row in failing for case in cases_of(row) if case["id"] not in ledger]
+        if missing:
+            found = progress(run_cases(missing, settings), total=len(missing), unit="assertions", label="count")
+            for number, verdict in enumerate(found, 1):
+                ledger.append(verdict["id"], {"passed": verdict["passed"]})
+                if number % SYNC_EVERY == 0:
+                    ledger.sync()
+        held = {name: record["passed"] for name, record in ledger.records()}
+    count = write_rows(rows, AssertionRow, counted(failing, held))
+    log.info("counted the assertions of %d failing responses", count)
+
+
+if __name__ == "__main__":
+    run(main)
