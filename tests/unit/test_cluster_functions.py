@@ -10,7 +10,6 @@ import pytest
 from scripts import cluster_functions, match_functions, sign_functions
 from selfcodealign.minhash import jaccard
 from selfcodealign.records import FunctionRow
-from selfcodealign.seeds import neardup
 from selfcodealign.tables import write_rows
 from tests.seed_rows import function_row
 
@@ -60,21 +59,25 @@ def test_the_smallest_id_of_each_component_survives(shards, tmp_path):
         if winner != i:
             expected[i] = winner
     assert dict(zip(dropped[0].tolist(), dropped[1].tolist(), strict=True)) == expected
-    assert dropped[0].tolist() == sorted(expected) and not len(short)
+    assert dropped[0].tolist() == sorted(expected)
+    assert not len(short)
     assert [f"{bits:016x}" for bits in dropped[2].tolist()] == [rows[expected[i]]["id"][3:19] for i in sorted(expected)]
-    assert counts["functions"] == len(rows) and counts["dropped"] == len(expected) > 10
+    assert counts["functions"] == len(rows)
+    assert counts["dropped"] == len(expected) > 10
 
 
 def test_nothing_alike_drops_nothing(tmp_path):
     rows = [function_row(" ".join(f"w{n}_{k}" for k in range(20)), path=f"{n}.py") for n in range(5)]
     dropped, counts, _ = clusters(tmp_path, [rows, []])
-    assert dropped.shape == (3, 0) and counts["candidates"] == 0
+    assert dropped.shape == (3, 0)
+    assert counts["candidates"] == 0
 
 
 def test_reference_mode_deletes_short_functions_and_verifies_nothing(tmp_path):
     rows = corpus()
     dropped, _, short = clusters(tmp_path, [rows[:10], rows[10:]], mode="reference")
     lengths = {n for n, row in enumerate(rows) if row["content"] == "x = 1"}
-    assert set(short.tolist()) <= lengths and lengths <= set(short.tolist()) | set(dropped[0].tolist())
+    assert set(short.tolist()) <= lengths
+    assert lengths <= set(short.tolist()) | set(dropped[0].tolist())
     assert len(short) == 1, "copies go first, the one that is left is too short"
     assert len(dropped[0]) > 10

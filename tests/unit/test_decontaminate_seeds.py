@@ -32,9 +32,7 @@ TASK = {
     "test": "assert rotate('a', 1) == 'b'",
 }
 PROMPT, DOCSTRING, SOLUTION = TASK["prompt"], TASK["prompt"].split('"""')[1], TASK["canonical_solution"]
-PARAPHRASE = (
-    "Rotate every letter of the text by the given number of places and keep the rest of everything in place"
-)
+PARAPHRASE = "Rotate every letter of the text by the given number of places and keep the rest of everything in place"
 
 
 @pytest.fixture
@@ -57,13 +55,21 @@ def file(tmp_path):
 )
 def test_copies_and_paraphrases_are_found(text, file):
     hits = Index(load_benchmark("humaneval", file)).search(text)
-    assert hits and hits[0].task == "HumanEval/7" and hits[0].reason == "in_humaneval"
+    assert hits
+    assert hits[0].task == "HumanEval/7"
+    assert hits[0].reason == "in_humaneval"
     assert hits[0].detail.startswith("humaneval: HumanEval/7 ")
 
 
 @pytest.mark.parametrize(
     "text",
-    [DOUBLE, "", "rotate", "def rotate(text, by):\n    return text[by:] + text[:by]", "Rotate every letter of the word."],
+    [
+        DOUBLE,
+        "",
+        "rotate",
+        "def rotate(text, by):\n    return text[by:] + text[:by]",
+        "Rotate every letter of the word.",
+    ],
 )
 def test_other_text_is_not(text, file):
     assert Index(load_benchmark("humaneval", file)).search(text) == []
@@ -72,9 +78,11 @@ def test_other_text_is_not(text, file):
 def test_a_hit_shows_the_matching_text_and_how_much_of_the_task_it_is(file):
     index = Index(load_benchmark("humaneval", file))
     (exact, *_) = index.search(SOLUTION)
-    assert (exact.how, exact.overlap) == ("substring", 1.0) and exact.text.startswith("letters = string")
+    assert (exact.how, exact.overlap) == ("substring", 1.0)
+    assert exact.text.startswith("letters = string")
     hits = [hit for hit in index.search(PARAPHRASE) if hit.how == "ngram"]
-    assert hits and 0.5 <= hits[0].overlap < 1
+    assert hits
+    assert 0.5 <= hits[0].overlap < 1
     assert hits[0].text == "rotate every letter of the text by the given number of places and keep the rest of"
 
 
@@ -91,7 +99,9 @@ def test_the_thresholds_decide():
 
 def test_boilerplate_of_a_benchmark_counts_for_nothing():
     preamble = "you are an expert programmer and will be given a question now answer it in python only"
-    passages = [Passage("b", str(n), "prompt", f"{preamble} " + " ".join(f"q{n}_{k}" for k in range(30))) for n in range(8)]
+    passages = [
+        Passage("b", str(n), "prompt", f"{preamble} " + " ".join(f"q{n}_{k}" for k in range(30))) for n in range(8)
+    ]
     index = Index(passages)
     assert index.search(preamble + " something else") == []
     assert [hit.task for hit in index.search(" ".join(f"q3_{k}" for k in range(30)))] == ["3"]
@@ -150,7 +160,8 @@ def test_a_file_that_is_no_benchmark_is_named(content, sentence, tmp_path):
         path.write_bytes(content)
     with pytest.raises(UserError, match=sentence) as error:
         load_benchmark("mine", path)
-    assert str(path) in str(error.value) and "mine" in str(error.value)
+    assert str(path) in str(error.value)
+    assert "mine" in str(error.value)
 
 
 def test_reference_mode_takes_what_the_published_filters_take(tmp_path):
@@ -205,10 +216,12 @@ def test_rows_that_overlap_are_set_aside_with_the_text(mode, file, tmp_path):
     main(tmp_path / "s.parquet", *outputs, benchmarks={"humaneval": str(file)}, mode=mode)
     assert list(read_rows(outputs[0])) == [rows[0]]
     (dropped,) = read_rows(outputs[1])
-    assert dropped["reason"] == "in_humaneval" and "HumanEval/7" in dropped["detail"]
+    assert dropped["reason"] == "in_humaneval"
+    assert "HumanEval/7" in dropped["detail"]
     assert json.loads(outputs[2].read_text())["dropped"] == {"in_humaneval": 1}
     report = json.loads(outputs[3].read_text())
-    assert report["rows_searched"] == 2 and report["benchmarks"]["humaneval"]["rows_hit"] == 1
+    assert report["rows_searched"] == 2
+    assert report["benchmarks"]["humaneval"]["rows_hit"] == 1
 
 
 def test_without_benchmarks_everything_passes():

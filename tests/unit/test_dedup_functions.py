@@ -34,7 +34,9 @@ def test_copies_and_near_copies_over_shards_leave_one(mode, tmp_path):
         write_shard(tmp_path / "raw1.parquet", [("b", "1.py", long), ("b", "2.py", "x = 1\n")]),
     ]
     kept = [row["content"] for path in deduplicate(shards, tmp_path, mode=mode, groups=2) for row in read_rows(path)]
-    assert len(kept) == 2 and other in kept and kept[0 if kept[1] == other else 1] in (long, near)
+    assert len(kept) == 2
+    assert other in kept
+    assert kept[0 if kept[1] == other else 1] in (long, near)
     ids = [row["id"][:19] for path in deduplicate(shards, tmp_path, mode=mode) for row in read_rows(path)]
     reasons = []
     for number in range(2):

@@ -4,6 +4,7 @@ import gzip
 import inspect
 import json
 import textwrap
+import types
 
 import pytest
 from hypothesis import given
@@ -31,8 +32,8 @@ def texts(source: str, *, reference: bool = False) -> list[str]:
         f"{DOUBLE}\n# a comment\n\nclass A:\n    pass\n",
         f"'''\ndef not_code():\n    \"\"\"It is text.\"\"\"\n'''\n{DOUBLE}\n",
         f"x = (\n1,\n)\n{DOUBLE}\n",
-        f"class A:\n    def method(self):\n        \"\"\"Doc.\"\"\"\n\n{DOUBLE}\n",
-        f"if True:\n    def nested(x):\n        \"\"\"Doc.\"\"\"\n\n{DOUBLE}\n",
+        f'class A:\n    def method(self):\n        """Doc."""\n\n{DOUBLE}\n',
+        f'if True:\n    def nested(x):\n        """Doc."""\n\n{DOUBLE}\n',
         f"{DOUBLE}\n    # still inside\n\n\nprint(1)\n".replace("    # still inside\n", ""),
     ],
 )
@@ -57,11 +58,15 @@ def test_only_top_level_functions_are_found_and_nothing_around_them(source, mode
         ("def f(x):\n    return x", [], []),
         ('async def f(x):\n    """Doc."""\n    return x', None, None),
         ('def f(x): """Doc."""', None, None),
-        ('def f(\n    x,\n    y={"a": [1]},\n) -> dict[str, int]:\n    # why\n\n    """Doc."""\n    return x', None, None),
+        (
+            'def f(\n    x,\n    y={"a": [1]},\n) -> dict[str, int]:\n    # why\n\n    """Doc."""\n    return x',
+            None,
+            None,
+        ),
         ('def f(x=lambda: 1):\n    """Doc."""\n    return x', None, None),
         ('def f(x):\n    """Doc with a line\ndef g(y):\nin the first column."""\n    return x', None, None),
         ('def f(x):\n    """Doc."""\n    y = """\ndef g(z):\n"""\n    return y', None, None),
-        ("def f(x):\r\n    \"\"\"Doc.\"\"\"\r\n    return x", None, None),
+        ('def f(x):\r\n    """Doc."""\r\n    return x', None, None),
         ('def f(x):\n\t"""Doc."""\n\treturn x', None, None),
         ('def f(x):\n    """Doc."""\n    print x\n    return x', None, None),
     ],
@@ -144,7 +149,8 @@ def test_a_hostile_file_costs_no_neighbour(source, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
     main(str(shard), **places, max_file_mb=50)
     rows = list(read_rows(places["functions"]))
-    assert rows[0]["content"] == DOUBLE and rows[0]["path"] == "1.py"
+    assert rows[0]["content"] == DOUBLE
+    assert rows[0]["path"] == "1.py"
     funnel = json.loads(places["funnel"].read_text())
     assert funnel["entered"] == 2 == funnel["kept"] + sum(funnel["dropped"].values())
 
@@ -158,7 +164,13 @@ def test_rows_say_where_a_function_came_from(tmp_path):
 
 
 def test_any_jsonl_with_a_content_column_works(tmp_path):
-    lines = [json.dumps({"text": DOUBLE, "n": 1}), "not json", "[1]", json.dumps({"text": None}), json.dumps({"text": 3})]
+    lines = [
+        json.dumps({"text": DOUBLE, "n": 1}),
+        "not json",
+        "[1]",
+        json.dumps({"text": None}),
+        json.dumps({"text": 3}),
+    ]
     for path in (tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"):
         data = "\n".join(lines).encode()
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
@@ -190,13 +202,9 @@ def test_a_gated_dataset_without_a_token_says_what_to_do(monkeypatch):
     import huggingface_hub
     from huggingface_hub.errors import GatedRepoError
 
-    class Answer:
-        status_code = 403
-        headers: dict = {}
-        request = None
-
     def refuse(self, path, *args, **kwargs):
-        raise GatedRepoError("Access to dataset is restricted", response=Answer())
+        answer = types.SimpleNamespace(status_code=403, headers={}, request=None)
+        raise GatedRepoError("Access to dataset is restricted", response=answer)
 
     monkeypatch.setattr(huggingface_hub.HfFileSystem, "open", refuse)
     with pytest.raises(UserError, match="HF_TOKEN"):

@@ -22,7 +22,10 @@ def function(body: str, signature: str = "f(x)") -> str:
         (DOUBLE, []),
         (function("return np.sum(x)"), ["import numpy as np"]),
         (function("return math.sqrt(re.sub('a', 'b', x))"), ["import math", "import re"]),
-        (function("return x", "f(x: List[int]) -> Optional[Dict[str, int]]"), ["from typing import Dict, List, Optional"]),
+        (
+            function("return x", "f(x: List[int]) -> Optional[Dict[str, int]]"),
+            ["from typing import Dict, List, Optional"],
+        ),
         (function("return defaultdict(Counter)"), ["from collections import Counter, defaultdict"]),
         (function("return datetime.now()"), ["from datetime import datetime"]),
         (function("return datetime.datetime.now()"), ["import datetime"]),
@@ -101,7 +104,8 @@ def test_seeds_lead_back_to_their_functions(tmp_path):
     write_rows(tmp_path / "f.parquet", FunctionRow, [good, bad])
     main(tmp_path / "f.parquet", tmp_path / "s.parquet", tmp_path / "d.parquet", tmp_path / "n.json")
     (seed,) = read_rows(tmp_path / "s.parquet")
-    assert seed["function_id"] == good["id"] and seed["imports"] == ["import math"]
+    assert seed["function_id"] == good["id"]
+    assert seed["imports"] == ["import math"]
     assert seed["content"] == "import math\n\n\n" + good["content"]
     (dropped,) = read_rows(tmp_path / "d.parquet")
     assert dropped == {**bad, "reason": "undefined_name", "detail": "helper"}

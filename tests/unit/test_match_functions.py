@@ -1,5 +1,7 @@
 """Functions that agree on a band share a bucket, whatever the number of jobs and parts."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,7 @@ def read(path):
     return sorted(
         tuple(members[low:high].tolist())
         for members, bounds in neardup.read_buckets(path)
-        for low, high in zip(bounds, bounds[1:], strict=False)
+        for low, high in itertools.pairwise(bounds)
     )
 
 

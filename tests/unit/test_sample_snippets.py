@@ -21,7 +21,8 @@ def test_each_chunk_of_a_hundred_lines_from_the_end_gives_5_to_30_consecutive_li
         lines = snippet.content.split("\n")
         assert 5 <= len(lines) <= 30
         assert lines == TEXT.split("\n")[snippet.line - 1 : snippet.line - 1 + len(lines)]
-        assert low <= snippet.line and snippet.line + len(lines) - 1 <= high
+        assert low <= snippet.line
+        assert snippet.line + len(lines) - 1 <= high
 
 
 def test_the_draw_depends_on_the_file_and_the_run_seed_only():
@@ -70,4 +71,5 @@ def test_rows_are_the_same_for_any_number_of_shards(tmp_path):
             funnel = json.loads(places["funnel"].read_text())
             assert funnel["entered"] == funnel["kept"] + sum(funnel["dropped"].values())
         found.append(sorted(rows, key=lambda row: row["id"]))
-    assert found[0] == found[1] == found[2] and len(found[0]) == 18
+    assert found[0] == found[1] == found[2]
+    assert len(found[0]) == 18

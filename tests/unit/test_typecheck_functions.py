@@ -41,7 +41,8 @@ def test_verdicts_name_the_rules_and_file_names_shadow_nothing():
         "seed-3": False,
         "seed-4": True,
     }
-    assert verdicts["seed-1"].rules == ("reportReturnType",) and "str" in verdicts["seed-1"].message
+    assert verdicts["seed-1"].rules == ("reportReturnType",)
+    assert "str" in verdicts["seed-1"].message
     assert verdicts["seed-2"].rules == ("reportMissingImports",)
     assert verdicts["seed-3"].rules == ("syntax",)
 
@@ -117,14 +118,19 @@ def test_a_checker_killed_in_the_middle_loses_nothing():
     killer.start()
     verdicts = checker.check({"good": DOUBLE, "bad": WRONG})
     killer.join(timeout=10)
-    assert killed and verdicts["good"].passed and not verdicts["bad"].passed
+    assert killed
+    assert verdicts["good"].passed
+    assert not verdicts["bad"].passed
 
 
 @pytest.mark.parametrize(
     ("verdict", "fate"),
     [
         (Verdict(()), None),
-        (Verdict(("reportCallIssue", "reportReturnType"), "No."), ("type_error", "reportCallIssue reportReturnType: No.")),
+        (
+            Verdict(("reportCallIssue", "reportReturnType"), "No."),
+            ("type_error", "reportCallIssue reportReturnType: No."),
+        ),
         (CRASHED, ("checker_crashed", "")),
         (TIMED_OUT, ("checker_timed_out", "")),
     ],
@@ -164,7 +170,8 @@ def test_the_environment_of_verdicts_is_recorded(tmp_path):
     assert [row["reason"] for row in read_rows(outputs[1])] == ["type_error", "type_error"]
     versions = json.loads(outputs[3].read_text())
     assert versions == environment(sys.executable)
-    assert versions["packages"]["numpy"] and versions["pyright"] == "1.1.414"
+    assert versions["packages"]["numpy"]
+    assert versions["pyright"] == "1.1.414"
 
 
 def test_a_wrong_interpreter_is_named():

@@ -1,0 +1,320 @@
+"""Seed stages against the published method, in one run on one core: `python benchmarks/bench_seeds.py [--shard FILE]`.
+
+The published method is written out here as plainly as its scripts have it: the whole file parsed and queried; MinHash by
+regular expressions, SHA-1 and numpy; autoimport (skipped where it is not installed); pyright on batches of 250 without a
+check of names; one `in` per benchmark string. Times are CPU seconds of this process and its children.
+
+Without --shard the corpus is a shard of test data if there is one, else the standard library of this Python. Its part that
+is measured is small, so that all takes about two minutes; --files sets it.
+"""
+
+import argparse
+import hashlib
+import importlib.util
+import json
+import os
+import random
+import re
+import resource
+import subprocess
+import sys
+import sysconfig
+import tempfile
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scripts.infer_imports import imports_of
+from selfcodealign import minhash
+from selfcodealign.decontamination import EXEMPT, Index, load_benchmark, reference_passages
+from selfcodealign.minhash import MinHasher, RankedUnionFind, survivors
+from selfcodealign.seeds import filters, lexer, names, typecheck
+from selfcodealign.seeds.extraction import extract
+from selfcodealign.seeds.raw import Columns, SourceFile, read_files
+from selfcodealign.tables import write_json
+
+SHARED = Path(os.environ.get("SELFCODEALIGN_TEST_DATA", Path(__file__).parents[2] / "shared"))
+QUERY = """
+(function_definition
+  name: (identifier)
+  body: (block . (expression_statement (string (string_start) @open (string_content) (string_end) @close))
+    (#eq? @open "\\"\\"\\"") (#eq? @close "\\"\\"\\""))) @function
+"""
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of this process and its finished children."""
+    usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(part.ru_utime + part.ru_stime for part in usage)
+
+
+def timed(task: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
+    """Return a task's result and the least CPU seconds it took."""
+    best = float("inf")
+    result = None
+    for _ in range(repeats):
+        started = cpu_s()
+        result = task()
+        best = min(best, cpu_s() - started)
+    return result, best
+
+
+def corpus(shard: Path | None, limit: int) -> list[SourceFile]:
+    """Read source files: a shard's, or the standard library's."""
+    default = SHARED / "data/stack/data-00000-of-00008.parquet"
+    if shard is None and default.is_file():
+        shard = default
+    if shard is not None:
+        files = [file for file in read_files(str(shard), Columns()) if file.content is not None]
+    else:
+        folder = Path(sysconfig.get_paths()["stdlib"])
+        paths = sorted(path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
+        files = [SourceFile(path.read_bytes(), "cpython", str(path.relative_to(folder)), "PSF-2.0") for path in paths]
+    # A sample spread over the whole: neighbours come from one project.
+    random.Random(0).shuffle(files)
+    return files[:limit]
+
+
+# ---- the published method -------------------------------------------------------------------------------------------
+
+
+def extract_as_published(contents: list[bytes]) -> set[str]:
+    """Parse and query every file, keep what starts in the first column."""
+    import tree_sitter
+    import tree_sitter_python
+
+    language = tree_sitter.Language(tree_sitter_python.language())
+    parser = tree_sitter.Parser(language)
+    query = tree_sitter.Query(language, QUERY)
+    found = set()
+    for content in contents:
+        tree = parser.parse(content)
+        for node in tree_sitter.QueryCursor(query).captures(tree.root_node).get("function", []):
+            if node.start_point[1] == 0:
+                found.add(content[node.start_byte : node.end_byte].decode())
+    return found
+
+
+def deduplicate_as_published(texts: list[str], bands: int = 41, rows: int = 6) -> int:
+    """Hash with numpy and SHA-1, fill one table per band, join by rank; return how many survive."""
+    random_state = np.random.RandomState(42)
+    prime = np.uint64((1 << 61) - 1)
+    a = random_state.randint(1, (1 << 61) - 1, 250, dtype=np.uint64)
+    b = random_state.randint(0, (1 << 61) - 1, 250, dtype=np.uint64)
+    tables: list[dict[bytes, set[int]]] = [defaultdict(set) for _ in range(bands)]
+    for number, text in enumerate(texts):
+        tokens = re.split(r"\W", text.lower())
+        shingles = {" ".join(tokens[k : k + 5]).encode() for k in range(len(tokens) - 4)}
+        if not shingles:
+            continue
+        hashes = np.array([int.from_bytes(hashlib.sha1(s).digest()[:4], "little") for s in shingles], dtype=np.uint64)
+        values = ((hashes[:, None] * a + b) % prime & np.uint64(0xFFFFFFFF)).min(axis=0)
+        for band, table in enumerate(tables):
+            table[bytes(values[band * rows : (band + 1) * rows].byteswap().data)].add(number)
+    forest = RankedUnionFind()
+    for table in tables:
+        for members in table.values():
+            for member in members:
+                forest.union(member, min(members))
+    return sum(forest.find(number) == number for number in range(len(texts)))
+
+
+def typecheck_as_published(texts: list[str]) -> set[str]:
+    """Run pyright on batches of 250 with readable output; return the texts in files without errors."""
+    command = [typecheck.node(), *typecheck.Pyright()._command[2:3]]
+    passed = set()
+    for start in range(0, len(texts), 250):
+        with tempfile.TemporaryDirectory() as folder:
+            files = {hashlib.sha1(text.encode()).hexdigest(): text for text in texts[start : start + 250]}
+            for name, text in files.items():
+                (Path(folder) / f"{name}.py").write_text(text)
+            arguments = [*command, "--pythonpath", sys.executable, *(f"{name}.py" for name in files)]
+            said = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False).stdout
+            wrong = {Path(line.split(":")[0].strip()).stem for line in said.splitlines() if "- error:" in line}
+            passed |= {text for name, text in files.items() if name not in wrong}
+    return passed
+
+
+def filter_as_published(texts: list[str], passages: list[str]) -> int:
+    """Apply the published filters one string at a time; return how many texts are kept."""
+    kept = 0
+    for text in texts:
+        if any(passage in text for passage in passages):
+            continue
+        kept += filters.why_dropped_reference(text) is None
+    return kept
+
+
+# ---- measurements ---------------------------------------------------------------------------------------------------
+
+
+def measure_extraction(files: list[SourceFile]) -> tuple[list[str], dict[str, float]]:
+    """Compare extraction in reference mode, where both must give the same functions; return the fixed mode's."""
+    contents = [file.content or b"" for file in files]
+    megabytes = sum(map(len, contents)) / 1e6
+    list(extract(b'def f(x):\n    """Doc."""\n', reference=True))
+    theirs, slow = timed(lambda: extract_as_published(contents))
+    ours, fast = timed(lambda: {f.content for content in contents for f in extract(content, reference=True)}, 2)
+    functions, fixed = timed(lambda: [f.content for content in contents for f in extract(content, reference=False)], 2)
+    return functions, {
+        "megabytes": megabytes,
+        "published_mb_s": megabytes / slow,
+        "mb_s": megabytes / fast,
+        "fixed_mode_mb_s": megabytes / fixed,
+        "ratio": slow / fast,
+        "functions_that_differ": len(theirs ^ ours),
+    }
+
+
+def measure_deduplication(functions: list[str], published: int) -> tuple[list[str], dict[str, float]]:
+    """Compare near-deduplication per function; the published method sees a part, being linear and slow."""
+    hasher = MinHasher(permutations=300, bands=60, rows=5)
+    survivors(functions[:50] * 2, hasher, threshold=0.5)
+    _, slow = timed(lambda: deduplicate_as_published(functions[:published]))
+    chosen, fast = timed(lambda: survivors(functions, hasher, threshold=0.5), 2)
+    kept = [text for number, text in enumerate(functions) if chosen[number] == number]
+    return kept, {
+        "functions": len(functions),
+        "published_functions_s": min(published, len(functions)) / slow,
+        "functions_s": len(functions) / fast,
+        "ratio": slow / min(published, len(functions)) * len(functions) / fast,
+        **recall(functions[:published], hasher),
+    }
+
+
+def recall(texts: list[str], hasher: MinHasher) -> dict[str, float]:
+    """Compare candidates with all pairs: the share of alike pairs that are candidates, and removals without a cause."""
+    unique = list(dict.fromkeys(texts))
+    sets = [hasher.shingles(text) for text in unique]
+    keys = np.array([hasher.keys(text) for text in unique])
+    alike = []
+    for i, one in enumerate(sets):
+        for j in range(i + 1, len(sets)):
+            small, large = sorted((len(one), len(sets[j])))
+            if small and 2 * small >= large:
+                common = minhash.overlap(one, sets[j])
+                if 2 * common >= small + large - common:
+                    alike.append((i, j))
+    chosen = survivors(unique, hasher, threshold=0.5)
+    near = {number for pair in alike for number in pair}
+    removed = [number for number in range(len(unique)) if chosen[number] != number]
+    found = sum(bool((keys[i] == keys[j]).any()) for i, j in alike)
+    return {
+        "alike_pairs": len(alike),
+        "recall_of_pairs": found / max(1, len(alike)),
+        "precision": sum(number in near for number in removed) / max(1, len(removed)),
+    }
+
+
+def measure_names(functions: list[str], published: int) -> tuple[list[str], dict[str, float]]:
+    """Compare the inference of imports with autoimport; return the functions that go on, imports added."""
+    returning = [text for text in functions if lexer.returns_value(lexer.as_array(text.encode()))]
+    imports_of(returning[0])
+    results, fast = timed(lambda: [imports_of(text) for text in functions], 2)
+    ready = [
+        names.with_imports(text, imports)
+        for text, (imports, reason, _) in zip(functions, results, strict=True)
+        if not reason
+    ]
+    figures: dict[str, float] = {"functions": len(functions), "cpu_ms_each": 1e3 * fast / len(functions)}
+    if importlib.util.find_spec("autoimport"):
+        from autoimport import fix_code  # pyright: ignore[reportMissingImports]
+
+        def fix(text: str) -> str:
+            try:
+                return fix_code(text)
+            except Exception:  # The published script keeps the text then.
+                return text
+
+        part = returning[:published]
+        fix(part[0])
+        _, slow = timed(lambda: [fix(text) for text in part])
+        figures["published_cpu_ms_each"] = 1e3 * slow / len(part)
+        figures["ratio"] = slow / len(part) / (fast / len(functions))
+    else:
+        print("autoimport is not installed (pip install autoimport==1.6.1): imports have no baseline", file=sys.stderr)
+    return ready, figures
+
+
+def measure_typecheck(functions: list[str], ready: list[str], count: int) -> dict[str, float]:
+    """Compare pyright per function that entered the seed stages: batches of 250 of all, or one batch of the named."""
+    share = len(ready) / len(functions)
+    checked = ready[:count]
+    entering = len(checked) / share
+    verdicts, fast = timed(lambda: typecheck.Pyright().check({str(n): text for n, text in enumerate(checked)}))
+    returning = [text for text in functions if lexer.returns_value(lexer.as_array(text.encode()))][:250]
+    _, slow = timed(lambda: typecheck_as_published(returning))
+    return {
+        "checked": len(checked),
+        "share_that_is_checked": share,
+        "cpu_s_per_1000_checked": 1e3 * fast / len(checked),
+        "cpu_s_per_1000_entering": 1e3 * fast / entering,
+        "published_cpu_s_per_1000_checked": 1e3 * slow / len(returning),
+        "ratio": slow / len(returning) / (fast / entering),
+        "share_that_passes": sum(verdict.passed for verdict in verdicts.values()) / len(checked),
+    }
+
+
+def measure_filters(ready: list[str]) -> dict[str, float]:
+    """Compare filters and decontamination on the functions that reach them."""
+    files = {
+        name: path
+        for name, path in {
+            "humaneval": SHARED / "bench/HumanEval.jsonl.gz",
+            "mbpp": SHARED / "bench/sanitized-mbpp.json",
+        }.items()
+        if path.is_file()
+    }
+    if not files:
+        print(f"no benchmark files in {SHARED}: decontamination is not measured", file=sys.stderr)
+        return {}
+    passages = [passage.text for passage in reference_passages(files, "seeds") if passage.text not in EXEMPT]
+    index = Index([passage for name, path in files.items() for passage in load_benchmark(name, path)])
+    index.search(ready[0])
+    _, slow = timed(lambda: filter_as_published(ready, passages))
+    _, fast = timed(lambda: [filters.why_dropped(text) for text in ready], 2)
+    _, search = timed(lambda: [index.search(text) for text in ready], 2)
+    _, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
+    return {
+        "functions": len(ready),
+        "filters_cpu_ms_each": 1e3 * fast / len(ready),
+        "decontamination_cpu_ms_each": 1e3 * search / len(ready),
+        "published_cpu_ms_each": 1e3 * slow / len(ready),
+        "ratio": slow / (fast + search),
+        "ratio_of_decontamination": scan / search,
+    }
+
+
+def main() -> None:
+    """Measure every stage and print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--shard", type=Path, help="raw shard to measure on")
+    parser.add_argument("--files", type=int, default=2_000, help="files of it, drawn at random")
+    parser.add_argument("--published", type=int, default=500, help="functions that the slow methods see")
+    parser.add_argument("--checked", type=int, default=400, help="functions that pyright sees")
+    parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
+    options = parser.parse_args()
+    files = corpus(options.shard, options.files)
+    figures: dict[str, dict[str, float]] = {}
+    functions, figures["extract_functions"] = measure_extraction(files)
+    unique, figures["near-deduplication"] = measure_deduplication(functions, options.published)
+    ready, figures["infer_imports"] = measure_names(unique, options.published // 4)
+    figures["typecheck_functions"] = measure_typecheck(unique, ready, options.checked)
+    figures["filter_seeds, decontaminate_seeds"] = measure_filters(ready)
+    for stage, values in figures.items():
+        print(stage)
+        for name, value in values.items():
+            print(f"    {name:36} {value:12.4g}")
+    peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    print(f"peak memory of a process: {peak / 1e6:.2f} GB")
+    if options.output:
+        write_json(options.output, figures)
+    else:
+        print(json.dumps(figures), file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
