@@ -59,7 +59,7 @@ class ClassEval(Benchmark):
 
     def groups_of(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the class's unittest classes."""
-        return tuple(problem.record["test_classes"])
+        return tuple(name.strip() for name in problem.record["test_classes"])
 
     def passed(self, groups: Mapping[str, str]) -> bool:
         """A class is solved when every one of its unittest classes passes."""

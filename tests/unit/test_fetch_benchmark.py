@@ -1,0 +1,90 @@
+"""Problems are kept with their version, and only if they are what they are said to be."""
+
+import gzip
+import http.server
+import json
+import threading
+from pathlib import Path
+
+import pytest
+
+from scripts.fetch_benchmark import chosen, main
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation import base, data
+from selfcodealign.evaluation.base import Source
+
+TASK = {"task_id": "Demo/0", "prompt": "def f():\n", "entry_point": "f", "test": "", "canonical_solution": "    pass\n"}
+
+
+def test_a_local_file_is_kept_gzipped_with_its_hash(tmp_path):
+    source = tmp_path / "tasks.jsonl"
+    source.write_text(json.dumps(TASK) + "\n")
+    for number in (1, 2):
+        main("demo", tmp_path / f"{number}.gz", tmp_path / f"{number}.json", file=[source])
+    assert gzip.decompress((tmp_path / "1.gz").read_bytes()) == source.read_bytes()
+    assert (tmp_path / "1.gz").read_bytes() == (tmp_path / "2.gz").read_bytes()
+    about = json.loads((tmp_path / "1.json").read_text())
+    assert (about["problems"], about["version"], about["origin"]) == (1, None, "tasks.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "version"),
+    [
+        ("humaneval_plus", "HumanEvalPlus-v0.1.9.jsonl.gz", "v0.1.9"),
+        ("mbpp_plus", "MbppPlus-v0.2.0.jsonl.gz", "v0.2.0"),
+        ("classeval", "ClassEval_data.json.gz", "2023-09"),
+    ],
+)
+def test_a_published_file_is_recognised(tmp_path, shared, name, file, version):
+    main(name, tmp_path / "p.gz", tmp_path / "a.json", file=[shared / "bench" / file])
+    assert json.loads((tmp_path / "a.json").read_text())["version"] == version
+
+
+def test_the_file_of_another_benchmark_is_refused(tmp_path, shared):
+    with pytest.raises(UserError, match="is the file of HumanEval"):
+        main("demo", tmp_path / "p.gz", tmp_path / "a.json", file=[shared / "bench" / "HumanEval.jsonl.gz"])
+
+
+def test_a_file_without_the_fields_is_refused(tmp_path):
+    (tmp_path / "x.jsonl").write_text('{"task_id": "a", "prompt": "b"}\n')
+    with pytest.raises(UserError, match="record 1 has no field entry_point"):
+        main("demo", tmp_path / "p.gz", tmp_path / "a.json", file=[tmp_path / "x.jsonl"])
+
+
+def test_the_papers_version_is_the_default_and_unknown_ones_are_refused():
+    benchmark = base.get("mbpp_plus")
+    assert chosen(benchmark, None).version == "v0.1.0"
+    assert chosen(benchmark, "v0.2.0").records == 378
+    with pytest.raises(UserError, match=r"no version 'v9'; known versions: v0\.1\.0, v0\.2\.0"):
+        chosen(benchmark, "v9")
+
+
+@pytest.fixture
+def server(tmp_path: Path):
+    """Serve a folder over HTTP."""
+    (tmp_path / "site").mkdir()
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *arguments, **keywords):
+            super().__init__(*arguments, directory=str(tmp_path / "site"), **keywords)
+
+        def log_message(self, format, *args):
+            return
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as serving:
+        threading.Thread(target=serving.serve_forever, daemon=True).start()
+        yield tmp_path / "site", f"http://127.0.0.1:{serving.server_port}"
+        serving.shutdown()
+
+
+def test_a_download_takes_its_place_only_with_the_pinned_hash(tmp_path, server):
+    site, url = server
+    (site / "tasks.gz").write_bytes(gzip.compress(b"content"))
+    good = Source("v1", f"{url}/tasks.gz", data.sha256(site / "tasks.gz"), 1)
+    data.fetch(good, tmp_path / "good")
+    assert data.content(tmp_path / "good") == b"content"
+    with pytest.raises(UserError, match="not the pinned"):
+        data.fetch(Source("v1", good.url, "0" * 64, 1), tmp_path / "bad")
+    with pytest.raises(UserError, match=r"could not be fetched.*benchmarks\.<name>\.file"):
+        data.fetch(Source("v1", f"{url}/absent", "0" * 64, 1), tmp_path / "bad")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["good"]

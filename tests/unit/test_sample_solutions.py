@@ -1,0 +1,98 @@
+"""A model is asked in its own style, turn by turn, and a killed run continues where it stopped."""
+
+import json
+
+import pytest
+
+from scripts.sample_solutions import chosen, main
+from selfcodealign.evaluation import base, sampling
+from selfcodealign.evaluation.base import Prompt, Sampling
+from selfcodealign.evaluation.records import SampleRow
+from selfcodealign.generation.settings import ModelSettings
+from selfcodealign.tables import read_rows
+
+HEAD = 'def first_two(xs):\n    """Return the first 2 numbers."""\n'
+INSTRUCTION = "Write a Python function first_two that takes a list of numbers xs. It should take the first 2 numbers."
+TASKS = [
+    {
+        "task_id": f"Demo/{number}",
+        "prompt": HEAD,
+        "entry_point": "first_two",
+        "canonical_solution": "    return xs[:2]\n",
+        "test": "def check(candidate):\n    assert candidate([1, 2, 3]) == [1, 2]\n",
+        "instruction": INSTRUCTION,
+    }
+    for number in range(2)
+]
+
+
+@pytest.fixture
+def asked(tmp_path, root):
+    """Return the keywords that sample the embedded base model on two tasks."""
+    (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(task) + "\n" for task in TASKS))
+    return {
+        "benchmark": "demo",
+        "problems": tmp_path / "tasks.jsonl",
+        "rows": tmp_path / "samples.parquet",
+        "work": tmp_path / "work",
+        "model": str(root / "demo" / "model"),
+        "engine": {"backend": "transformers"},
+    }
+
+
+def rows_of(asked) -> list[dict]:
+    return list(read_rows(asked["rows"], list(SampleRow.model_fields)))
+
+
+def test_a_base_model_completes_the_head(asked):
+    main(**asked, style="base", max_tokens=40)
+    found = rows_of(asked)
+    assert [row["id"] for row in found] == ["Demo/0#0", "Demo/1#0"]
+    assert found[0]["texts"] == found[1]["texts"]  # greedy, and the same head
+    assert found[0]["texts"][0].startswith("\n    ")
+    assert found[0]["revision"].startswith("sha256:")
+
+
+def test_an_instruct_model_answers_in_a_fence_and_samples_differ_reproducibly(asked):
+    settings = {"style": "instruct", "samples": 3, "temperature": 1.2, "max_tokens": 60}
+    main(**asked, **settings)
+    first = rows_of(asked)
+    assert len(first) == 6
+    assert all(row["texts"][0].startswith("```python") for row in first)
+    assert len({row["texts"][0] for row in first}) > 1
+    assert len({row["seed"] for row in first}) == 6
+    main(**{**asked, "work": asked["work"].with_name("again")}, **settings)
+    assert rows_of(asked) == first
+
+
+def test_a_killed_run_continues_from_its_ledger(asked):
+    main(**asked, style="base", max_tokens=40)
+    whole = asked["rows"].read_bytes()
+    (ledger,) = asked["work"].rglob("ledger.jsonl")
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    ledger.write_bytes(b"".join(lines[:-1]) + lines[-1][:10])  # torn in the middle of the last answer
+    asked["rows"].unlink()
+    main(**asked, style="base", max_tokens=40)
+    assert asked["rows"].read_bytes() == whole
+
+
+def test_settings_are_the_papers_but_for_what_is_given():
+    paper = Sampling(20, 0.2, 0.95, 2048)
+    assert chosen(paper, None, None, None, None) == paper
+    assert chosen(paper, 1, 0.0, None, 100) == Sampling(1, 0.0, 0.95, 100)
+
+
+@pytest.mark.parametrize(
+    ("style", "expected"),
+    [
+        ("base", "Ask```python"),
+        (
+            "instruct",
+            "You are an exceptionally intelligent coding assistant that consistently delivers accurate and reliable "
+            "responses to user instructions.\n\n### Instruction\nAsk\n\n### Response\n```python",
+        ),
+    ],
+)
+def test_each_style_renders_its_layout(style, expected):
+    asked = sampling.Asked(base.get("demo"), style, Sampling(), ModelSettings(name="m"), "r", 1)
+    assert sampling.renderer(asked)(Prompt("Ask", prefix="```python")) == expected
