@@ -1,6 +1,7 @@
 """Attention over packed rows, one document at a time: nothing can leak, and no token pays for another document."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -20,12 +21,14 @@ def per_document_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     document_lengths: list[int] | None = None,
+    shared_tokens: int = 0,
     sliding_window: int | None = None,
     **kwargs: Any,
 ) -> tuple[torch.Tensor, None]:
     """Run torch's scaled-dot-product attention on each document of a packed row by itself.
 
     A block-diagonal mask over the whole row gives the same numbers, but costs row length² and loses the fast kernels.
+    Tokens with which all documents begin may stand once at the start of the row: each document looks back on them.
 
     Args:
         module: the attention layer.
@@ -33,7 +36,8 @@ def per_document_attention(
         key: (1, key heads, tokens, head size); there may be fewer key heads than heads.
         value: shaped like `key`.
         attention_mask: must be None; there is no padding.
-        document_lengths: tokens of each document, in order; one document if absent.
+        document_lengths: tokens of each document behind the shared ones, in order; one document if absent.
+        shared_tokens: how many tokens at the start of the row belong to every document.
         sliding_window: how far a token may look back.
         **kwargs: scaling and dropout, passed on.
 
@@ -41,23 +45,36 @@ def per_document_attention(
         (1, tokens, heads, head size), and None for the attention weights.
     """
     kwargs.pop("is_causal", None)
-    tokens = query.shape[2]
-    lengths = document_lengths or [tokens]
-    outputs = []
-    start = 0
-    for length in lengths:
+
+    def attend(part: slice, seen_key: torch.Tensor, seen_value: torch.Tensor) -> torch.Tensor:
+        """Attend from a part of the row to the shared tokens and itself."""
+        length, seen = part.stop - part.start, seen_key.shape[2]
+        plain = length == seen and (sliding_window is None or length <= sliding_window)
+        mask = None if plain else _lower_right(length, seen, sliding_window, query.device)
+        return sdpa_attention_forward(module, query[:, :, part], seen_key, seen_value, mask, is_causal=plain, **kwargs)[
+            0
+        ]
+
+    start = shared_tokens
+    head_key, head_value = key[:, :, :start], value[:, :, :start]
+    outputs = [attend(slice(0, start), head_key, head_value)] if start else []
+    for length in document_lengths or [query.shape[2] - start]:
         part = slice(start, start + length)
-        mask = None
-        if sliding_window is not None and length > sliding_window:
-            distance = torch.arange(length, device=query.device)
-            distance = distance[:, None] - distance[None, :]
-            mask = ((distance >= 0) & (distance < sliding_window))[None, None]
-        output, _ = sdpa_attention_forward(
-            module, query[:, :, part], key[:, :, part], value[:, :, part], mask, is_causal=mask is None, **kwargs
-        )
-        outputs.append(output)
+        own_key, own_value = key[:, :, part], value[:, :, part]
+        if shared_tokens:
+            own_key = torch.cat([head_key, own_key], dim=2)
+            own_value = torch.cat([head_value, own_value], dim=2)
+        outputs.append(attend(part, own_key, own_value))
         start += length
     return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], None
+
+
+@lru_cache(maxsize=512)
+def _lower_right(queries: int, keys: int, window: int | None, device: torch.device) -> torch.Tensor:
+    """Return which keys the last `queries` of `keys` positions may see: those before them, at most a window back."""
+    distance = torch.arange(keys - queries, keys, device=device)[:, None] - torch.arange(keys, device=device)[None, :]
+    seen = distance >= 0
+    return (seen if window is None else seen & (distance < window))[None, None]
 
 
 def _no_mask(*args: Any, **kwargs: Any) -> None:
@@ -80,19 +97,37 @@ def choose(wanted: str, packing: bool) -> str:
     return PER_DOCUMENT if packing else "sdpa"
 
 
-def inputs(documents: Sequence[Sequence[int]], model: PreTrainedModel, device: torch.device) -> dict[str, Any]:
+def inputs(
+    documents: Sequence[Sequence[int]], model: PreTrainedModel, device: torch.device, shared_tokens: int = 0
+) -> dict[str, Any]:
     """Lay documents end to end as a model's input: the only form in which this package calls a model for training.
 
     Positions start anew with each document, and there is neither an attention mask nor a cache: with an all-ones mask,
     or with the cache that models use by default, transformers silently lets documents see each other.
+
+    Args:
+        documents: their tokens.
+        model: decides by its attention whether documents are told apart by their lengths.
+        device: where to compute.
+        shared_tokens: with how many equal tokens all documents begin; they are laid down, and computed, once.
     """
+    if shared_tokens and model.config._attn_implementation != PER_DOCUMENT:
+        raise ValueError(
+            f"attention {model.config._attn_implementation!r} cannot share the tokens documents begin with"
+        )
+    ids = list(documents[0][:shared_tokens])
+    places = list(range(shared_tokens))
+    for document in documents:
+        ids += document[shared_tokens:]
+        places += range(shared_tokens, len(document))
     laid: dict[str, Any] = {
-        "input_ids": torch.tensor([[token for document in documents for token in document]], device=device),
-        "position_ids": torch.tensor([[at for document in documents for at in range(len(document))]], device=device),
+        "input_ids": torch.tensor([ids], device=device),
+        "position_ids": torch.tensor([places], device=device),
         "use_cache": False,
     }
     if model.config._attn_implementation == PER_DOCUMENT:
-        laid["document_lengths"] = [len(document) for document in documents]
+        laid["document_lengths"] = [len(document) - shared_tokens for document in documents]
+        laid["shared_tokens"] = shared_tokens
     return laid
 
 
@@ -104,13 +139,16 @@ def leak(model: PreTrainedModel, device: torch.device) -> float:
     """
     vocabulary = min(1_000, model.config.get_text_config().vocab_size)
     draws = torch.Generator().manual_seed(0)
-    pair = [torch.randint(vocabulary, (length,), generator=draws).tolist() for length in (7, 11)]
+    pair = [[1, 2, 3, *torch.randint(vocabulary, (length,), generator=draws).tolist()] for length in (4, 8)]
     was_training = model.training
     model.eval()
     apart = torch.cat([model(**inputs([document], model, device)).logits for document in pair], dim=1)
-    together = model(**inputs(pair, model, device)).logits
+    differences = [(model(**inputs(pair, model, device)).logits - apart).abs().max()]
+    if model.config._attn_implementation == PER_DOCUMENT:
+        shared = torch.cat([apart[:, :7], apart[:, 10:]], dim=1)
+        differences.append((model(**inputs(pair, model, device, shared_tokens=3)).logits - shared).abs().max())
     model.train(was_training)
-    return float((together - apart).abs().max() / apart.abs().max().clamp(min=1e-6))
+    return float(torch.stack(differences).max() / apart.abs().max().clamp(min=1e-6))
 
 
 def guard(model: PreTrainedModel, device: torch.device) -> None:

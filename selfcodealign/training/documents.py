@@ -1,7 +1,7 @@
 """Rows to token sequences: what the model reads, which tokens it is trained on, and what happens to rows too long."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -110,6 +110,20 @@ def documents(
         fates[fate] += 1
         if document is not None:
             yield document
+
+
+def common_beginning(documents: Sequence[Document]) -> int:
+    """Count the tokens with which all documents begin, the sentence before every instruction for one.
+
+    The last token of each prompt is not counted, because the first token of the response is predicted from it.
+    """
+    first = min((document.tokens for document in documents), default=())
+    last = max((document.tokens for document in documents), default=())
+    most = min((document.prompt_tokens - 1 for document in documents), default=0)
+    for place in range(most):
+        if first[place] != last[place]:
+            return place
+    return max(0, most)
 
 
 def shown(tokenizer: "PreTrainedTokenizerBase", document: Document) -> dict[str, Any]:

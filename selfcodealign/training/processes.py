@@ -111,9 +111,9 @@ def free_port() -> int:
 def join_deepspeed() -> None:
     """Join the group of processes; ZeRO-3 already spreads the model while it is loaded.
 
-    DeepSpeed is kept from compiling its shared-memory collectives on a CPU, which takes a minute at the first start: it
-    uses them for inference only (`inference_all_reduce`), and a build that was killed leaves a lock on which every later
-    start would wait.
+    DeepSpeed is kept from compiling its shared-memory collectives on a CPU, which takes a minute at the first start:
+    it uses them for inference only (`inference_all_reduce`), and a build that was killed leaves a lock on which every
+    later start would wait.
     """
     import deepspeed
     import torch

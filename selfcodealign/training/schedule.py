@@ -79,19 +79,28 @@ def packed(numbers: Sequence[int], lengths: Sequence[int], capacity: int) -> lis
 
 
 def steps(
-    documents: Sequence[Document], *, epochs: int, seed: int, batch_rows: int, packing: bool, micro_batch_tokens: int
+    documents: Sequence[Document],
+    *,
+    epochs: int,
+    seed: int,
+    batch_rows: int,
+    packing: bool,
+    micro_batch_tokens: int,
+    shared_tokens: int = 0,
 ) -> list[Step]:
     """Cut the order of all epochs into optimizer steps of `batch_rows` documents; the last may be smaller.
 
     As with the reference's trainer, a batch may span the end of an epoch, so every step but the last is full.
-    Without packing each document is a micro-batch of its own.
+    Without packing each document is a micro-batch of its own. The `shared_tokens` with which all documents begin are
+    computed once for each packed micro-batch.
     """
-    lengths = [len(document.tokens) for document in documents]
+    lengths = [len(document.tokens) - shared_tokens for document in documents]
+    capacity = micro_batch_tokens - shared_tokens
     order = ordered(documents, epochs=epochs, seed=seed)
     schedule = []
     for number, start in enumerate(range(0, len(order), batch_rows)):
         chosen = tuple(order[start : start + batch_rows])
-        bins = packed(chosen, lengths, micro_batch_tokens) if packing else [(item,) for item in chosen]
+        bins = packed(chosen, lengths, capacity) if packing else [(item,) for item in chosen]
         schedule.append(Step(number, chosen, tuple(bins)))
     return schedule
 

@@ -96,9 +96,18 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
             f"no row of {table} is left to train on ({dict(fates) or 'it is empty'}): "
             "loosen the selection of the dataset, or raise train_sft.max_tokens"
         )
-    held_out = [document for document in every if is_held_out(document.row_id, settings.validation_share, seed)]
-    trained = [document for document in every if document not in held_out] if held_out else every
-    steps = plan(trained, settings, settings.epochs, seed)
+    held_out: list[rows.Document] = []
+    trained: list[rows.Document] = []
+    for document in every:
+        (held_out if is_held_out(document.row_id, settings.validation_share, seed) else trained).append(document)
+    if not trained or (settings.validation_share and not held_out):
+        raise UserError(
+            f"train_sft.validation_share {settings.validation_share} leaves {len(trained)} rows of {table} to train on "
+            f"and {len(held_out)} to validate on; change it"
+        )
+    implementation = attention.choose(settings.attention, settings.packing)
+    shared = rows.common_beginning(every) if settings.packing and implementation == attention.PER_DOCUMENT else 0
+    steps = plan(trained, settings, settings.epochs, seed, shared)
     log.info(
         "%d rows, %d tokens, %d steps of %d rows; fates of the rows: %s",
         *(
@@ -117,17 +126,17 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     )
     if first:
         set_aside_if_changed(paths.work, fingerprint)
-    widest = max(sum(len(trained[number].tokens) for number in content) for step in steps for content in step.bins)
+    widest = settings.micro_batch_tokens if settings.packing else max(len(document.tokens) for document in trained)
     preflight(paths, settings, config, widest)
     arguments = training_arguments(paths.work, settings, len(steps), seed)
-    if settings.deepspeed != "none":
+    if arguments.deepspeed:
         processes.join_deepspeed()
     network: Any = models.load_model(
         base.name,
         config,
         base.revision,
         dtype=torch.bfloat16 if settings.precision == "bf16_pure" else torch.float32,
-        attention=attention.choose(settings.attention, settings.packing),
+        attention=implementation,
         trust_remote_code=base.trust_remote_code,
     )
     if settings.lora_rank:
@@ -141,17 +150,19 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
             processes.process_number(),
             processes.process_count(),
             filler=chosen[0].tokens[-1],
+            shared_tokens=shared,
         )
 
     interruption = training.Interruption()
     signal.signal(signal.SIGTERM, interruption.request)
+    validation = shares(held_out, plan(held_out, settings, 1, seed, shared)) if held_out else None
     live_metrics = paths.work / "metrics.jsonl"
     trainer = training.StepTrainer(
         network,
         arguments,
         train_dataset=shares(trained, steps),
-        eval_dataset=shares(held_out, plan(held_out, settings, 1, seed)) if held_out else None,
-        validation=shares(held_out, plan(held_out, settings, 1, seed)) if held_out else None,
+        eval_dataset=validation,
+        validation=validation,
         processing_class=tokenizer,
         callbacks=[training.Metrics(live_metrics, trained, steps, settings.epochs), interruption],
     )
@@ -205,16 +216,17 @@ def check(settings: TrainSft) -> None:
     Raises:
         UserError: the first contradiction, naming both keys.
     """
-    stage = zero_stage(read_deepspeed(settings.deepspeed)) if settings.deepspeed != "none" else None
+    deepspeed = engine(settings)
+    stage = zero_stage(deepspeed) if deepspeed else 0
     if settings.optimizer == "adafactor" and stage:
         raise UserError(
             f"train_sft.optimizer is adafactor, but {settings.deepspeed} is ZeRO stage {stage}, which flattens the "
             "matrices that Adafactor factors: use config/deepspeed/zero0.json, none, or optimizer adamw"
         )
-    if settings.precision == "bf16_pure" and stage is not None:
+    if settings.precision == "bf16_pure" and stage:
         raise UserError(
-            "train_sft.precision is bf16_pure, but DeepSpeed keeps fp32 weights beside bf16 ones: "
-            "set train_sft.deepspeed to none, or train_sft.precision to bf16"
+            f"train_sft.precision is bf16_pure, but {settings.deepspeed} is ZeRO stage {stage}, which keeps fp32 "
+            "weights beside bf16 ones: use config/deepspeed/zero0.json, or train_sft.precision bf16"
         )
     if settings.packing and settings.micro_batch_tokens < settings.max_tokens:
         raise UserError(
@@ -243,6 +255,18 @@ def read_deepspeed(name: str) -> dict[str, Any]:
     raise UserError(f"train_sft.deepspeed names {name}, which does not exist; there are config/deepspeed/zero0.json …")
 
 
+def engine(settings: TrainSft) -> dict[str, Any] | None:
+    """Return the DeepSpeed configuration to train with, or None for plain torch.
+
+    Stage 0 is data parallelism alone. With `bf16_pure` torch's own takes its place, as in the paper's runs, because
+    DeepSpeed would keep fp32 weights beside the bf16 ones.
+    """
+    if settings.deepspeed == "none":
+        return None
+    read = read_deepspeed(settings.deepspeed)
+    return None if settings.precision == "bf16_pure" and zero_stage(read) == 0 else read
+
+
 def zero_stage(deepspeed: dict[str, Any]) -> int:
     """Return the ZeRO stage of a DeepSpeed configuration."""
     return int(deepspeed.get("zero_optimization", {}).get("stage", 0))
@@ -253,7 +277,9 @@ def is_held_out(row_id: str, share: float, seed: int) -> bool:
     return seed_for(seed, "train_sft-validation", row_id) < share * 2**63
 
 
-def plan(chosen: list[rows.Document], settings: TrainSft, epochs: int, seed: int) -> list[schedule.Step]:
+def plan(
+    chosen: list[rows.Document], settings: TrainSft, epochs: int, seed: int, shared_tokens: int
+) -> list[schedule.Step]:
     """Schedule documents as the settings ask."""
     return schedule.steps(
         chosen,
@@ -262,6 +288,7 @@ def plan(chosen: list[rows.Document], settings: TrainSft, epochs: int, seed: int
         batch_rows=settings.batch_rows,
         packing=settings.packing,
         micro_batch_tokens=settings.micro_batch_tokens,
+        shared_tokens=shared_tokens,
     )
 
 
@@ -282,9 +309,6 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
     from transformers import TrainingArguments
 
     cpu = not torch.cuda.is_available()
-    deepspeed = None
-    if settings.deepspeed != "none":
-        deepspeed = read_deepspeed(settings.deepspeed)
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / "tensorboard")
     saving = "steps" if settings.save_every_steps < steps else "no"
     best = settings.keep == "best"
@@ -319,7 +343,7 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
         ddp_backend="gloo" if cpu else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=not cpu,
-        deepspeed=deepspeed,
+        deepspeed=engine(settings),
     )
 
 
@@ -349,7 +373,7 @@ def preflight(paths: Paths, settings: TrainSft, config: Any, tokens: int) -> Non
     from selfcodealign.training import memory
 
     shape = memory.shape_of(config, settings.lora_rank)
-    name = "none" if settings.deepspeed == "none" else memory.configuration_name(read_deepspeed(settings.deepspeed))
+    name = memory.configuration_name(engine(settings) or {})
     plan = memory.plan_of(
         name,
         memory.plans(

@@ -30,27 +30,31 @@ class MicroBatch:
         positions: (k,) places in the row whose next token is trained on.
         targets: (k,) those next tokens.
         weights: (k,) weight of each in the step's loss, fp32.
+        shared_tokens: with how many equal tokens the documents begin, which the row holds once.
     """
 
     documents: tuple[tuple[int, ...], ...]
     positions: torch.Tensor
     targets: torch.Tensor
     weights: torch.Tensor
+    shared_tokens: int = 0
 
     @property
     def tokens(self) -> int:
         """Tokens computed."""
-        return sum(map(len, self.documents))
+        return sum(map(len, self.documents)) - self.shared_tokens * (len(self.documents) - 1)
 
 
-def micro_batch(documents: Sequence[Document], content: Bin, weights: dict[int, float], filler: int) -> MicroBatch:
+def micro_batch(
+    documents: Sequence[Document], content: Bin, weights: dict[int, float], filler: int, shared_tokens: int = 0
+) -> MicroBatch:
     """Lay out the documents of one bin; an empty bin becomes two filler tokens of weight 0."""
     if not content:
         return MicroBatch(((filler, filler),), torch.tensor([0]), torch.tensor([filler]), torch.zeros(1))
     positions: list[int] = []
     targets: list[int] = []
     each: list[float] = []
-    start = 0
+    start = 0  # Place in the row that a document's first token has, or would have if it were not shared.
     for number in content:
         document = documents[number]
         # The token at place p is predicted from place p - 1.
@@ -58,12 +62,13 @@ def micro_batch(documents: Sequence[Document], content: Bin, weights: dict[int, 
         positions += [start + place - 1 for place in places]
         targets += document.tokens[document.prompt_tokens :]
         each += [weights[number]] * len(places)
-        start += len(document.tokens)
+        start += len(document.tokens) - shared_tokens
     return MicroBatch(
         tuple(documents[number].tokens for number in content),
         torch.tensor(positions),
         torch.tensor(targets),
         torch.tensor(each, dtype=torch.float32),
+        shared_tokens,
     )
 
 
@@ -80,9 +85,10 @@ def weighted_loss(
         batch: the micro-batch.
         device: where to compute.
     """
-    logits = model(**attention.inputs(batch.documents, base, device), logits_to_keep=batch.positions.to(device)).logits[
-        0
-    ]
+    logits = model(
+        **attention.inputs(batch.documents, base, device, batch.shared_tokens),
+        logits_to_keep=batch.positions.to(device),
+    ).logits[0]
     lost = torch.nn.functional.cross_entropy(logits.float(), batch.targets.to(device), reduction="none")
     return (lost * batch.weights.to(device)).sum()
 
@@ -98,8 +104,9 @@ class StepShares(Dataset[dict[str, Any]]):
         process: int,
         processes: int,
         filler: int,
+        shared_tokens: int = 0,
     ) -> None:
-        self.documents, self.steps, self.filler = documents, steps, filler
+        self.documents, self.steps, self.filler, self.shared_tokens = documents, steps, filler, shared_tokens
         self.loss: Loss = loss
         self.process, self.processes = process, processes
 
@@ -111,7 +118,7 @@ class StepShares(Dataset[dict[str, Any]]):
         weights = token_weights(self.documents, step, self.loss)
         return {
             "micro_batches": [
-                micro_batch(self.documents, content, weights, self.filler)
+                micro_batch(self.documents, content, weights, self.filler, self.shared_tokens)
                 for content in step.share(self.process, self.processes)
             ]
         }
@@ -219,8 +226,8 @@ def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
 class Metrics(TrainerCallback):
     """Write one line per optimizer step to `metrics.jsonl`, and a line of progress to the log every few seconds.
 
-    A resumed run drops the lines of steps after its checkpoint, so each step appears once. Everything but `wall_s` is
-    reproduced by a rerun.
+    A resumed run drops the lines of steps after its checkpoint, so each step appears once. A rerun reproduces
+    everything but `wall_s` (since the run began) and `cpu_s` (of the first process, since it was started or resumed).
     """
 
     def __init__(
@@ -228,6 +235,7 @@ class Metrics(TrainerCallback):
     ):
         self.file, self.documents, self.steps, self.epochs, self.every_s = file, documents, steps, epochs, every_s
         self.started = self.shown = time.monotonic()
+        self.cpu_started = time.process_time()
         self.first_step = 0
         self.seconds_before = 0.0
 
@@ -236,6 +244,7 @@ class Metrics(TrainerCallback):
     ) -> None:
         """Drop what a resumed run will write again."""
         self.started = self.shown = time.monotonic()
+        self.cpu_started = time.process_time()
         self.first_step = state.global_step
         if not state.is_world_process_zero:
             return
@@ -273,6 +282,7 @@ class Metrics(TrainerCallback):
             "response_tokens": sum(document.response_tokens for document in chosen),
             "micro_batches": len(step.bins),
             "wall_s": self._wall_s(),
+            "cpu_s": round(time.process_time() - self.cpu_started, 3),
         }
         if "grad_norm" in logs:
             line["grad_norm"] = logs["grad_norm"]

@@ -8,7 +8,7 @@ import torch
 
 from selfcodealign.errors import UserError
 from selfcodealign.training import attention, trainer
-from selfcodealign.training.documents import Document
+from selfcodealign.training.documents import Document, common_beginning
 from selfcodealign.training.schedule import steps, token_weights
 
 from .conftest import ARCHITECTURES, network
@@ -16,20 +16,25 @@ from .conftest import ARCHITECTURES, network
 CPU = torch.device("cpu")
 DRAWS = torch.Generator().manual_seed(3)
 DOCUMENTS = [
-    Document(f"row-{number}", tuple(torch.randint(2, 258, (length,), generator=DRAWS).tolist()), length // 3)
-    for number, length in enumerate((9, 40, 17, 5, 31, 64))
+    Document(
+        f"row-{number}", (7, 8, 9, 10, *torch.randint(2, 258, (length,), generator=DRAWS).tolist()), length // 3 + 4
+    )
+    for number, length in enumerate((9, 40, 17, 5, 31, 60))
 ]
+SHARED = common_beginning(DOCUMENTS)
 
 
-def gradients(model: Any, *, packing: bool, capacity: int = 100) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(model: Any, *, packing: bool, shared: int = 0) -> tuple[float, dict[str, torch.Tensor]]:
     """Compute loss and gradients of one step over all documents."""
     model.zero_grad()
-    (step,) = steps(DOCUMENTS, epochs=1, seed=0, batch_rows=6, packing=packing, micro_batch_tokens=capacity)
+    (step,) = steps(
+        DOCUMENTS, epochs=1, seed=0, batch_rows=6, packing=packing, micro_batch_tokens=110, shared_tokens=shared
+    )
     assert len(step.bins) == (2 if packing else 6)
     weights = token_weights(DOCUMENTS, step, "reference")
     total = 0.0
     for content in step.bins:
-        loss = trainer.weighted_loss(model, model, trainer.micro_batch(DOCUMENTS, content, weights, 0), CPU)
+        loss = trainer.weighted_loss(model, model, trainer.micro_batch(DOCUMENTS, content, weights, 0, shared), CPU)
         loss.backward()
         total += loss.item()
     return total, {name: weight.grad.clone() for name, weight in model.named_parameters()}
@@ -46,13 +51,31 @@ def test_packed_and_unpacked_agree_in_loss_and_gradients(architecture: str, impl
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
 
 
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_computing_a_common_beginning_once_changes_neither_loss_nor_gradients(architecture: str) -> None:
+    assert SHARED == 4
+    model = network(architecture, attention.PER_DOCUMENT).train()
+    apart, expected = gradients(model, packing=False)
+    together, found = gradients(model, packing=True, shared=SHARED)
+    assert together == pytest.approx(apart, abs=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_common_beginning_ends_before_the_token_that_predicts_a_response() -> None:
+    same = [Document(f"row-{number}", (5, 6, 7, 8, number), 4) for number in range(3)]
+    assert common_beginning(same) == 3
+    assert common_beginning([*same, Document("row-x", (5, 6, 9, 9), 3)]) == 2
+    assert common_beginning([*same, Document("row-x", (9, 6, 7, 8), 3)]) == 0
+
+
 @pytest.mark.parametrize("architecture", ["qwen2", "starcoder2"])
 def test_a_sliding_window_shorter_than_a_document_is_kept(architecture: str) -> None:
     window: dict[str, Any] = {"sliding_window": 8}
     if architecture == "qwen2":
         window |= {"use_sliding_window": True, "max_window_layers": 0}
     apart, expected = gradients(network(architecture, "eager", **window), packing=False)
-    together, found = gradients(network(architecture, attention.PER_DOCUMENT, **window), packing=True)
+    together, found = gradients(network(architecture, attention.PER_DOCUMENT, **window), packing=True, shared=SHARED)
     unlimited, _ = gradients(network(architecture, "eager"), packing=False)
     assert together == pytest.approx(apart, abs=1e-5)
     assert abs(unlimited - apart) > 1e-3

@@ -122,6 +122,17 @@ def test_packing_fills_micro_batches() -> None:
     assert schedule.packed([0, 1, 2, 3, 4], [5, 9, 4, 6, 1], capacity=10) == [(1, 4), (3, 2), (0,)]
 
 
+def test_packing_counts_a_common_beginning_once() -> None:
+    documents = [document(30, 21, f"row-{number}") for number in range(3)]
+    apart, shared = (
+        schedule.steps(
+            documents, epochs=1, seed=1, batch_rows=3, packing=True, micro_batch_tokens=50, shared_tokens=common
+        )
+        for common in (0, 20)
+    )
+    assert [len(step.bins) for step in (*apart, *shared)] == [3, 1]
+
+
 def test_validation_rows_are_chosen_by_id() -> None:
     ids = [f"row-{number}" for number in range(2_000)]
     chosen = [row for row in ids if sft.is_held_out(row, 0.1, seed=3)]
@@ -137,8 +148,11 @@ def test_validation_rows_are_chosen_by_id() -> None:
     ("changes", "sentence"),
     [
         ({"optimizer": "adafactor", "deepspeed": "config/deepspeed/zero2.json"}, "ZeRO stage 2, which flattens"),
-        ({"precision": "bf16_pure"}, "set train_sft.deepspeed to none"),
-        ({"max_tokens": 2_000}, "micro_batch_tokens .1024. is below train_sft.max_tokens .2000."),
+        (
+            {"precision": "bf16_pure", "deepspeed": "config/deepspeed/zero3.json"},
+            "ZeRO stage 3, which keeps fp32",
+        ),
+        ({"max_tokens": 9_000}, "micro_batch_tokens .5120. is below train_sft.max_tokens .9000."),
         ({"keep": "best"}, "set train_sft.validation_share"),
         ({"deepspeed": "no/such.json"}, "no/such.json, which does not exist"),
     ],
@@ -161,9 +175,23 @@ def test_the_default_settings_and_the_papers_are_accepted() -> None:
             loss="reference",
             packing=False,
             precision="bf16_pure",
-            deepspeed="none",
         )
     )
+
+
+def test_without_fp32_weights_torch_takes_the_place_of_stage_0() -> None:
+    assert sft.engine(TrainSft()) is not None
+    assert sft.engine(TrainSft(precision="bf16_pure")) is None
+    assert sft.engine(TrainSft(deepspeed="none")) is None
+
+
+def test_the_script_has_the_defaults_of_the_config() -> None:
+    import inspect
+
+    from scripts.train_sft import main
+
+    script = {name: item.default for name, item in inspect.signature(main).parameters.items()}
+    assert {name: script[name] for name in TrainSft.model_fields} == TrainSft().model_dump()
 
 
 @pytest.mark.parametrize("name", ["zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"])
