@@ -29,7 +29,7 @@ class Paths:
     """Where a run reads and writes.
 
     Attributes:
-        dataset: folder with `train.parquet`.
+        dataset: folder that build_dataset made (`sft/train.parquet`), or any with a `train.parquet`.
         model: folder to make.
         metrics: one line per step.
         example: one row, decoded, with its loss mask.
@@ -80,7 +80,8 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
     rows.check_tokenizer(tokenizer)
     template.install(tokenizer)
-    table = paths.dataset / "train.parquet"
+    published = paths.dataset / "sft" / "train.parquet"
+    table = published if published.is_file() else paths.dataset / "train.parquet"
     fates: Counter[str] = Counter()
     every = list(
         rows.documents(
