@@ -1,8 +1,8 @@
 """Run every assertion of a failing response by itself, and count those that hold.
 
 Tests end at the first assertion that fails, so a verdict alone cannot tell a response that fails one assertion of ten
-from one that fails all. Later work finds that all-or-nothing discards useful rows; a dataset with `pass_threshold` below
-1 needs these counts. A response costs as many executions as its tests have assertions.
+from one that fails all. Later work finds that all-or-nothing discards useful rows; a dataset with `pass_threshold`
+below 1 needs these counts. A response costs as many executions as its tests have assertions.
 """
 
 import ast
