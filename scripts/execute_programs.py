@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
-from selfcodealign.evaluation.execution import Task, execute
+from selfcodealign.evaluation.execution import Task, execute, interpreter
 from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
 from selfcodealign.ids import digest
 from selfcodealign.ledger import Ledger
@@ -96,7 +96,7 @@ def main(
         isolation=isolation,
         i_understand=i_understand,
         workers=workers,
-        python=python,
+        python=interpreter(kind, python),
         preload=kind.preload,
         vacuous=False,
     )

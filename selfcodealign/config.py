@@ -20,6 +20,10 @@ NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 REPLACED = ("generations", "datasets", "models", "benchmarks", "categories", "difficulties")
 """Sections of named entries: a config that has one means these entries and no others."""
+ISLANDS = (
+    *("data", "generate", "sandbox", "train", "evaluate"),
+    *("evaluate-ds1000", "evaluate-classeval", "evaluate-bigcodebench"),
+)
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -587,7 +591,7 @@ class Config(Section):
     execute_programs: ExecutePrograms = ExecutePrograms()
     score_benchmark: ScoreBenchmark = ScoreBenchmark()
     containers: dict[str, str] = Field(
-        default={name: f"containers/{name}.sif" for name in ("data", "generate", "sandbox", "train", "evaluate")},
+        default={name: f"containers/{name}.sif" for name in ISLANDS},
         description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
     )
 

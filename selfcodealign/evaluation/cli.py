@@ -186,7 +186,7 @@ def results_of(
     args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem], programs: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Judge programs and score them."""
-    from selfcodealign.evaluation.execution import Task, execute
+    from selfcodealign.evaluation.execution import Task, execute, interpreter
     from selfcodealign.evaluation.scoring import score
     from selfcodealign.sandbox import Settings
     from selfcodealign.stage import progress
@@ -196,7 +196,7 @@ def results_of(
         isolation=args.isolation,
         i_understand=args.i_understand,
         workers=args.workers,
-        python=args.python,
+        python=interpreter(benchmark, args.python),
         preload=benchmark.preload,
     )
     tasks = [Task(row["id"], by_id[row["task_id"]], row["program"]) for row in programs]

@@ -21,9 +21,10 @@ from selfcodealign.tables import write_json
 log = logging.getLogger(__name__)
 
 JUDGES = Path(__file__).parent / "judges"
+PINNED = Path("/opt/pinned/bin/python")
+"""Interpreter of the images that carry a benchmark's pins."""
+ROOT = Path(__file__).parent.parent.parent
 REFERENCE_OUTPUT_KB = 64 * 1024
-SIGVTALRM = 26
-"""Ends a program whose one call into C code does not come back in time; judges set it."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,26 @@ class Task:
     id: str
     problem: Problem
     program: str
+
+
+def interpreter(benchmark: Benchmark, given: str | None) -> str | None:
+    """Return what runs a benchmark's programs: the one given, its image's pinned one, or the checkout's own of that name.
+
+    None means the interpreter of this process, whose packages are not the benchmark's pins.
+    """
+    if given or benchmark.island == "evaluate":
+        return given
+    short = benchmark.island.removeprefix("evaluate-")
+    for path in (PINNED, ROOT / f".venv-{short}" / "bin" / "python"):
+        if path.exists():
+            return str(path)
+    log.warning(
+        "%s needs pinned packages: run it in the image %s, or name an interpreter that has envs/%s.txt",
+        benchmark.title,
+        benchmark.island,
+        benchmark.island,
+    )
+    return None
 
 
 def environment(settings: Settings) -> str:
@@ -104,12 +125,13 @@ def outcome(groups: Sequence[str], verdict: Mapping[str, Any], mark: str) -> Out
     """
     statuses: dict[str, str] = {}
     measures: dict[str, Any] = {}
-    for finding in findings(verdict["stdout"], mark):
+    found = findings(verdict["stdout"], mark)
+    for finding in found:
         if finding.get("group"):
             statuses[finding["group"]] = finding["status"]
         measures |= finding.get("measures", {})
     ended = {"timeout": TIMEOUT, "memory": MEMORY, "internal": CRASHED}.get(verdict["verdict"], FAIL)
-    if verdict.get("exit_status") == -SIGVTALRM:
+    if any(finding.get("ended") == "timeout" for finding in found):
         ended = TIMEOUT
     open_groups = [name for name in groups if name not in statuses]
     error = measures.pop("error", "")

@@ -86,16 +86,17 @@ def test_marked_lines_alone_count_and_torn_ones_do_not():
 
 
 @pytest.mark.parametrize(
-    ("verdict", "status", "expected"),
+    ("verdict", "stdout", "expected"),
     [
-        ("timeout", None, "timeout"),
-        ("memory", None, "memory"),
-        ("internal", None, "crashed"),
-        ("crashed", -26, "timeout"),
+        ("timeout", "", "timeout"),
+        ("memory", "", "memory"),
+        ("internal", "", "crashed"),
+        ("fail", 'm{"ended": "timeout"}', "timeout"),
+        ("fail", '{"ended": "timeout"}', "fail"),
     ],
 )
-def test_an_undecided_group_takes_the_reason_why_the_run_ended(verdict, status, expected):
-    ended = {"verdict": verdict, "exit_status": status, "stdout": "", "stderr": "", "reason": "r", "isolation": "x"}
+def test_an_undecided_group_takes_the_reason_why_the_run_ended(verdict, stdout, expected):
+    ended = {"verdict": verdict, "exit_status": 0, "stdout": stdout, "stderr": "", "reason": "r", "isolation": "x"}
     measured = {"cpu_s": 1.0, "wall_s": 1.0, "memory_mb": 1.0}
     assert dict(execution.outcome(("a",), {**ended, **measured}, "m").groups) == {"a": expected}
 
