@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
+from selfcodealign.dataset import code
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.decontamination import Index, ReferenceIndex, index_for
 from selfcodealign.ids import content_id, rng_for
@@ -92,6 +93,19 @@ def usable(
     return groups
 
 
+def told_apart(group: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Keep one response for each different code of an instruction, and of a code that ever passed only a pass.
+
+    Every response was judged by its own tests. A failure with the code of a pass had wrong tests, not wrong code, and
+    would teach a preference between equals.
+    """
+    kept: dict[str, dict[str, Any]] = {}
+    for response in sorted(group, key=lambda response: (not response["passed"], response["id"])):
+        text = response["response"]
+        kept.setdefault(code.representation(text) or code.squeezed(text), response)
+    return list(kept.values())
+
+
 def main(
     chosen: Path,
     verdicts: list[Path],
@@ -143,7 +157,7 @@ def main(
         unfinished.callback(task_file.discard)
         for row in rows:
             key = row["instruction_id"]
-            group = groups.get(key, [])
+            group = told_apart(groups.get(key, []))
             failing = [response for response in group if not response["passed"]]
             if reason := why_dropped(row, failing):
                 output.drop(row, reason)

@@ -158,7 +158,7 @@ def _contents(facts: Facts) -> str:
         ("words in a response (10 %, median, 90 %)", _spread(response, "d")),
         ("pass rate of the instruction (10 %, median, 90 %)", _spread(rates, ".2f")),
     ]
-    return _table(("", ""), lines)
+    return _table(("measure", "value"), lines)
 
 
 def _shares(counts: Counter[str]) -> str:

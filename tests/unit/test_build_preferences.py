@@ -111,6 +111,14 @@ def test_a_contaminated_failure_is_not_published(tmp_path):
     assert [row["reason"] for row in dropped] == ["no_failing_response"]
 
 
+def test_a_failure_with_the_code_of_a_pass_had_wrong_tests_and_is_not_rejected(tmp_path):
+    verdicts = responses(0, "pass", "fail", "fail")
+    verdicts[1]["response"] = "In other words:\n\n" + selected_row(0)["response"]
+    pairs, labels, _, _ = build(tmp_path, [selected_row(0)], verdicts)
+    assert [pair["rejected_id"] for pair in pairs] == ["res-0000-2"]
+    assert sorted(row["label"] for row in labels) == [False, True]
+
+
 def test_the_draw_does_not_depend_on_order():
     group = [{"id": f"res-{n}"} for n in range(9)]
     expected = drawn(group, 2, seed=1, purpose="pair", key="row-1")
