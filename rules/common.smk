@@ -257,3 +257,241 @@ def benchmark_settings(*keys):
         return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items() if value is not None)
 
     return written
+
+
+# ---- seeds ----
+
+
+# Numbers over all shards meet in two places only: match_functions and cluster_functions.
+BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups)]
+
+
+wildcard_constraints:
+    group=r"\d{2}",
+
+
+def raw_shard_path(wildcards):
+    """Path or Hub address of a raw shard."""
+    return RAW_SHARDS[int(wildcards.shard)]
+
+
+def benchmarks_kept_out(wildcards=None):
+    """Files of the benchmarks that no row may overlap with: those of this run, and others that are named."""
+    return [f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks] + list(
+        CONFIG.data.other_benchmarks.values()
+    )
+
+
+def benchmark_words(wildcards):
+    """The same as NAME=FILE words."""
+    names = [*CONFIG.benchmarks, *CONFIG.data.other_benchmarks]
+    return [f"{name}={file}" for name, file in zip(names, benchmarks_kept_out())]
+
+
+# ---- from a generation to a dataset ----
+
+
+# The reference augments before it compares rows, and decontaminates before it deduplicates.
+CHAINS = {
+    "fixed": [
+        "select_responses",
+        "decontaminate_dataset",
+        "dedup_dataset",
+        "augment_dataset",
+    ],
+    "reference": [
+        "select_responses",
+        "augment_dataset",
+        "decontaminate_dataset",
+        "dedup_dataset",
+    ],
+}
+
+
+CHAIN = CHAINS[CONFIG.mode]
+
+
+SEED_STAGES = [
+    "extract_functions",
+    "dedup_functions",
+    "infer_imports",
+    "typecheck_functions",
+    "filter_seeds",
+    "decontaminate_seeds",
+    "judge_seeds",
+]
+
+
+def before(rule):
+    """Rows of the stage that comes before a rule in the mode's chain."""
+    return f"<results>/{CHAIN[CHAIN.index(rule) - 1]}/{{dataset}}.parquet"
+
+
+def setting(key):
+    """Params function: one key of a dataset's config."""
+    return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
+
+
+def agreement(wildcards):
+    """Scores of cross_verify_responses, for a dataset that is selected by them."""
+    if CONFIG.datasets[wildcards.dataset].selection != "consensus":
+        return []
+    return of_generation("cross_verify_responses")(wildcards)
+
+
+def assertion_counts(wildcards):
+    """Counts of count_assertions, for a dataset that accepts a share of the assertions."""
+    if CONFIG.datasets[wildcards.dataset].pass_threshold >= 1:
+        return []
+    return of_generation("count_assertions")(wildcards)
+
+
+def siblings(wildcards):
+    """Rows of the datasets that a dataset must have equally many rows as."""
+    wanted, group = [wildcards.dataset], set()
+    while wanted:
+        name = wanted.pop()
+        if name not in group:
+            group.add(name)
+            wanted += CONFIG.datasets[name].equal_rows_with
+            wanted += [
+                other
+                for other, kept in CONFIG.datasets.items()
+                if name in kept.equal_rows_with
+            ]
+    return [
+        f"results/{CHAIN[-1]}/{name}.parquet"
+        for name in sorted(group - {wildcards.dataset})
+    ]
+
+
+def seeds_of_dataset(wildcards):
+    """Seed shards that a dataset's generation grew from."""
+    gathered = next(
+        branch
+        for branch in branches(dataset_generation(wildcards))
+        if branch.startswith("gather_")
+    )
+    return files_of(gathered, ".parquet")
+
+
+def stages_before(name):
+    """Name the branches of funnels that lead to a dataset, in order."""
+    generation = CONFIG.datasets[name].generation
+    return [*branches(generation), *(f"{stage}/{name}" for stage in CHAIN)]
+
+
+def branches(name):
+    """Name the branches of funnels that lead to a generation's verdicts, in order."""
+    author = CONFIG.generations[name].answers or name
+    generation = CONFIG.generations[author]
+    snippets = generation.seeds == "snippets"
+    seeds = (
+        ["sample_snippets", "gather_snippets"]
+        if snippets
+        else [*SEED_STAGES, "gather_seeds"]
+    )
+    concepts = [f"extract_concepts/{author}"] if generation.path == "concepts" else []
+    own = [
+        f"{stage}/{name}"
+        for stage in ("write_responses", "sanitize_responses", "verify_responses")
+    ]
+    return [*seeds, *concepts, f"write_instructions/{author}", *own]
+
+
+def files_of(branch, suffix):
+    """Files of a branch: one for each raw shard, seed shard, or just one."""
+    stage, _, name = branch.partition("/")
+    if stage in [*SEED_STAGES, "sample_snippets"]:
+        return [f"results/{stage}/{shard}{suffix}" for shard in SHARDS]
+    if name in CONFIG.datasets and stage in [*CHAIN, "build_dataset"]:
+        return [f"results/{branch}{suffix}"]
+    return [f"results/{branch}/{shard}{suffix}" for shard in SEED_SHARDS]
+
+
+def funnels_before(wildcards):
+    """Funnels of all stages that lead to a dataset."""
+    return [
+        path
+        for branch in stages_before(wildcards.dataset)
+        for path in files_of(branch, ".funnel.json")
+    ]
+
+
+def dropped_before(wildcards):
+    """Dropped rows of the stages from sanitising on, for examples in the card."""
+    branches = stages_before(wildcards.dataset)
+    start = next(
+        number
+        for number, name in enumerate(branches)
+        if name.startswith("sanitize_responses")
+    )
+    return [
+        path
+        for branch in branches[start:]
+        for path in files_of(branch, ".dropped.parquet")
+    ]
+
+
+def funnel_links():
+    """Pairs of branches such that what the first produced entered the second."""
+    links = set()
+    for name in CONFIG.datasets:
+        path = [*stages_before(name), f"build_dataset/{name}"]
+        links.update(zip(path, path[1:]))
+    return sorted(links)
+
+
+COMPARED = {
+    name: f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks
+} | CONFIG.data.other_benchmarks
+
+
+def benchmark_pairs():
+    """Benchmarks that rows are compared with, as NAME=FILE words: those of this run and any other given."""
+    return [f"{name}={file}" for name, file in COMPARED.items()]
+
+
+def recipe(wildcards):
+    """Settings for the card, as KEY=VALUE words."""
+    dataset = CONFIG.datasets[wildcards.dataset]
+    generation = CONFIG.generations[dataset.generation]
+    pairs = {"seed": CONFIG.seed, "mode": CONFIG.mode}
+    pairs |= {
+        f"generations.{dataset.generation}.{key}": value
+        for key, value in generation.model_dump().items()
+    }
+    pairs |= {
+        f"datasets.{wildcards.dataset}.{key}": value
+        for key, value in dataset.model_dump().items()
+    }
+    for section in ("sanitize_responses", "dedup_dataset", "augment_dataset"):
+        pairs |= {f"{section}.{key}": value for key, value in config[section].items()}
+    words = {
+        key: ",".join(map(str, value)) if isinstance(value, list) else value
+        for key, value in pairs.items()
+    }
+    return [
+        f"{key}={value}" for key, value in words.items() if value not in (None, "", {})
+    ]
+
+
+def local_base(wildcards):
+    """Folder of the base model as an input, so that a changed one trains anew; nothing when it comes from the Hub."""
+    base = trained_base(wildcards)
+    return base if Path(base).is_dir() or base.startswith("results/") else []
+
+
+# ---- benchmarks ----
+
+
+def island(wildcards):
+    """Image whose packages a benchmark's programs need."""
+    from selfcodealign.evaluation import base
+
+    return image(base.get(benchmark_of(wildcards)).island)
+
+
+def problems_file(wildcards):
+    """Local file of a benchmark's problems; nothing when they are fetched."""
+    return CONFIG.benchmarks[wildcards.benchmark].file or []

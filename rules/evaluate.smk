@@ -12,18 +12,6 @@ OUT  <results>/fetch_benchmark/{benchmark}.gz                  problems, checked
 """
 
 
-def island(wildcards):
-    """Image whose packages a benchmark's programs need."""
-    from selfcodealign.evaluation import base
-
-    return image(base.get(benchmark_of(wildcards)).island)
-
-
-def problems_file(wildcards):
-    """Local file of a benchmark's problems; nothing when they are fetched."""
-    return CONFIG.benchmarks[wildcards.benchmark].file or []
-
-
 rule fetch_benchmark:
     """Fetch a benchmark's problems from its authors, or take a local file, and name their version."""
     input:

@@ -15,31 +15,6 @@ OUT  <results>/extract_functions/{shard}.parquet        top-level functions with
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
-# Numbers over all shards meet in two places only: match_functions and cluster_functions.
-BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups)]
-
-
-wildcard_constraints:
-    group=r"\d{2}",
-
-
-def raw_shard_path(wildcards):
-    """Path or Hub address of a raw shard."""
-    return RAW_SHARDS[int(wildcards.shard)]
-
-
-def benchmarks_kept_out(wildcards=None):
-    """Files of the benchmarks that no row may overlap with: those of this run, and others that are named."""
-    return [f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks] + list(
-        CONFIG.data.other_benchmarks.values()
-    )
-
-
-def benchmark_words(wildcards):
-    """The same as NAME=FILE words."""
-    names = [*CONFIG.benchmarks, *CONFIG.data.other_benchmarks]
-    return [f"{name}={file}" for name, file in zip(names, benchmarks_kept_out())]
-
 
 rule extract_functions:
     """Cut documented top-level functions out of raw source files."""

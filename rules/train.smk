@@ -10,12 +10,6 @@ WORK work/train_sft/{model}/                        checkpoints and TensorBoard 
 """
 
 
-def local_base(wildcards):
-    """Folder of the base model as an input, so that a changed one trains anew; nothing when it comes from the Hub."""
-    base = trained_base(wildcards)
-    return base if Path(base).is_dir() or base.startswith("results/") else []
-
-
 rule train_sft:
     """Fine-tune a base model on a dataset with DeepSpeed."""
     input:
@@ -61,6 +55,49 @@ rule train_sft:
             --base {params.base:q} \
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \
+            --seed {params.seed} \
+            {params.flags}
+        """
+
+
+rule train_dpo:
+    """Train a fine-tuned model to prefer responses that pass their tests."""
+    input:
+        script=script("train_dpo"),
+        pairs=lambda wildcards: (
+            f"results/build_preferences/{CONFIG.models[wildcards.model].dataset}.pairs.parquet"
+        ),
+        base="<results>/train_sft/{model}",
+    output:
+        model=directory("<results>/train_dpo/{model}"),
+        metrics="<results>/train_dpo/{model}.metrics.jsonl",
+    log:
+        "<logs>/train_dpo/{model}.log",
+    benchmark:
+        "<timings>/train_dpo/{model}.jsonl"
+    container:
+        image("train")
+    threads: lookup(dpath="train_dpo/processes", within=config)
+    resources:
+        mem_mb=16_000,
+        runtime=720,
+        nodes=lookup(dpath="train_dpo/nodes", within=config),
+    params:
+        work=lambda wildcards: f"work/train_dpo/{wildcards.model}",
+        seed=training_seed,
+        flags=flags("train_dpo"),
+    message:
+        "Training model {wildcards.model} on preference pairs"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --pairs {input.pairs:q} \
+            --base {input.base:q} \
+            --model {output.model:q} \
+            --metrics {output.metrics:q} \
+            --work {params.work:q} \
             --seed {params.seed} \
             {params.flags}
         """
