@@ -109,13 +109,24 @@ def generation_seed(wildcards):
 def writer_trust(wildcards):
     """Whether a generation's model may run its own Python code: only if the config says so for it by name."""
     generation = CONFIG.generations[wildcards.generation]
-    return generation.trust_remote_code if generation.model else CONFIG.model.trust_remote_code
+    return (
+        generation.trust_remote_code
+        if generation.model
+        else CONFIG.model.trust_remote_code
+    )
 
 
 def pairs(values):
     """Write settings as NAME=VALUE words; empty values are left out."""
-    written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
-    return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
+    written = {
+        name: str(value).lower() if isinstance(value, bool) else value
+        for name, value in values.items()
+    }
+    return " ".join(
+        shlex.quote(f"{name}={value}")
+        for name, value in written.items()
+        if value not in ("", None)
+    )
 
 
 def engine(wildcards):
@@ -127,8 +138,14 @@ def examples_of(template, examples):
     """Examples file of a prompt template: the one that the config names, or the template's own."""
     if examples:
         return examples
-    layout = yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
-    return str(Path(template).with_name(layout["examples"]["file"])) if "examples" in layout else []
+    layout = (
+        yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
+    )
+    return (
+        str(Path(template).with_name(layout["examples"]["file"]))
+        if "examples" in layout
+        else []
+    )
 
 
 def tasks_of(wildcards):
@@ -143,7 +160,11 @@ def generation_path(wildcards):
 
 def seeds_of(wildcards):
     """Seed shard that a generation starts from: functions or random snippets."""
-    kind = "gather_seeds" if CONFIG.generations[wildcards.generation].seeds == "functions" else "gather_snippets"
+    kind = (
+        "gather_seeds"
+        if CONFIG.generations[wildcards.generation].seeds == "functions"
+        else "gather_snippets"
+    )
     return f"results/{kind}/{wildcards.shard}.parquet"
 
 
@@ -174,7 +195,10 @@ def earlier(files, shards=SEED_SHARDS):
         if CONFIG.mode == "fixed":
             return []
         numbers = [number for number in shards if number < wildcards.shard]
-        return [files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number})) for number in numbers]
+        return [
+            files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number}))
+            for number in numbers
+        ]
 
     return before
 
@@ -216,19 +240,30 @@ def training_seed(wildcards):
     return CONFIG.seed if seed is None else seed
 
 
-EVALUATED_MODELS = [BASE] * CONFIG.evaluate_base + [*CONFIG.models, *CONFIG.other_models]
+EVALUATED_MODELS = [BASE] * CONFIG.evaluate_base + [
+    *CONFIG.models,
+    *CONFIG.other_models,
+]
 
 
 def evaluated_model(wildcards):
     """Folder of a model that this run trains, as an input; nothing for a given model."""
-    return f"results/train_sft/{wildcards.model}" if wildcards.model in CONFIG.models else []
+    return (
+        f"results/train_sft/{wildcards.model}"
+        if wildcards.model in CONFIG.models
+        else []
+    )
 
 
 def evaluated_path(wildcards):
     """Local folder or Hub id of the model under evaluation."""
     if wildcards.model in CONFIG.other_models:
         return CONFIG.other_models[wildcards.model].model
-    return CONFIG.model.base if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
+    return (
+        CONFIG.model.base
+        if wildcards.model == BASE
+        else f"results/train_sft/{wildcards.model}"
+    )
 
 
 def evaluated_revision(wildcards):
@@ -254,7 +289,11 @@ def benchmark_settings(*keys):
     def written(wildcards):
         entry = CONFIG.benchmarks[wildcards.benchmark]
         values = {key: getattr(entry, key) for key in keys}
-        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items() if value is not None)
+        return " ".join(
+            f"--{key.replace('_', '-')} {value}"
+            for key, value in values.items()
+            if value is not None
+        )
 
     return written
 
