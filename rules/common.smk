@@ -109,24 +109,13 @@ def generation_seed(wildcards):
 def writer_trust(wildcards):
     """Whether a generation's model may run its own Python code: only if the config says so for it by name."""
     generation = CONFIG.generations[wildcards.generation]
-    return (
-        generation.trust_remote_code
-        if generation.model
-        else CONFIG.model.trust_remote_code
-    )
+    return generation.trust_remote_code if generation.model else CONFIG.model.trust_remote_code
 
 
 def pairs(values):
     """Write settings as NAME=VALUE words; empty values are left out."""
-    written = {
-        name: str(value).lower() if isinstance(value, bool) else value
-        for name, value in values.items()
-    }
-    return " ".join(
-        shlex.quote(f"{name}={value}")
-        for name, value in written.items()
-        if value not in ("", None)
-    )
+    written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+    return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
 
 
 def engine(wildcards):
@@ -138,14 +127,8 @@ def examples_of(template, examples):
     """Examples file of a prompt template: the one that the config names, or the template's own."""
     if examples:
         return examples
-    layout = (
-        yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
-    )
-    return (
-        str(Path(template).with_name(layout["examples"]["file"]))
-        if "examples" in layout
-        else []
-    )
+    layout = yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
+    return str(Path(template).with_name(layout["examples"]["file"])) if "examples" in layout else []
 
 
 def tasks_of(wildcards):
@@ -160,11 +143,7 @@ def generation_path(wildcards):
 
 def seeds_of(wildcards):
     """Seed shard that a generation starts from: functions or random snippets."""
-    kind = (
-        "gather_seeds"
-        if CONFIG.generations[wildcards.generation].seeds == "functions"
-        else "gather_snippets"
-    )
+    kind = "gather_seeds" if CONFIG.generations[wildcards.generation].seeds == "functions" else "gather_snippets"
     return f"results/{kind}/{wildcards.shard}.parquet"
 
 
@@ -195,10 +174,7 @@ def earlier(files, shards=SEED_SHARDS):
         if CONFIG.mode == "fixed":
             return []
         numbers = [number for number in shards if number < wildcards.shard]
-        return [
-            files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number}))
-            for number in numbers
-        ]
+        return [files(Wildcards(fromdict=dict(wildcards.items()) | {"shard": number})) for number in numbers]
 
     return before
 
@@ -248,22 +224,14 @@ EVALUATED_MODELS = [BASE] * CONFIG.evaluate_base + [
 
 def evaluated_model(wildcards):
     """Folder of a model that this run trains, as an input; nothing for a given model."""
-    return (
-        f"results/train_sft/{wildcards.model}"
-        if wildcards.model in CONFIG.models
-        else []
-    )
+    return f"results/train_sft/{wildcards.model}" if wildcards.model in CONFIG.models else []
 
 
 def evaluated_path(wildcards):
     """Local folder or Hub id of the model under evaluation."""
     if wildcards.model in CONFIG.other_models:
         return CONFIG.other_models[wildcards.model].model
-    return (
-        CONFIG.model.base
-        if wildcards.model == BASE
-        else f"results/train_sft/{wildcards.model}"
-    )
+    return CONFIG.model.base if wildcards.model == BASE else f"results/train_sft/{wildcards.model}"
 
 
 def evaluated_revision(wildcards):
@@ -289,11 +257,7 @@ def benchmark_settings(*keys):
     def written(wildcards):
         entry = CONFIG.benchmarks[wildcards.benchmark]
         values = {key: getattr(entry, key) for key in keys}
-        return " ".join(
-            f"--{key.replace('_', '-')} {value}"
-            for key, value in values.items()
-            if value is not None
-        )
+        return " ".join(f"--{key.replace('_', '-')} {value}" for key, value in values.items() if value is not None)
 
     return written
 
@@ -393,24 +357,13 @@ def siblings(wildcards):
         if name not in group:
             group.add(name)
             wanted += CONFIG.datasets[name].equal_rows_with
-            wanted += [
-                other
-                for other, kept in CONFIG.datasets.items()
-                if name in kept.equal_rows_with
-            ]
-    return [
-        f"results/{CHAIN[-1]}/{name}.parquet"
-        for name in sorted(group - {wildcards.dataset})
-    ]
+            wanted += [other for other, kept in CONFIG.datasets.items() if name in kept.equal_rows_with]
+    return [f"results/{CHAIN[-1]}/{name}.parquet" for name in sorted(group - {wildcards.dataset})]
 
 
 def seeds_of_dataset(wildcards):
     """Seed shards that a dataset's generation grew from."""
-    gathered = next(
-        branch
-        for branch in branches(dataset_generation(wildcards))
-        if branch.startswith("gather_")
-    )
+    gathered = next(branch for branch in branches(dataset_generation(wildcards)) if branch.startswith("gather_"))
     return files_of(gathered, ".parquet")
 
 
@@ -425,16 +378,9 @@ def branches(name):
     author = CONFIG.generations[name].answers or name
     generation = CONFIG.generations[author]
     snippets = generation.seeds == "snippets"
-    seeds = (
-        ["sample_snippets", "gather_snippets"]
-        if snippets
-        else [*SEED_STAGES, "gather_seeds"]
-    )
+    seeds = ["sample_snippets", "gather_snippets"] if snippets else [*SEED_STAGES, "gather_seeds"]
     concepts = [f"extract_concepts/{author}"] if generation.path == "concepts" else []
-    own = [
-        f"{stage}/{name}"
-        for stage in ("write_responses", "sanitize_responses", "verify_responses")
-    ]
+    own = [f"{stage}/{name}" for stage in ("write_responses", "sanitize_responses", "verify_responses")]
     return [*seeds, *concepts, f"write_instructions/{author}", *own]
 
 
@@ -450,26 +396,14 @@ def files_of(branch, suffix):
 
 def funnels_before(wildcards):
     """Funnels of all stages that lead to a dataset."""
-    return [
-        path
-        for branch in stages_before(wildcards.dataset)
-        for path in files_of(branch, ".funnel.json")
-    ]
+    return [path for branch in stages_before(wildcards.dataset) for path in files_of(branch, ".funnel.json")]
 
 
 def dropped_before(wildcards):
     """Dropped rows of the stages from sanitising on, for examples in the card."""
     branches = stages_before(wildcards.dataset)
-    start = next(
-        number
-        for number, name in enumerate(branches)
-        if name.startswith("sanitize_responses")
-    )
-    return [
-        path
-        for branch in branches[start:]
-        for path in files_of(branch, ".dropped.parquet")
-    ]
+    start = next(number for number, name in enumerate(branches) if name.startswith("sanitize_responses"))
+    return [path for branch in branches[start:] for path in files_of(branch, ".dropped.parquet")]
 
 
 def funnel_links():
@@ -481,9 +415,7 @@ def funnel_links():
     return sorted(links)
 
 
-COMPARED = {
-    name: f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks
-} | CONFIG.data.other_benchmarks
+COMPARED = {name: f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchmarks} | CONFIG.data.other_benchmarks
 
 
 def benchmark_pairs():
@@ -496,23 +428,12 @@ def recipe(wildcards):
     dataset = CONFIG.datasets[wildcards.dataset]
     generation = CONFIG.generations[dataset.generation]
     pairs = {"seed": CONFIG.seed, "mode": CONFIG.mode}
-    pairs |= {
-        f"generations.{dataset.generation}.{key}": value
-        for key, value in generation.model_dump().items()
-    }
-    pairs |= {
-        f"datasets.{wildcards.dataset}.{key}": value
-        for key, value in dataset.model_dump().items()
-    }
+    pairs |= {f"generations.{dataset.generation}.{key}": value for key, value in generation.model_dump().items()}
+    pairs |= {f"datasets.{wildcards.dataset}.{key}": value for key, value in dataset.model_dump().items()}
     for section in ("sanitize_responses", "dedup_dataset", "augment_dataset"):
         pairs |= {f"{section}.{key}": value for key, value in config[section].items()}
-    words = {
-        key: ",".join(map(str, value)) if isinstance(value, list) else value
-        for key, value in pairs.items()
-    }
-    return [
-        f"{key}={value}" for key, value in words.items() if value not in (None, "", {})
-    ]
+    words = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in pairs.items()}
+    return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
 
 
 def local_base(wildcards):

@@ -474,12 +474,7 @@ rule check_funnels:
     input:
         script=script("check_funnels"),
         funnels=sorted(
-            {
-                path
-                for link in funnel_links()
-                for branch in link
-                for path in files_of(branch, ".funnel.json")
-            }
+            {path for link in funnel_links() for branch in link for path in files_of(branch, ".funnel.json")}
         ),
     output:
         totals="<results>/check_funnels/totals.json",

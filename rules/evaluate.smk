@@ -32,7 +32,7 @@ rule fetch_benchmark:
         runtime=30,
     params:
         benchmark=benchmark_of,
-        version=benchmark_settings("version"),
+        flags=benchmark_settings("version"),
     message:
         "Fetching the problems of {wildcards.benchmark}"
     shell:
@@ -43,7 +43,7 @@ rule fetch_benchmark:
             --benchmark {params.benchmark:q} \
             --file {input.file:q} \
             --problems {output.problems:q} \
-            {params.version} \
+            {params.flags} \
             --about {output.about:q}
         """
 
@@ -71,14 +71,13 @@ rule sample_solutions:
         model=evaluated_path,
         revision=evaluated_revision,
         trust_remote_code=lambda wildcards: str(
-            wildcards.model not in CONFIG.other_models
-            and CONFIG.model.trust_remote_code
+            wildcards.model not in CONFIG.other_models and CONFIG.model.trust_remote_code
         ).lower(),
         style=evaluated_style,
         run_seed=CONFIG.seed,
         work="work/sample_solutions/{model}/{benchmark}",
         engine=pairs(config["engine"]),
-        sampling=benchmark_settings("samples", "temperature", "top_p", "max_tokens"),
+        flags=benchmark_settings("samples", "temperature", "top_p", "max_tokens"),
     message:
         "Sampling {wildcards.model}'s answers to {wildcards.benchmark}"
     shell:
@@ -95,7 +94,7 @@ rule sample_solutions:
             --trust-remote-code {params.trust_remote_code} \
             --style {params.style} \
             --run-seed {params.run_seed} \
-            {params.sampling} \
+            {params.flags} \
             --engine {params.engine}
         """
 

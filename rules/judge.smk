@@ -33,13 +33,8 @@ rule judge_seeds:
     params:
         work="work/judge_seeds/{shard}",
         model=CONFIG.judge_seeds.model or CONFIG.model.base,
-        revision=(
-            (CONFIG.judge_seeds.revision or "main")
-            if CONFIG.judge_seeds.model
-            else CONFIG.model.revision
-        ),
-        trust_remote_code=not CONFIG.judge_seeds.model
-        and CONFIG.model.trust_remote_code,
+        revision=((CONFIG.judge_seeds.revision or "main") if CONFIG.judge_seeds.model else CONFIG.model.revision),
+        trust_remote_code=not CONFIG.judge_seeds.model and CONFIG.model.trust_remote_code,
         mode=CONFIG.mode,
         threshold=CONFIG.judge_seeds.threshold,
         reference_seed=CONFIG.judge_seeds.reference_seed,
@@ -76,9 +71,7 @@ rule gather_seeds:
         seeds=collect("<results>/judge_seeds/{shard}.parquet", shard=SHARDS),
     output:
         rows=collect("<results>/gather_seeds/{shard}.parquet", shard=SEED_SHARDS),
-        dropped=collect(
-            "<results>/gather_seeds/{shard}.dropped.parquet", shard=SEED_SHARDS
-        ),
+        dropped=collect("<results>/gather_seeds/{shard}.dropped.parquet", shard=SEED_SHARDS),
         funnel=collect("<results>/gather_seeds/{shard}.funnel.json", shard=SEED_SHARDS),
     log:
         "<logs>/gather_seeds.log",
@@ -116,12 +109,8 @@ rule gather_snippets:
         seeds=collect("<results>/sample_snippets/{shard}.parquet", shard=SHARDS),
     output:
         rows=collect("<results>/gather_snippets/{shard}.parquet", shard=SEED_SHARDS),
-        dropped=collect(
-            "<results>/gather_snippets/{shard}.dropped.parquet", shard=SEED_SHARDS
-        ),
-        funnel=collect(
-            "<results>/gather_snippets/{shard}.funnel.json", shard=SEED_SHARDS
-        ),
+        dropped=collect("<results>/gather_snippets/{shard}.dropped.parquet", shard=SEED_SHARDS),
+        funnel=collect("<results>/gather_snippets/{shard}.funnel.json", shard=SEED_SHARDS),
     log:
         "<logs>/gather_snippets.log",
     benchmark:

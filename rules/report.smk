@@ -10,9 +10,7 @@ OUT  <results>/provenance.json                        commit, config, machine, s
 """
 
 REPORT_PARTS = sorted(
-    os.path.relpath(path)
-    for path in (ROOT / "selfcodealign" / "report").rglob("*.*")
-    if path.suffix != ".pyc"
+    os.path.relpath(path) for path in (ROOT / "selfcodealign" / "report").rglob("*.*") if path.suffix != ".pyc"
 )
 
 

@@ -139,9 +139,7 @@ rule cluster_functions:
         script=script("cluster_functions"),
         functions=collect("<results>/extract_functions/{shard}.parquet", shard=SHARDS),
         band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
-        copies=collect(
-            "<results>/match_functions/{group}.copies.npy", group=BAND_GROUPS
-        ),
+        copies=collect("<results>/match_functions/{group}.copies.npy", group=BAND_GROUPS),
         matches=collect("<results>/match_functions/{group}.npy", group=BAND_GROUPS),
     output:
         clusters="<results>/cluster_functions/clusters.npy",

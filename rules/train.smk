@@ -64,9 +64,7 @@ rule train_dpo:
     """Train a fine-tuned model to prefer responses that pass their tests."""
     input:
         script=script("train_dpo"),
-        pairs=lambda wildcards: (
-            f"results/build_preferences/{CONFIG.models[wildcards.model].dataset}.pairs.parquet"
-        ),
+        pairs=lambda wildcards: (f"results/build_preferences/{CONFIG.models[wildcards.model].dataset}.pairs.parquet"),
         base="<results>/train_sft/{model}",
     output:
         model=directory("<results>/train_dpo/{model}"),
