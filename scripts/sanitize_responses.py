@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from selfcodealign.dataset.sanitizing import Draft, Rule, rules
+from selfcodealign.dataset.sanitizing import Draft, Layout, Rule, rules
 from selfcodealign.records import ResponseRow
 from selfcodealign.stage import progress, run
 from selfcodealign.tables import StageOutput, count_rows, read_rows
@@ -27,13 +27,19 @@ def why_dropped(draft: Draft, ordered: Iterable[tuple[str, Rule]]) -> tuple[str,
     return None
 
 
+def layout_of(template: str) -> Layout:
+    """Tell from the name of a prompt template how its generations are divided."""
+    name = template.partition("@")[0]
+    return "headings" if "headings" in name else "sections" if "starcoder2" in name else "tags"
+
+
 def draft_of(row: dict[str, Any]) -> Draft:
     """Make the draft of one response row."""
     return Draft(
         instruction=row["instruction"],
         raw=row["raw"],
         finish_reason=row["finish_reason"],
-        headings="headings" in row["template"],
+        layout=layout_of(row["template"]),
     )
 
 

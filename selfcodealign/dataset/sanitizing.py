@@ -8,8 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 from selfcodealign.dataset import fences
+
+Layout = Literal["tags", "headings", "sections"]
+"""What divides response and tests: XML-like tags, `### Tests` headings, or StarCoder2's `[Tests]` sections."""
 
 FINISHED = frozenset({"stop", "eos_token"})
 MOST_CHARACTERS = 100_000
@@ -48,7 +52,7 @@ class Draft:
     instruction: str
     raw: str
     finish_reason: str = "stop"
-    headings: bool = False
+    layout: Layout = "tags"
     response: str = ""
     tests: str = ""
 
@@ -125,18 +129,21 @@ def not_text(draft: Draft) -> str | None:
 
 BETWEEN_PARTS = re.compile(r"</response>\s*<tests>")
 TESTS_HEADING = re.compile(r"^### Tests?\b.*$", re.MULTILINE)
+TESTS_SECTION = re.compile(r"^\[Tests\][ \t]*$", re.MULTILINE)
+SECTION_NAME = re.compile(r"^\[(?:Reasoning|Implementation|Explanation)\][ \t]*\n?", re.MULTILINE)
 OUTER_TAGS = re.compile(r"\A\s*<response>|</tests>[\s\S]*\Z")
 
 
 def not_split(draft: Draft) -> str | None:
-    """The text has exactly one border between a response and its tests: tags or a heading, whatever the layout."""
+    """The text has exactly one border between a response and its tests: tags, a heading or a section."""
     raw = OUTER_TAGS.sub("", fences.unix_line_ends(draft.raw))
-    for border in (BETWEEN_PARTS, TESTS_HEADING):
+    for border in (BETWEEN_PARTS, TESTS_HEADING, TESTS_SECTION):
         parts = border.split(raw)
         if len(parts) > 2:
             return f"{len(parts) - 1} borders between response and tests"
         if len(parts) == 2:
-            draft.response, draft.tests = parts[0].strip(), parts[1].strip()
+            response = SECTION_NAME.sub("", parts[0]) if border is TESTS_SECTION else parts[0]
+            draft.response, draft.tests = response.strip(), parts[1].strip()
             return None if draft.response and draft.tests else "an empty part"
     return "no border between response and tests"
 
@@ -269,8 +276,13 @@ def no_assertion(draft: Draft) -> str | None:
 
 
 def reference_not_split(draft: Draft) -> str | None:
-    """`</response>`, a blank line and `<tests>` occur once; or the Llama-3 layout's heading or phrase (:92-141)."""
-    if draft.headings:
+    """`</response>`, a blank line and `<tests>` occur once; or the Llama-3 layout's heading or phrase (:92-141).
+
+    The StarCoder2 layout belongs to an earlier version of the code and is split as in `fixed` mode.
+    """
+    if draft.layout == "sections":
+        return not_split(draft)
+    if draft.layout == "headings":
         parts = re.split(r"### Tests \d\n", draft.raw)
         if len(parts) == 1:
             for phrase in HEADING_PHRASES:

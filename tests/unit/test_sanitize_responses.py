@@ -83,7 +83,7 @@ def test_a_response_needs_one_border_to_its_tests(raw, fixed, reference):
     ],
 )
 def test_the_reference_splits_the_heading_layout_at_a_heading_or_the_first_listed_phrase(raw, parts):
-    draft = Draft("do it", raw, headings=True)
+    draft = Draft("do it", raw, layout="headings")
     assert (sanitizing.reference_not_split(draft) is None) == (parts is not None)
     if parts:
         assert (draft.response, draft.tests) == parts
@@ -94,6 +94,16 @@ def test_the_layout_is_read_from_the_template():
     assert reason("reference", raw=raw, template="headings@1") is None
     assert reason("reference", raw=raw, template="xml@1") == "not_split"
     assert reason("fixed", raw=raw, template="headings@1") is None
+
+
+@pytest.mark.parametrize("mode", ["fixed", "reference"])
+def test_starcoder2_sections_are_split_and_their_names_left_out(mode):
+    code = "```python\ndef f(x):\n    return x\n```"
+    raw = f"[Reasoning]\nIt is easy.\n\n[Implementation]\n{code}\n\n[Explanation]\nDone.\n\n[Tests]\n{GOOD_TESTS}"
+    draft = draft_of(response_row(raw=raw, template="starcoder2-instruct@1"))
+    assert why_dropped(draft, rules(mode, most_words=200)) is None
+    assert draft.response == f"It is easy.\n\n{code}\n\nDone."
+    assert draft.tests == GOOD_TESTS
 
 
 TODO_CODE = (
@@ -301,4 +311,4 @@ def test_blocks_that_are_written_are_found_again(given_blocks):
 @given(st.text(st.sampled_from("`~ \n\r#pabc<>/{}"), max_size=60), st.sampled_from([FIXED, REFERENCE]))
 def test_no_text_crashes_a_rule(raw, ordered):
     why_dropped(Draft("Do it.", raw_of(raw, raw)), ordered)
-    why_dropped(Draft("Do it.", raw, headings=True), ordered)
+    why_dropped(Draft("Do it.", raw, layout="headings"), ordered)
