@@ -125,6 +125,11 @@ def images(containers: dict[str, str]) -> dict[str, Any]:
     }
 
 
+def _seed(own: int | None, run_seed: int) -> int:
+    """Return the seed that counts: its own, or else the run's."""
+    return run_seed if own is None else own
+
+
 def main(
     provenance: Path,
     requirements: Path,
@@ -156,8 +161,8 @@ def main(
         "config": settings.model_dump(mode="json"),
         "seeds": {
             "run": settings.seed,
-            "generations": {name: one.seed for name, one in settings.generations.items()},
-            "models": {name: one.seed for name, one in settings.models.items()},
+            "generations": {name: _seed(one.seed, settings.seed) for name, one in settings.generations.items()},
+            "models": {name: _seed(one.seed, settings.seed) for name, one in settings.models.items()},
         },
         "models": {
             "base": model(settings.model.base, settings.model.revision),

@@ -445,7 +445,7 @@ def score(model: str, benchmark: str, tasks: dict[str, float]) -> dict[str, Any]
 
 
 def _timings(run: SmallRun) -> None:
-    for stage in ("extract_functions", "write_responses", "verify_responses"):
+    for stage in ("extract_functions", "write_responses/self", "verify_responses/self"):
         for shard in range(2):
             record = {"s": 3.5 + shard, "h:m:s": "0:00:03", "max_rss": 150.5, "cpu_time": 3.1, "threads": 1}
             write_text(run.folder / f"timings/{stage}/{shard:05d}.jsonl", json.dumps(record) + "\n")

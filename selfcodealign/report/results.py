@@ -20,6 +20,8 @@ from selfcodealign.ids import digest
 from selfcodealign.pipeline import STAGES, position
 from selfcodealign.tables import read_rows
 
+EVALUATION = ("sample_solutions", "extract_programs", "execute_programs", "score_benchmark")
+"""Rules whose jobs are of one model."""
 SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
 SELECTIONS = ("passing", "highest_mutation", "shortest", "consensus", "random", "failing")
 """Selections in the order of the report."""
@@ -204,8 +206,8 @@ class Run:
         """What Snakemake measured of each job: rule, seconds, CPU seconds, peak memory in MB."""
         found = []
         for path in sorted(self.timings.rglob("*.jsonl")):
-            for record in read_jsonl(path):
-                parts = path.relative_to(self.timings).with_suffix("").parts
+            parts = path.relative_to(self.timings).with_suffix("").parts
+            for record in read_jsonl(path) if self._wanted(*parts[:2]) else ():
                 found.append(
                     {
                         "rule": parts[0],
@@ -216,6 +218,12 @@ class Run:
                     }
                 )
         return found
+
+    def _wanted(self, rule: str, place: str = "") -> bool:
+        """Whether a measured job belongs to something that the config still names."""
+        if rule in EVALUATION:
+            return place in self.models
+        return self._current(rule, place)
 
 
 def place_of(funnel: Funnel) -> str:

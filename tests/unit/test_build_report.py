@@ -209,6 +209,17 @@ def test_files_of_generations_and_models_that_the_config_no_longer_names_are_pas
     assert {score.model for score in run.scores} == {"base", "aligned"}
 
 
+def test_jobs_of_models_that_the_config_no_longer_names_are_not_timed(copy: SmallRun) -> None:
+    before = len(opened(copy).jobs)
+    for job in ("train_sft/before", "train_sft/aligned", "score_benchmark/before/demo", "score_benchmark/base/demo"):
+        source = copy.folder / "timings/write_responses/self/00000.jsonl"
+        (copy.folder / f"timings/{job}").parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, copy.folder / f"timings/{job}.jsonl")
+    timed = [f"{job['rule']}/{job['job']}" for job in opened(copy).jobs]
+    assert len(timed) == before + 2
+    assert {"train_sft/aligned", "score_benchmark/base/demo"} <= set(timed)
+
+
 def test_a_damaged_score_is_named(copy: SmallRun) -> None:
     (copy.results / "score_benchmark/base/demo.json").write_text('{"metrics": {}}')
     with pytest.raises(UserError, match=r"base/demo\.json is no score of a benchmark"):

@@ -40,6 +40,7 @@ def record(folder: Path, name: str = "provenance.json", **config: object) -> dic
 def test_commit_config_seeds_versions_machine_and_hashes_are_recorded(workplace: Path) -> None:
     found = record(workplace, seed=7)
     assert found["config"]["seed"] == found["seeds"]["run"] == 7
+    assert found["seeds"]["models"] == {"aligned": 7}
     assert found["models"]["aligned"]["files"]["model.safetensors"] == hashlib.sha256(b"weights").hexdigest()
     assert found["datasets"]["passing"]["sft/train.parquet"]["rows"] == 2
     assert found["raw_shards"] == [{"name": "raw.parquet", "bytes": (workplace / "raw.parquet").stat().st_size}]

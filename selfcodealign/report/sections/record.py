@@ -142,5 +142,6 @@ def flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             found += flat(value, f"{prefix}{name}.")
         else:
-            found.append((prefix + name, str(value)))
+            empty = value is None or value == []
+            found.append((prefix + name, "none" if empty else str(value)))
     return found
