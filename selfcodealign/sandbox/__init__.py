@@ -10,13 +10,14 @@ One function serves every user of the sandbox::
 `cases` is any iterable of dicts; it is read lazily, so a million rows need no more memory than ten. Two forms:
 
 * `{"id", "code", "test"}`: a response and its tests, kept apart. Both run in one `__main__` module, the response first.
-  Passing needs every test to finish, and a secret that is given only after the response has loaded to come back after the
-  last test. Functions `test*`, pytest-style classes, `unittest` cases and doctests that nobody calls are run as well.
-* `{"id", "program"}` with an optional `"stdin"` (text): a whole script, judged by how it ends: `pass` is exit status 0 reached
-  by the last statement. A caller who compares outputs reads `stdout` and `exit_status` instead.
+  Passing needs every test to finish, and a secret that is given only after the response has loaded to come back after
+  the last test. Functions `test*`, pytest-style classes, `unittest` cases and doctests that nobody calls are run as
+  well.
+* `{"id", "program"}` with an optional `"stdin"` (text): a whole script, judged by how it ends: `pass` is exit status 0
+  reached by the last statement. A caller who compares outputs reads `stdout` and `exit_status` instead.
 
-Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`; and may bring
-`files`: `{relative name: text}`, written to the program's working folder before it starts.
+Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`; and
+may bring `files`: `{relative name: text}`, written to the program's working folder before it starts.
 
 Verdicts come in the order in which cases finish, exactly one for each id, as dicts with these keys:
 
@@ -31,9 +32,9 @@ Verdicts come in the order in which cases finish, exactly one for each id, as di
     mutation_score            share of mutants of the code that the tests reject; None unless `mutants` is set
     isolation     apptainer | bubblewrap | none
 
-`fail`: an assertion failed, or the program ended before its tests did. `error`: any other exception. `crashed`: a signal ended
-it. `vacuous`: the tests also pass against a stub, or cannot fail. `flaky`: reruns disagreed. `internal`: the sandbox itself
-failed twice on this case; it says nothing about the program.
+`fail`: an assertion failed, or the program ended before its tests did. `error`: any other exception. `crashed`: a
+signal ended it. `vacuous`: the tests also pass against a stub, or cannot fail. `flaky`: reruns disagreed. `internal`:
+the sandbox itself failed twice on this case; it says nothing about the program.
 
 The package needs nothing but the standard library, on the host and inside an image.
 """

@@ -1,7 +1,7 @@
 """The boundary around a worker: Apptainer, else bubblewrap, else nothing, and only if the caller insists.
 
-A layer is a command that starts `python -c BOOT` behind its boundary with a socket as descriptor 0, over which the worker
-gets its own sources. So nothing of this project needs to be readable, or mounted, inside.
+A layer is a command that starts `python -c BOOT` behind its boundary with a socket as descriptor 0, over which the
+worker gets its own sources. So nothing of this project needs to be readable, or mounted, inside.
 """
 
 import json
@@ -60,7 +60,10 @@ ENVIRONMENT = {
     "MPLBACKEND": "Agg",
     "MPLCONFIGDIR": "/tmp",
 }
-INSTALL = "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap; no root: conda install -c conda-forge bubblewrap) or Apptainer"
+INSTALL = (
+    "install bubblewrap (Debian, Ubuntu: apt-get install bubblewrap; without root: conda install -c conda-forge "
+    "bubblewrap) or Apptainer with the sandbox image"
+)
 NOBODY = 65534
 STAGE = "/tmp"  # covered in the launcher's own mount namespace, nowhere else
 # Of /etc, what programs may look up; nothing in it is private.
@@ -83,7 +86,8 @@ check(libc.mount(b"tmpfs", stage.encode(), b"tmpfs", ctypes.c_ulong(6), b"mode=7
 for number, (folder, handle) in enumerate(zip(folders, handles)):
     target = "%s/%d" % (stage, number)
     os.mkdir(target) if os.path.isdir(folder) else open(target, "w").close()
-    check(libc.mount(b"/proc/self/fd/%d" % handle, target.encode(), None, ctypes.c_ulong(0x1000 | 0x4000), None), "bind")
+    source = b"/proc/self/fd/%d" % handle
+    check(libc.mount(source, target.encode(), None, ctypes.c_ulong(0x1000 | 0x4000), None), "bind")
     os.close(handle)
 os.setgroups([])
 os.setresgid(user, user, user)
@@ -104,7 +108,7 @@ class Layer:
     preload: tuple[str, ...] = ()
     environment: dict[str, str] = field(default_factory=dict)
 
-    def start(self, log: Any = subprocess.DEVNULL) -> tuple[subprocess.Popen[bytes], socket.socket]:
+    def start(self, log: Any = subprocess.DEVNULL) -> tuple[subprocess.Popen[Any], socket.socket]:
         """Start one worker; returns the process at its boundary and the socket to it, its sources already sent."""
         here, there = socket.socketpair()
         options: dict[str, Any] = {}
@@ -113,7 +117,7 @@ class Layer:
         try:
             process = subprocess.Popen(
                 self.command,
-                stdin=there,
+                stdin=there.fileno(),
                 stdout=log,
                 stderr=log,
                 env=self.environment,
@@ -154,9 +158,9 @@ def bubblewrap(settings: Settings) -> list[Layer]:
     plain = _bubblewrap_command(program, python, [(str(host), inside) for host, inside in shown])
     if os.getuid() != 0:
         return [replace(layer, command=tuple(plain))]
-    # Nothing in the sandbox is root, not even under another number: an unprivileged user starts bubblewrap. What that user
-    # cannot reach, such as an interpreter under /root, root first shows in a mount namespace of its own. Where root lacks
-    # the right to do so, as in many containers, the folders must be readable as they are.
+    # Nothing in the sandbox is root, not even under another number: an unprivileged user starts bubblewrap. What that
+    # user cannot reach, such as an interpreter under /root, root first shows in a mount namespace of its own. Where
+    # root lacks the right to do so, as in many containers, the folders must be readable as they are.
     staged = [(f"{STAGE}/{number}", inside) for number, (_, inside) in enumerate(shown)]
     hosts = [str(host) for host, _ in shown]
     launch = [sys.executable, "-S", "-E", "-c", LAUNCH, str(_unprivileged()), STAGE, str(len(hosts)), *hosts]

@@ -91,7 +91,7 @@ def exchange(handle: socket.socket, message: dict[str, Any] | None) -> dict[str,
 
 
 def probe(layer: Layer, settings: Settings) -> dict[str, Any]:
-    """Start one worker in a layer, run the probes in it, and return its greeting; raises Refused with the first leak."""
+    """Start one worker in a layer, run the probes in it, and return its greeting; raises Refused with the leaks."""
     canary = secrets.token_hex(16)
     os.environ[CANARY] = canary
     listener = socket.create_server(("127.0.0.1", 0))
@@ -100,7 +100,7 @@ def probe(layer: Layer, settings: Settings) -> dict[str, Any]:
         _mark(Path.home()) as in_home,
         _mark(Path(tempfile.gettempdir())) as in_temporary,
     ):
-        process = None
+        process = handle = None
         try:
             process, handle = layer.start(errors)
             handle.settimeout(START_S)
@@ -134,7 +134,7 @@ def probe(layer: Layer, settings: Settings) -> dict[str, Any]:
         finally:
             os.environ.pop(CANARY, None)
             listener.close()
-            if process is not None:
+            if process is not None and handle is not None:
                 handle.close()
                 process.kill()
                 process.wait()

@@ -19,8 +19,9 @@ LIMITS = ("timeout_s", "memory_mb", "scratch_mb", "processes", "output_kb")
 class Settings:
     """Limits and checks of one call of `run_cases`; a case may override each of `LIMITS` for itself.
 
-    `timeout_s` limits CPU time, and the time in which the program neither computed nor waited for a busy core, so that a
-    loaded machine does not turn slow into wrong; past `wall_factor` × `timeout_s` on the clock it is stopped in any case.
+    `timeout_s` limits CPU time, and the time in which the program neither computed nor waited for a busy core, so that
+    a loaded machine does not turn slow into wrong; past `wall_factor` × `timeout_s` on the clock it is stopped in any
+    case.
     """
 
     timeout_s: float = 4.0  # of CPU time, and of time asleep

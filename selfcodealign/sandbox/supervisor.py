@@ -1,7 +1,7 @@
 """Hand cases to workers, replace workers that die, and yield one verdict for every case.
 
-One thread serves all workers. Nothing that a program does can end this process: it reads messages that the workers made,
-bounded in size, and holds a few cases for each worker at a time, whatever the number of rows.
+One thread serves all workers. Nothing that a program does can end this process: it reads messages that the workers
+made, bounded in size, and holds a few cases for each worker at a time, whatever the number of rows.
 """
 
 import json
@@ -257,7 +257,7 @@ class Crew:
 
     def hire(self) -> Worker:
         """Start one more worker."""
-        errors = tempfile.TemporaryFile()
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed by Worker.end
         process, handle = self.layer.start(errors)
         handle.setblocking(False)
         worker = Worker(process, handle, errors, time.monotonic() + START_S)

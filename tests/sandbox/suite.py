@@ -1,8 +1,9 @@
 """The cases of the hostile suite, and the settings in which all of them must hold.
 
-A case is an entry of `cases/*.toml`: what the sandbox is given, and what it must answer. `expect` is the one verdict that is
-right, `expect_any` lists several; `stdout`, `stderr`, `exit_status`, `tests_run` and `truncated` are compared where given;
-`survivor` names a process that must be gone afterwards. `needs` lists packages that the interpreter must have.
+A case is an entry of `cases/*.toml`: what the sandbox is given, and what it must answer. `expect` is the one verdict
+that is right, `expect_any` lists several; `stdout`, `stderr`, `exit_status`, `tests_run` and `truncated` are compared
+where given; `survivor` names a process that must be gone afterwards. `needs` lists packages that the interpreter must
+have.
 """
 
 import json
@@ -47,8 +48,11 @@ def host(folder: Path) -> Iterator[dict[str, str]]:
     secret.write_text(SECRET)
     secret.chmod(0o644)
     name = f"sandbox-suite-{os.getpid()}"
-    private = tempfile.NamedTemporaryFile(prefix=".sandbox-suite-", dir=Path.home())
-    with private, socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+    with (
+        tempfile.NamedTemporaryFile(prefix=".sandbox-suite-", dir=Path.home()) as private,
+        socket.create_server(("127.0.0.1", 0)) as server,
+        socket.socket(socket.AF_UNIX) as abstract,
+    ):
         abstract.bind("\0" + name)
         abstract.listen()
         yield {

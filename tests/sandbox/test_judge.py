@@ -176,7 +176,8 @@ def test_mutants_are_spread_over_the_code():
 
 
 def test_instruments_leave_the_tests_meaning_alone():
-    test = "total = 0\nfor x in range(5):\n    assert 0 <= x < 5 != 6 and x in range(9)\n    total += x\nassert total == 10"
+    loop = "for x in range(5):\n    assert 0 <= x < 5 != 6 and x in range(9)\n    total += x"
+    test = f"total = 0\n{loop}\nassert total == 10"
     seen = []
 
     def hook(what, value=None):

@@ -17,16 +17,20 @@ LONGEST_S = 20
 SAMPLES = 1_300
 
 
+def tasks(path):
+    """Read a benchmark's tasks."""
+    with gzip.open(path, "rt") as file:
+        return [json.loads(line) for line in file]
+
+
 @pytest.fixture(scope="module")
 def samples(shared):
     """Return (id, code, test) of published solutions, and of some with one thing changed, which mostly are wrong."""
     rows = []
-    for line in gzip.open(shared / "bench/HumanEval.jsonl.gz", "rt"):
-        task = json.loads(line)
+    for task in tasks(shared / "bench/HumanEval.jsonl.gz"):
         test = f"{task['test']}\ncheck({task['entry_point']})\n"
         rows.append((task["task_id"], task["prompt"] + task["canonical_solution"], test))
-    for line in gzip.open(shared / "bench/mbpp.jsonl.gz", "rt"):
-        task = json.loads(line)
+    for task in tasks(shared / "bench/mbpp.jsonl.gz"):
         rows.append((f"MBPP/{task['task_id']}", task["code"], "\n".join([task["test_setup_code"], *task["test_list"]])))
     for name, code, test in rows[:: len(rows) // (SAMPLES - len(rows))]:
         tree = ast.parse(code)

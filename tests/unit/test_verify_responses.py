@@ -12,10 +12,11 @@ from selfcodealign.records import ResponseRow, VerdictRow
 from selfcodealign.tables import read_rows, write_rows
 
 RESPONSE = "Add one.\n\n```python\ndef add_one(x):\n    return x + 1\n```"
+LEAVING = RESPONSE.replace("return x + 1", "raise SystemExit(0)")
 SAMPLES = {
     "right": (RESPONSE, "```python\nassert add_one(1) == 2\n```", "pass"),
     "wrong": (RESPONSE, "```python\nassert add_one(1) == 3\n```", "fail"),
-    "leaves": (RESPONSE.replace("return x + 1", "raise SystemExit(0)"), "```python\nassert add_one(1) == 2\n```", "fail"),
+    "leaves": (LEAVING, "```python\nassert add_one(1) == 2\n```", "fail"),
     "empty": (RESPONSE, "```python\nadd_one(1)\n```", "vacuous"),
     "broken": ("```python\ndef add_one(x) return\n```", "```python\nassert add_one(1) == 2\n```", "error"),
     "same": (RESPONSE, "```python\nassert add_one(1) == 2\n```", "pass"),
@@ -106,7 +107,10 @@ def test_isolation_none_needs_a_second_flag(stage):
     [
         ("a\n```python\nx = 1\n```\nb\n```bash\nls\n```", "x = 1\n\nls"),
         ("```python\nn = input()\nif __name__ == '__main__':\n    run()\n```", "n = input()"),
-        ("```python\nn = 1\nif __name__ == '__main__':\n    run()\n```", "n = 1\nif __name__ == '__main__':\n    run()"),
+        (
+            "```python\nn = 1\nif __name__ == '__main__':\n    run()\n```",
+            "n = 1\nif __name__ == '__main__':\n    run()",
+        ),
         ("no block", ""),
         ("```python\nx = 1", ""),
     ],

@@ -1,8 +1,9 @@
 """Run one program in a process of its own, and answer the zygote's challenge if its tests finish.
 
-The process belongs to the program: it may exit, replace builtins, write to every descriptor, or close them. So nothing it
-says counts as a pass but the digest of a challenge that is sent after the response has loaded, made with a key that only
-this module's closures hold. What could still be done, by reading the frames below one's own, is refused by static rules.
+The process belongs to the program: it may exit, replace builtins, write to every descriptor, or close them. So nothing
+it says counts as a pass but the digest of a challenge that is sent after the response has loaded, made with a key that
+only this module's closures hold. What could still be done, by reading the frames below one's own, is refused by static
+rules.
 """
 
 import ast
@@ -23,6 +24,7 @@ import threading
 import traceback
 import types
 import unittest
+from typing import NoReturn
 
 import judge  # pyright: ignore[reportMissingImports]
 
@@ -30,9 +32,10 @@ RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py
 MORE_FRAMES = 12  # the harness's own, so that a program may recurse as deep as in a file of its own
 GUARDED = (
     "builtins", "unittest", "unittest.case", "unittest.suite", "unittest.loader", "unittest.result", "unittest.runner",
-    "unittest.main", "doctest", "math", "cmath", "operator", "functools", "itertools", "copy", "json", "re", "types",
-    "collections", "numbers", "decimal", "fractions", "statistics", "random", "string", "inspect", "time", "os", "io",
-    "numpy", "numpy.testing", "pandas", "pandas.testing",
+    "unittest.main", "unittest.mock", "doctest", "math", "cmath", "operator", "functools", "itertools", "copy", "json",
+    "re", "types", "collections", "contextlib", "numbers", "decimal", "fractions", "statistics", "random", "string",
+    "inspect", "time", "os", "io", "asyncio", "asyncio.runners", "threading", "atexit", "numpy", "numpy.testing",
+    "pandas", "pandas.testing",
 )  # fmt: skip
 GUARDED_CLASSES = (unittest.TestCase, unittest.TestResult, unittest.TestSuite, unittest.TestLoader)
 WATCHED_MODULES = ("unittest.mock",)
@@ -139,14 +142,14 @@ class Channel:
                 send(b"L")
                 seal.update(receive(64))
 
-        def finish(verdict, reason, status, **info):
+        def finish(verdict, reason, status, **info) -> NoReturn:
             """Report and end the process, with the exit status that plain Python would have had."""
             if getpid() == owner:
                 body = dumps({"verdict": verdict, "reason": reason[:500], **info}).encode()
                 try:
                     send((b"P" + seal.digest() if verdict == "pass" else b"F") + body[:60000])
                 except OSError:
-                    pass
+                    leave(status)
             leave(status)
 
         self.loaded, self.finish = loaded, finish
@@ -217,7 +220,7 @@ def prepare(case, texts):
 
 def wind_down():
     """Do what the interpreter does at its end: wait for threads, run exit functions, flush."""
-    threading._shutdown()
+    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -254,7 +257,7 @@ def exit_status(error):
 def run_program(case, channel):
     """Run a script as `python program.py` would; a pass is status 0 reached by its last statement."""
     main = prepare(case, [(PROGRAM, case["program"])])
-    left = False
+    left, status, tree, last = False, 1, None, None
     try:
         tree = ast.parse(case["program"], PROGRAM)
         last = tree.body[-1] if tree.body else None
@@ -307,6 +310,7 @@ class Instruments:
         self.unittest_done = False
 
     def __call__(self, what, value=None):
+        """Do what a hook in the tests asks for."""
         if what == "watch":
             if always_agrees(value):
                 raise Forged(f"a {type(value).__name__} claims to equal anything")
@@ -404,9 +408,9 @@ class Instruments:
         """Run the examples in docstrings; `whole`: the text itself is a doctest."""
         runner = doctest.DocTestRunner(verbose=False)
         if whole:
-            found = [doctest.DocTestParser().get_doctest(text, vars(self.main), "tests", TESTS, 0)]
+            found = [doctest.DocTestParser().get_doctest(text, self.main.__dict__, "tests", TESTS, 0)]
         else:
-            found = doctest.DocTestFinder().find(self.main, "__main__", module=self.main, globs=vars(self.main))
+            found = doctest.DocTestFinder().find(self.main, "__main__", module=self.main, globs=self.main.__dict__)
         quiet = []
         for item in found:
             if not item.examples:
@@ -427,7 +431,7 @@ def _parameters(mark):
         value = getattr(value, "values", value) if type(value).__name__ == "ParameterSet" else value
         if len(names) == 1 and not (isinstance(value, tuple) and type(value) is not tuple):
             value = value if isinstance(value, tuple) and type(mark).__name__ == "ParameterSet" else (value,)
-        chosen.append(dict(zip(names, value)))
+        chosen.append(dict(zip(names, value)))  # noqa: B905 - Python 3.8 has no strict
     return chosen
 
 
@@ -440,24 +444,29 @@ class Result(unittest.TestResult):
         if self.first is None:
             self.first = error
 
-    def addFailure(self, test, error):
-        super().addFailure(test, error)
-        self._keep(error[1])
+    def addFailure(self, test, err):
+        """Keep the failure."""
+        super().addFailure(test, err)
+        self._keep(err[1])
 
-    def addError(self, test, error):
-        super().addError(test, error)
-        self._keep(error[1] if not isinstance(error[1], SystemExit) else AssertionError("SystemExit in a test"))
+    def addError(self, test, err):
+        """Keep the error; leaving the program inside a test is a failure."""
+        super().addError(test, err)
+        self._keep(err[1] if not isinstance(err[1], SystemExit) else AssertionError("SystemExit in a test"))
 
-    def addSubTest(self, test, subtest, error):
-        super().addSubTest(test, subtest, error)
-        if error is not None:
-            self._keep(error[1])
+    def addSubTest(self, test, subtest, err):
+        """Keep a subtest's failure."""
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            self._keep(err[1])
 
     def addUnexpectedSuccess(self, test):
+        """Count as a failure."""
         super().addUnexpectedSuccess(test)
         self._keep(AssertionError("unexpected success"))
 
     def addSkip(self, test, reason):
+        """Count as a failure, unless a decorator of the tests asked for it."""
         super().addSkip(test, reason)
         method = getattr(test, getattr(test, "_testMethodName", ""), None)
         decorated = getattr(type(test), "__unittest_skip__", False) or getattr(method, "__unittest_skip__", False)
@@ -473,7 +482,7 @@ def run_tested(case, channel, saved):
     names = (RESPONSE, TESTS)
     instruments = Instruments(main, saved)
 
-    def stop(error, when):
+    def stop(error, when) -> NoReturn:
         show(error, names)
         flush()
         reason = described(error)
@@ -542,11 +551,13 @@ def run_tested(case, channel, saved):
         channel.finish("fail", f"the response replaces {changed}", 1)
     channel.loaded()
     main.__dict__[hook] = instruments
+    # The tests' own code keeps the builtins it knows, even if the response replaces some for a moment.
+    main.__dict__["__builtins__"] = {**vars(builtins), **dict(saved[0][0][2])}
     try:
         try:
             exec(tests, main.__dict__)
         except Finished:
-            pass
+            instruments.unittest_done = True
         if not whole_doctest:
             instruments.run_unittest()
             instruments.run_uncalled(functions, classes)

@@ -1,14 +1,17 @@
 """Read a response and its tests: find tests that cannot fail, code that looks for the harness, stubs and mutants.
 
-Everything here works on syntax trees and runs nothing. The static rules flag only what is certain; what they let pass is
-left to the run against the stub.
+Everything here works on syntax trees and runs nothing. The static rules flag only what is certain; what they let pass
+is left to the run against the stub.
 """
+
+# A visitor's methods stand for several kinds of nodes, and trees are built of the parts of other trees.
+# pyright: reportAssignmentType=false, reportArgumentType=false, reportAttributeAccessIssue=false
+# pyright: reportIncompatibleMethodOverride=false
 
 import ast
 import re
 
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
-SCOPES = FUNCTIONS + (ast.Lambda, ast.ClassDef)
 SWALLOWING = {"AssertionError", "Exception", "BaseException"}
 LEAVING = {"exit", "quit", "_exit"}
 # A program that uses these can read the frames it is called from, and so the harness. None is usual in a response.
@@ -35,7 +38,7 @@ def bound_names(tree, imports=False):
     queue = list(tree.body)
     while queue:
         node = queue.pop()
-        if isinstance(node, FUNCTIONS + (ast.ClassDef,)):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             names.add(node.name)
             continue
         if isinstance(node, ast.Lambda):
@@ -51,7 +54,7 @@ def bound_names(tree, imports=False):
 
 
 def used_names(tree):
-    """Return the names that a tree reads, and the words of its strings (patches and doctests name things in strings)."""
+    """Return the names that a tree reads, and the words of its strings, in which patches and doctests name things."""
     names = set()
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
@@ -123,7 +126,7 @@ def constant(node):
         )
         return deciding or all(constant(value) for value in node.values)
     if isinstance(node, ast.Compare):
-        sides = [node.left] + node.comparators
+        sides = [node.left, *node.comparators]
         if all(_literal(side) for side in sides):
             return True
         return (
@@ -297,7 +300,7 @@ def why_vacuous(code, test, test_text):
         )
         whole = any(called_name(node) in ("main", "testmod") for node in ast.walk(test))
         return None if indirect or whole else "the tests use nothing that the response defines"
-    redefined = {node.name for node in test.body if isinstance(node, FUNCTIONS + (ast.ClassDef,))}
+    redefined = {node.name for node in test.body if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
     if own & used <= redefined:
         return f"the tests redefine {sorted(own & used)[0]}"
     return None
@@ -463,15 +466,18 @@ class Instrument(ast.NodeTransformer):
         return [ast.copy_location(item, node) for item in statements]
 
     def visit_Assert(self, node):
+        """Count it before and after."""
         self.generic_visit(node)
         return self._counted(node)
 
     def visit_Expr(self, node):
+        """Count unittest's assertions like statements."""
         self.generic_visit(node)
         asserting = isinstance(node.value, ast.Call) and called_name(node.value).startswith("assert")
         return self._counted(node) if asserting else node
 
     def visit_Compare(self, node):
+        """Look at every compared value."""
         self.generic_visit(node)
         if any(isinstance(operator, self.WATCHED) for operator in node.ops):
             node.left = self._watched(node.left)
@@ -482,6 +488,7 @@ class Instrument(ast.NodeTransformer):
         return node if isinstance(node, ast.Constant) else self._call(node, "watch", node)
 
     def visit_Call(self, node):
+        """Look at what assertions compare, and run `unittest.main` by the harness."""
         self.generic_visit(node)
         if called_name(node).startswith("assert"):
             node.args = [item if isinstance(item, ast.Starred) else self._watched(item) for item in node.args]
@@ -498,6 +505,7 @@ class Instrument(ast.NodeTransformer):
         return node
 
     def visit_FunctionDef(self, node):
+        """Note that a test function has been called."""
         self.generic_visit(node)
         if TEST_NAME.search(node.name):
             place = 1 if ast.get_docstring(node, clean=False) is not None else 0

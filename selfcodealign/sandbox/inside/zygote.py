@@ -21,11 +21,12 @@ import harness  # pyright: ignore[reportMissingImports]
 import kernel  # pyright: ignore[reportMissingImports]
 
 PRELOADED = (
-    "abc", "argparse", "array", "asyncio", "base64", "bisect", "calendar", "cmath", "collections", "concurrent.futures",
-    "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum", "fractions", "functools",
-    "hashlib", "heapq", "io", "itertools", "json", "logging", "math", "multiprocessing", "numbers", "operator", "pathlib",
-    "pickle", "pprint", "queue", "random", "re", "secrets", "shutil", "statistics", "string", "struct", "subprocess",
-    "tempfile", "textwrap", "threading", "time", "typing", "unicodedata", "unittest.mock", "uuid", "warnings", "weakref",
+    "abc", "argparse", "array", "asyncio", "base64", "bisect", "calendar", "cmath", "collections",
+    "concurrent.futures", "contextlib", "copy", "csv", "dataclasses", "datetime", "decimal", "difflib", "enum",
+    "fractions", "functools", "hashlib", "heapq", "io", "itertools", "json", "logging", "math", "multiprocessing",
+    "numbers", "operator", "pathlib", "pickle", "pprint", "queue", "random", "re", "secrets", "shutil", "statistics",
+    "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "typing", "unicodedata",
+    "unittest.mock", "uuid", "warnings", "weakref",
 )  # fmt: skip
 PRELOAD_PARTS = {"numpy": ("numpy", "numpy.testing"), "pandas": ("pandas", "pandas.testing"), "scipy": ("scipy.stats",)}
 FIRST_LOOK_S = 0.03  # a program that is done by then is never measured from outside
@@ -34,7 +35,7 @@ LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit o
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 STUB_CPU_S = 2.0
-NICER = 5  # a program yields to the process that watches it
+NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
 
 
@@ -127,7 +128,6 @@ class Zygote:
     def become_case(self, case, cpu_limit_s, out_write, error_write, there):
         """Turn this fork into the case's process; everything that may fail happens before any code of the case runs."""
         os.setsid()
-        os.nice(NICER)
         if self.nested:
             kernel.own_namespaces(self.uid, self.gid, int(case["scratch_mb"]))
         stdin = self.null
@@ -221,8 +221,8 @@ def _kill(pid):
 
 
 def _kernel_counts_by_namespace():
-    """Tell whether RLIMIT_NPROC counts per user namespace (Linux 5.14): before, it would count the user's other work."""
-    major, minor = re.match(r"(\d+)\.(\d+)", os.uname().release).groups()
+    """Tell whether RLIMIT_NPROC counts by user namespace (Linux 5.14): before, it counts the user's other work."""
+    major, minor = re.findall(r"\d+", os.uname().release)[:2]
     return (int(major), int(minor)) >= (5, 14)
 
 
@@ -293,6 +293,7 @@ class Watch:
         return self.seen(status, usage, wall_s)
 
     def wait(self):
+        """Return (status, usage) once the process has ended, else (None, None)."""
         pid, status, usage = os.wait4(self.pid, os.WNOHANG)
         return (status, usage) if pid else (None, None)
 
@@ -347,6 +348,8 @@ class Watch:
                 used, waited = kernel.measured(process)
                 cpu += used
                 starved = max(starved, waited)
+                if len(processes) > 1:
+                    os.setpriority(os.PRIO_PROCESS, process, NICER)
                 if len(processes) <= 200:
                     memory += kernel.resident(process)
             except (OSError, IndexError, ValueError):
@@ -366,6 +369,7 @@ class Watch:
             self.stop("memory", "more than {} processes".format(self.case["processes"]))
 
     def stop(self, verdict, reason):
+        """End the case at a limit."""
         if self.stopped is None:
             self.stopped = (verdict, reason)
         self.zygote.kill(self.pid)
@@ -391,6 +395,7 @@ class Watch:
         return result
 
     def ending(self, code, signalled, result):
+        """Return (verdict, reason) of how the process ended and what it reported."""
         if self.stopped:
             return self.stopped
         if code == SETUP_FAILED and not self.loaded and result["stderr"].startswith("sandbox setup"):
@@ -420,6 +425,7 @@ class Watch:
         return self.without_report(code, signalled)
 
     def without_report(self, code, signalled):
+        """Return (verdict, reason) of a process that reported nothing."""
         if signalled == signal.SIGXCPU or (signalled == signal.SIGKILL and self.cpu_seen >= self.cpu_limit_s):
             return "timeout", f"more than {self.cpu_limit_s:g} s of CPU time"
         if signalled == signal.SIGKILL and self.zygote.nested:
