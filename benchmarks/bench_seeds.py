@@ -1,11 +1,11 @@
 """Seed stages against the published method, in one run on one core: `python benchmarks/bench_seeds.py [--shard FILE]`.
 
-The published method is written out here as plainly as its scripts have it: the whole file parsed and queried; MinHash by
-regular expressions, SHA-1 and numpy; autoimport (skipped where it is not installed); pyright on batches of 250 without a
-check of names; one `in` per benchmark string. Times are CPU seconds of this process and its children.
+The published method is written out here as plainly as its scripts have it: the whole file parsed and queried; MinHash
+by regular expressions, SHA-1 and numpy; autoimport (skipped where it is not installed); pyright on batches of 250
+without a check of names; one `in` per benchmark string. Times are CPU seconds of this process and its children.
 
-Without --shard the corpus is a shard of test data if there is one, else the standard library of this Python. Its part that
-is measured is small, so that all takes about two minutes; --files sets it.
+Without --shard the corpus is a shard of test data if there is one, else the standard library of this Python. The part
+of it that is measured is small, so that all takes about two minutes; --files sets it.
 """
 
 import argparse
@@ -13,9 +13,11 @@ import hashlib
 import importlib.util
 import json
 import os
+import pickle
 import random
 import re
 import resource
+import struct
 import subprocess
 import sys
 import sysconfig
@@ -23,18 +25,21 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scripts.infer_imports import imports_of
 from selfcodealign import minhash
-from selfcodealign.decontamination import EXEMPT, Index, load_benchmark, reference_passages
+from selfcodealign.decontamination import Index, ReferenceIndex, load_benchmark, reference_passages
 from selfcodealign.minhash import MinHasher, RankedUnionFind, survivors
 from selfcodealign.seeds import filters, lexer, names, typecheck
 from selfcodealign.seeds.extraction import extract
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
 from selfcodealign.tables import write_json
+
+if TYPE_CHECKING:
+    import datasets
 
 SHARED = Path(os.environ.get("SELFCODEALIGN_TEST_DATA", Path(__file__).parents[2] / "shared"))
 QUERY = """
@@ -81,8 +86,8 @@ def corpus(shard: Path | None, limit: int) -> list[SourceFile]:
 # ---- the published method -------------------------------------------------------------------------------------------
 
 
-def extract_as_published(contents: list[bytes]) -> set[str]:
-    """Parse and query every file, keep what starts in the first column."""
+def extract_as_published(files: "datasets.Dataset") -> set[str]:
+    """Take files row by row, pickle them to and from a worker, parse and query each, keep what starts a line."""
     import tree_sitter
     import tree_sitter_python
 
@@ -90,30 +95,46 @@ def extract_as_published(contents: list[bytes]) -> set[str]:
     parser = tree_sitter.Parser(language)
     query = tree_sitter.Query(language, QUERY)
     found = set()
-    for content in contents:
+    for row in files:
+        content = pickle.loads(pickle.dumps(row))["content"].encode()
         tree = parser.parse(content)
         for node in tree_sitter.QueryCursor(query).captures(tree.root_node).get("function", []):
             if node.start_point[1] == 0:
-                found.add(content[node.start_byte : node.end_byte].decode())
+                found.add(pickle.loads(pickle.dumps(content[node.start_byte : node.end_byte].decode())))
     return found
 
 
 def deduplicate_as_published(texts: list[str], bands: int = 41, rows: int = 6) -> int:
-    """Hash with numpy and SHA-1, fill one table per band, join by rank; return how many survive."""
+    """Hash with numpy and SHA-1, keep signatures as a column, fill one table per band, join by rank (text-dedup).
+
+    Returns:
+        How many texts survive.
+    """
+    import datasets
+
     random_state = np.random.RandomState(42)
     prime = np.uint64((1 << 61) - 1)
     a = random_state.randint(1, (1 << 61) - 1, 250, dtype=np.uint64)
     b = random_state.randint(0, (1 << 61) - 1, 250, dtype=np.uint64)
+    highest = np.uint64(0xFFFFFFFF)
+
+    def embed(row: dict[str, str], number: int) -> dict[str, Any]:
+        tokens = re.split(r"\W", row["content"].lower())
+        runs = zip(*(tokens[k:] for k in range(5)), strict=False)
+        shingles = {bytes(" ".join(run).lower(), "utf-8") for run in runs}
+        digests = [struct.unpack("<I", hashlib.sha1(shingle).digest()[:4])[0] for shingle in shingles]
+        hashes = np.array(digests, dtype=np.uint64).reshape(-1, 1)
+        values = (hashes * a + b) % prime & highest
+        values = np.vstack([values, np.full(250, highest)]).min(axis=0)
+        ranges = [(band * rows, (band + 1) * rows) for band in range(bands)]
+        return {"signature": [bytes(values[low:high].byteswap().data) for low, high in ranges], "number": number}
+
+    data: Any = datasets.Dataset.from_dict({"content": texts})
+    data = data.map(embed, with_indices=True, remove_columns=["content"], load_from_cache_file=False)
     tables: list[dict[bytes, set[int]]] = [defaultdict(set) for _ in range(bands)]
-    for number, text in enumerate(texts):
-        tokens = re.split(r"\W", text.lower())
-        shingles = {" ".join(tokens[k : k + 5]).encode() for k in range(len(tokens) - 4)}
-        if not shingles:
-            continue
-        hashes = np.array([int.from_bytes(hashlib.sha1(s).digest()[:4], "little") for s in shingles], dtype=np.uint64)
-        values = ((hashes[:, None] * a + b) % prime & np.uint64(0xFFFFFFFF)).min(axis=0)
-        for band, table in enumerate(tables):
-            table[bytes(values[band * rows : (band + 1) * rows].byteswap().data)].add(number)
+    for row in data:
+        for key, table in zip(row["signature"], tables, strict=True):
+            table[key].add(row["number"])
     forest = RankedUnionFind()
     for table in tables:
         for members in table.values():
@@ -153,10 +174,14 @@ def filter_as_published(texts: list[str], passages: list[str]) -> int:
 
 def measure_extraction(files: list[SourceFile]) -> tuple[list[str], dict[str, float]]:
     """Compare extraction in reference mode, where both must give the same functions; return the fixed mode's."""
+    import datasets
+
     contents = [file.content or b"" for file in files]
     megabytes = sum(map(len, contents)) / 1e6
     list(extract(b'def f(x):\n    """Doc."""\n', reference=True))
-    theirs, slow = timed(lambda: extract_as_published(contents))
+    rows = [{"content": (f.content or b"").decode(), "repo": f.repo, "path": f.path} for f in files]
+    data = datasets.Dataset.from_list(rows)
+    theirs, slow = timed(lambda: extract_as_published(data))
     ours, fast = timed(lambda: {f.content for content in contents for f in extract(content, reference=True)}, 2)
     functions, fixed = timed(lambda: [f.content for content in contents for f in extract(content, reference=False)], 2)
     return functions, {
@@ -173,6 +198,7 @@ def measure_deduplication(functions: list[str], published: int) -> tuple[list[st
     """Compare near-deduplication per function; the published method sees a part, being linear and slow."""
     hasher = MinHasher(permutations=300, bands=60, rows=5)
     survivors(functions[:50] * 2, hasher, threshold=0.5)
+    deduplicate_as_published(functions[:20])
     _, slow = timed(lambda: deduplicate_as_published(functions[:published]))
     chosen, fast = timed(lambda: survivors(functions, hasher, threshold=0.5), 2)
     kept = [text for number, text in enumerate(functions) if chosen[number] == number]
@@ -245,7 +271,9 @@ def measure_typecheck(functions: list[str], ready: list[str], count: int) -> dic
     checked = ready[:count]
     entering = len(checked) / share
     verdicts, fast = timed(lambda: typecheck.Pyright().check({str(n): text for n, text in enumerate(checked)}))
+    # As after autoimport: what can be imported is, whether or not other names stay undefined.
     returning = [text for text in functions if lexer.returns_value(lexer.as_array(text.encode()))][:250]
+    returning = [names.with_imports(text, known_imports(text)) for text in returning]
     _, slow = timed(lambda: typecheck_as_published(returning))
     return {
         "checked": len(checked),
@@ -256,6 +284,14 @@ def measure_typecheck(functions: list[str], ready: list[str], count: int) -> dic
         "ratio": slow / len(returning) / (fast / entering),
         "share_that_passes": sum(verdict.passed for verdict in verdicts.values()) / len(checked),
     }
+
+
+def known_imports(text: str) -> list[str]:
+    """Return the imports that a function needs as far as they are known."""
+    try:
+        return names.resolve(text)[0]
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
 
 
 def measure_filters(ready: list[str]) -> dict[str, float]:
@@ -271,13 +307,15 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
     if not files:
         print(f"no benchmark files in {SHARED}: decontamination is not measured", file=sys.stderr)
         return {}
-    passages = [passage.text for passage in reference_passages(files, "seeds") if passage.text not in EXEMPT]
+    passages = [passage.text for passage in reference_passages(files, "seeds")]
     index = Index([passage for name, path in files.items() for passage in load_benchmark(name, path)])
     index.search(ready[0])
     _, slow = timed(lambda: filter_as_published(ready, passages))
     _, fast = timed(lambda: [filters.why_dropped(text) for text in ready], 2)
     _, search = timed(lambda: [index.search(text) for text in ready], 2)
-    _, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
+    theirs, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
+    exact = ReferenceIndex(reference_passages(files, "seeds"), lower=False)
+    ours, automaton = timed(lambda: [bool(exact.search(text)) for text in ready], 2)
     return {
         "functions": len(ready),
         "filters_cpu_ms_each": 1e3 * fast / len(ready),
@@ -285,6 +323,8 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
         "published_cpu_ms_each": 1e3 * slow / len(ready),
         "ratio": slow / (fast + search),
         "ratio_of_decontamination": scan / search,
+        "ratio_of_the_same_strings": scan / automaton,
+        "functions_that_differ": sum(one != other for one, other in zip(theirs, ours, strict=True)),
     }
 
 
@@ -297,6 +337,7 @@ def main() -> None:
     parser.add_argument("--checked", type=int, default=400, help="functions that pyright sees")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     options = parser.parse_args()
+    os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     files = corpus(options.shard, options.files)
     figures: dict[str, dict[str, float]] = {}
     functions, figures["extract_functions"] = measure_extraction(files)

@@ -190,16 +190,20 @@ def normalised(text: str) -> str:
 def _grams(text, ngram, hashes, ends):
     """Hash every run of `ngram` words of space-joined text; return the number of runs.
 
-    `hashes` gets a run's hash (uint64, never 0), `ends` the byte after its last word.
+    `hashes` gets a run's hash (uint64), 0 for a run of mostly numbers, which every list from 1 to 20 shares; `ends`
+    gets the byte after its last word.
     """
     base = np.uint64(0x9E3779B97F4A7C15)
     power = np.uint64(1)
     for _ in range(ngram):
         power *= base
     ring = np.zeros(ngram, dtype=np.uint64)
+    lettered = np.zeros(ngram, dtype=np.int64)
+    letters = 0
     total = np.uint64(0)
     word = np.uint64(0)
     inside = False
+    letter = 0
     tokens = 0
     count = 0
     for i in range(len(text) + 1):
@@ -207,6 +211,7 @@ def _grams(text, ngram, hashes, ends):
             if not inside:
                 word = np.uint64(0xCBF29CE484222325)
                 inside = True
+                letter = 0 if 48 <= text[i] <= 57 else 1
             word = (word ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
         elif inside:
             inside = False
@@ -215,10 +220,11 @@ def _grams(text, ngram, hashes, ends):
             place = tokens % ngram
             total = total * base + word - ring[place] * power
             ring[place] = word
+            letters += letter - lettered[place]
+            lettered[place] = letter
             tokens += 1
             if tokens >= ngram:
-                value = total ^ (total >> np.uint64(32))
-                hashes[count] = value if value != np.uint64(0) else np.uint64(1)
+                hashes[count] = np.uint64(0) if 2 * letters < ngram else total ^ (total >> np.uint64(32))
                 ends[count] = i
                 count += 1
     return count
@@ -307,7 +313,7 @@ class Index:
         self._sizes = [0] * len(self.passages)
         for number, (passage, runs) in enumerate(zip(self.passages, grams, strict=True)):
             for run in runs.tolist():
-                if run not in common[passage.benchmark]:
+                if run and run not in common[passage.benchmark]:
                     owners[run].append(number)
                     self._sizes[number] += 1
         self._gram_owners = list(owners.values())

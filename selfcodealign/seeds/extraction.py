@@ -17,7 +17,7 @@ import numpy as np
 
 from selfcodealign.seeds import lexer
 
-_DEFINITION = re.compile(rb"^(?:async[ \t]+)?def[ \t]", re.MULTILINE)
+_DEFINITIONS = (b"def ", b"def\t", b"async ", b"async\t")
 _QUOTES = re.compile(rb"[rRuU]?[\"']")
 
 
@@ -51,10 +51,10 @@ def extract(source: bytes, *, reference: bool) -> Iterator[Found]:
     """
     if b'"""' not in source and (reference or (b"'" not in source and b'"' not in source)):
         return
-    definitions = len(_DEFINITION.findall(source))
-    if not definitions:
+    if not (source.startswith(_DEFINITIONS) or any(b"\n" + start in source for start in _DEFINITIONS)):
         return
-    found = np.empty((definitions, lexer.FIELDS), dtype=np.int64)
+    room = source.count(b"def ") + source.count(b"def\t")
+    found = np.empty((room, lexer.FIELDS), dtype=np.int64)
     count, sound = lexer.scan(lexer.as_array(source), found)
     functions = list(_from_slices(source, found[:count].tolist(), reference)) if sound else None
     if functions is None or None in functions:

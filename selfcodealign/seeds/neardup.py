@@ -184,9 +184,9 @@ def cluster(
     for path in matches:
         for members, bounds in read_buckets(path):
             _mark_company(parent, members, bounds, wanted)
-    candidates = np.flatnonzero(wanted)
+    candidates = np.flatnonzero(wanted).astype(parent.dtype)
     del wanted
-    forest = np.arange(len(candidates), dtype=np.int64)
+    forest = np.arange(len(candidates), dtype=parent.dtype)
     slots = forest.copy()
     compared = joined = 0
     if work is not None:
@@ -203,11 +203,16 @@ def cluster(
         del store
     minhash.flatten(forest)
     parent[candidates] = candidates[forest]
+    found = len(candidates)
+    del candidates, forest, slots, offsets
     minhash.flatten(parent)
-    dropped = _losers(parent, matrices)
+    linked = np.concatenate([_linked(parent, start) for start in range(0, total, KEYS_AT_ONCE)] or [parent])
+    roots_of = parent[linked]
+    del parent
+    dropped = _losers(linked, roots_of, matrices)
     counts = {
         "functions": total,
-        "candidates": len(candidates),
+        "candidates": found,
         "pairs_compared": compared,
         "pairs_alike": joined,
         "dropped": dropped.shape[1],
@@ -279,24 +284,45 @@ def _store_shingles(
     return offsets, np.memmap(file, dtype=np.uint32, mode="r")
 
 
-def _losers(parent: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
-    """Return (3 × n) the functions that do not have their cluster's smallest id, and the one that has."""
+def _linked(parent: np.ndarray, start: int) -> np.ndarray:
+    """Return the numbers of the functions in a stretch of the union-find that are not roots."""
+    stretch = parent[start : start + KEYS_AT_ONCE]
+    own = np.arange(start, start + len(stretch), dtype=parent.dtype)
+    return own[stretch != own]
+
+
+def _losers(linked: np.ndarray, roots_of: np.ndarray, matrices: Sequence[np.ndarray]) -> np.ndarray:
+    """Return (3 × n) the functions that do not have their cluster's smallest id, and the one that has.
+
+    Args:
+        linked: numbers of the functions that are not the root of their cluster, in order.
+        roots_of: the root of each of them.
+        matrices: key files of the shards.
+    """
     starts = shard_starts(matrices)
-    linked = np.flatnonzero(parent != np.arange(len(parent), dtype=parent.dtype))
-    roots, place = np.unique(parent[linked], return_inverse=True)
-    ids_linked, ids_roots = _ids_at(linked, matrices, starts), _ids_at(roots, matrices, starts)
-    # Order every member by (cluster, id, number): the first of each cluster survives.
-    numbers = np.concatenate([roots.astype(np.int64), linked.astype(np.int64)])
-    groups = np.concatenate([np.arange(len(roots)), place])
-    ids = np.concatenate([ids_roots, ids_linked])
-    order = np.lexsort((numbers, ids, groups))
-    numbers, groups, ids = numbers[order], groups[order], ids[order]
-    first = np.ones(len(order), dtype=bool)
-    np.not_equal(groups[1:], groups[:-1], out=first[1:])
-    winner = np.maximum.accumulate(np.where(first, np.arange(len(order)), 0))
-    lost = np.flatnonzero(~first)
-    lost = lost[np.argsort(numbers[lost], kind="stable")]
-    return np.array([numbers[lost], numbers[winner[lost]], ids[winner[lost]]], dtype=np.uint64)
+    roots = np.unique(roots_of)
+    winners, smallest = roots.copy(), _ids_at(roots, matrices, starts)
+    places = np.searchsorted(roots, roots_of).astype(linked.dtype)
+    _choose(linked, _ids_at(linked, matrices, starts), places, winners, smallest)
+    # A root loses too, where one of its cluster has a smaller id.
+    members, where = np.concatenate([roots, linked]), np.concatenate([np.arange(len(roots)), places])
+    lost = np.flatnonzero(members != winners[where])
+    lost = lost[np.argsort(members[lost], kind="stable")]
+    dropped = np.empty((3, len(lost)), dtype=np.uint64)
+    dropped[DROPPED] = members[lost]
+    dropped[SURVIVOR] = winners[where[lost]]
+    dropped[SURVIVOR_ID] = smallest[where[lost]]
+    return dropped
+
+
+@compiled
+def _choose(linked, ids, places, winners, smallest):
+    """Lower each cluster's winner to its member with the smallest id; of equal ids the first stays."""
+    for k in range(len(linked)):
+        place = places[k]
+        if ids[k] < smallest[place]:
+            smallest[place] = ids[k]
+            winners[place] = linked[k]
 
 
 def _ids_at(numbers: np.ndarray, matrices: Sequence[np.ndarray], starts: Sequence[int]) -> np.ndarray:
@@ -363,7 +389,7 @@ def hasher_of(
 
     `reference` mode signs as the published code does, with 41 bands of 6 rows of 250 permutations unless told
     otherwise: the optimum of LSH alone at a threshold of 0.5. `fixed` mode takes 60 bands of 5 rows: they miss fewer
-    pairs just above the threshold (docs/measurements.md) and suggest more below it, which cost a comparison and no more.
+    pairs just above the threshold (docs/measurements.md) and suggest more below it, which cost a comparison each.
     """
     default = (41, 6, 250) if mode == "reference" else (60, 5, 300)
     try:

@@ -107,6 +107,15 @@ def test_boilerplate_of_a_benchmark_counts_for_nothing():
     assert [hit.task for hit in index.search(" ".join(f"q3_{k}" for k in range(30)))] == ["3"]
 
 
+def test_counting_from_1_to_30_is_no_overlap():
+    numbers = " ".join(map(str, range(1, 31)))
+    passage = Passage("b", "1", "prompt", f"Print the numbers {numbers} in order.")
+    index = Index([passage, Passage("b", "2", "prompt", "\n".join(map(str, range(1, 31))))], min_tokens=100)
+    assert index.search(f"x = [{numbers.replace(' ', ', ')}]") == []
+    assert index.search(passage.text) == []
+    assert Index([passage]).search(passage.text)
+
+
 @pytest.mark.parametrize(
     ("task", "kinds"),
     [
