@@ -453,6 +453,29 @@ class TrainSft(Section):
     nodes: Count = Field(default=1, description="SLURM nodes that train together")
 
 
+class TrainDpo(Section):
+    """Train a fine-tuned model on pairs of a passing and a failing response (an optional target)."""
+
+    epochs: Count = Field(default=1, description="how often each pair is trained on")
+    learning_rate: float = Field(default=1e-6, gt=0, description="peak learning rate")
+    beta: float = Field(default=0.1, gt=0, description="how strongly the model is held to where it started")
+    warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
+    batch_rows: Count = Field(default=32, description="pairs an optimizer step learns from, over all processes")
+    max_tokens: Count = Field(default=1_280, description="longest prompt with a response, in tokens; the rest is cut")
+    max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="precision to compute in")
+    deepspeed: str = Field(
+        default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
+    )
+    save_every_steps: Count = Field(default=100, description="steps between checkpoints")
+    checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk")
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="tensorboard", description="where curves are drawn besides metrics.jsonl"
+    )
+    processes: Count = Field(default=1, description="processes on each node")
+    nodes: Count = Field(default=1, description="SLURM nodes that train together")
+
+
 # ---- evaluation -----------------------------------------------------------------------------------------------------
 
 
@@ -463,7 +486,10 @@ class BenchmarkRun(Section):
         default=None,
         description="which benchmark; the entry's own name if empty, so that one may be run in several ways",
     )
-    file: str | None = Field(default=None, description="local file of problems, in place of the authors' published one")
+    file: str | list[str] | None = Field(
+        default=None,
+        description="local file of problems, in place of the authors' published one; several are joined (evalperf)",
+    )
     version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
     samples: Count | None = Field(default=None, description="samples of each task")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
@@ -579,6 +605,7 @@ class Config(Section):
     build_preferences: BuildPreferences = BuildPreferences()
     build_viewer: BuildViewer = BuildViewer()
     train_sft: TrainSft = TrainSft()
+    train_dpo: TrainDpo = TrainDpo()
     evaluate_base: bool = Field(default=True, description="evaluate the base model too")
     other_models: dict[str, GivenModel] = Field(default={}, description="models that are only evaluated")
     paper_models: dict[str, str] = Field(

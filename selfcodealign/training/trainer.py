@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selfcodealign.tables import write_text
 from selfcodealign.training import attention, checkpoints
 from selfcodealign.training.documents import Document
 from selfcodealign.training.schedule import Bin, Loss, Step, token_weights
@@ -124,7 +125,25 @@ class StepShares(Dataset[dict[str, Any]]):
         }
 
 
-class StepTrainer(Trainer):
+class SealedCheckpoints(Trainer):
+    """A Trainer whose checkpoints are sealed, and hold the weights once."""
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Leave the weights out of a checkpoint where DeepSpeed writes them too; it would double the disk use."""
+        if _internal_call and self.is_deepspeed_enabled and output_dir:
+            os.makedirs(output_dir, exist_ok=True)
+            return
+        super().save_model(output_dir, _internal_call)
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
+        """Write a checkpoint and seal it once every process has written its part."""
+        super()._save_checkpoint(model, trial)
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            checkpoints.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
+
+
+class StepTrainer(SealedCheckpoints):
     """A Trainer whose batch is one process's share of an optimizer step.
 
     transformers counts micro-batches itself and, since 4.46, averages over their tokens. Here the schedule decides
@@ -198,20 +217,6 @@ class StepTrainer(Trainer):
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Leave the weights out of a checkpoint where DeepSpeed writes them too; it would double the disk use."""
-        if _internal_call and self.is_deepspeed_enabled and output_dir:
-            os.makedirs(output_dir, exist_ok=True)
-            return
-        super().save_model(output_dir, _internal_call)
-
-    def _save_checkpoint(self, model: torch.nn.Module, trial: Any) -> None:
-        """Write a checkpoint and seal it once every process has written its part."""
-        super()._save_checkpoint(model, trial)
-        self.accelerator.wait_for_everyone()
-        if self.args.should_save:
-            checkpoints.seal(Path(str(self.args.output_dir)) / f"checkpoint-{self.state.global_step}")
-
 
 def inner(model: Any) -> PreTrainedModel:
     """Return the transformers model inside an adapter's wrapper."""
@@ -248,12 +253,8 @@ class Metrics(TrainerCallback):
         self.first_step = state.global_step
         if not state.is_world_process_zero:
             return
-        kept = [line for line in lines(self.file) if line["step"] <= state.global_step]
+        kept = keep_lines(self.file, state.global_step)
         self.seconds_before = kept[-1]["wall_s"] if kept else 0.0
-        self.file.parent.mkdir(parents=True, exist_ok=True)
-        part = self.file.with_suffix(".part")
-        part.write_text("".join(json.dumps(line) + "\n" for line in kept))
-        os.replace(part, self.file)
 
     def on_log(
         self,
@@ -321,6 +322,13 @@ def lines(file: Path) -> list[dict[str, Any]]:
         except ValueError:
             break
     return found
+
+
+def keep_lines(file: Path, step: int) -> list[dict[str, Any]]:
+    """Cut a metrics file after a step, because a resumed run writes what follows again; return what is left."""
+    kept = [line for line in lines(file) if line["step"] <= step]
+    write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept
 
 
 class Interruption(TrainerCallback):

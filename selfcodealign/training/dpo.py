@@ -1,0 +1,161 @@
+"""Direct preference optimisation on pairs of a passing and a failing response to the same instruction."""
+
+import json
+import logging
+import math
+import os
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.config import TrainDpo
+from selfcodealign.errors import UserError
+from selfcodealign.ids import digest, seed_for
+from selfcodealign.tables import read_rows, write_text
+from selfcodealign.training import documents, processes, sft
+
+log = logging.getLogger(__name__)
+
+
+def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, settings: TrainDpo, seed: int) -> None:
+    """Train a model to prefer passing responses with TRL's DPOTrainer, resuming from its last whole checkpoint.
+
+    The log-probabilities under the starting model are computed once beforehand, so that no second model is held in
+    memory. The order of the pairs depends on their ids and the seed alone.
+
+    Args:
+        pairs: parquet file with the columns id, prompt, chosen and rejected (lists of chat turns).
+        base: the fine-tuned model to start from; its tokenizer carries the chat template.
+        model: folder to make.
+        metrics: one line per step: loss, accuracy and margin of the implicit rewards.
+        work: folder for checkpoints; survives a kill.
+        settings: of the run.
+        seed: training seed.
+
+    Raises:
+        UserError: no pair, or a model without a chat template.
+    """
+    processes.prepare(work.parent / "extensions")
+    import torch
+    from datasets import Dataset
+    from transformers import PrinterCallback, TrainerCallback, set_seed
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    from selfcodealign.training import checkpoints
+    from selfcodealign.training import model as models
+    from selfcodealign.training import trainer as training
+
+    class Preferring(training.SealedCheckpoints, DPOTrainer):
+        """TRL's trainer with sealed checkpoints."""
+
+    class Lines(TrainerCallback):
+        """Write what the trainer logs, one line per step."""
+
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            """Drop what a resumed run will write again."""
+            if state.is_world_process_zero:
+                training.keep_lines(work / "metrics.jsonl", state.global_step)
+
+        def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **_: Any) -> None:
+            """Append a line."""
+            if state.is_world_process_zero and logs and "loss" in logs:
+                with (work / "metrics.jsonl").open("a") as sink:
+                    sink.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+
+    first = processes.process_number() == 0
+    set_seed(seed_for(seed, "train_dpo", "model") % 2**32)
+    tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
+    documents.check_tokenizer(tokenizer)
+    if not tokenizer.chat_template:
+        raise UserError(f"{base.name} has no chat template: preference pairs are chats, so fine-tune it first")
+    rows = sorted(read_rows(pairs, ["id", "prompt", "chosen", "rejected"]), key=lambda row: row["id"])
+    if not rows:
+        raise UserError(
+            f"{pairs} has no pair to learn from: every instruction passed, or failed, with all its responses"
+        )
+    config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    if first:
+        fingerprint = digest(settings.model_dump(mode="json"), seed, models.identity(base.name, config), rows)
+        sft.set_aside_if_changed(work, fingerprint)
+    each = pairs_of_each(settings.batch_rows, processes.process_count())
+    steps = settings.epochs * math.ceil(len(rows) / settings.batch_rows)
+    os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / "tensorboard")
+    cpu = not torch.cuda.is_available()
+    arguments = DPOConfig(
+        output_dir=str(work),
+        beta=settings.beta,
+        max_length=settings.max_tokens,
+        precompute_ref_log_probs=True,
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=each,
+        num_train_epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type="linear",
+        warmup_steps=math.ceil(settings.warmup_share * steps),
+        max_grad_norm=settings.max_grad_norm,
+        optim="adamw_torch",
+        bf16=settings.precision == "bf16",
+        activation_checkpointing=False,
+        logging_steps=1,
+        save_strategy="steps" if settings.save_every_steps < steps else "no",
+        save_steps=settings.save_every_steps,
+        save_total_limit=settings.checkpoints_kept,
+        report_to=[] if settings.tracker == "none" else [settings.tracker],
+        disable_tqdm=True,
+        seed=seed_for(seed, "train_dpo", "trainer") % 2**31,
+        use_cpu=cpu,
+        ddp_backend="gloo" if cpu else None,
+        dataloader_pin_memory=not cpu,
+        deepspeed=None if settings.deepspeed == "none" else sft.read_deepspeed(settings.deepspeed),
+    )
+    if arguments.deepspeed:
+        processes.join_deepspeed()
+    network = models.load_model(
+        base.name,
+        config,
+        base.revision,
+        dtype=torch.float32,
+        attention="sdpa",
+        trust_remote_code=base.trust_remote_code,
+    )
+    interruption = training.Interruption()
+    signal.signal(signal.SIGTERM, interruption.request)
+    trainer = Preferring(
+        network,
+        args=arguments,
+        train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]),
+        processing_class=tokenizer,
+        callbacks=[Lines(), interruption],
+    )
+    trainer.pop_callback(PrinterCallback)
+    start = sft.agreed_checkpoint(checkpoints.last_good(work) if first else None)
+    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    if interruption.asked:
+        log.info("stopped on request after step %d; run again to go on", trainer.state.global_step)
+        raise SystemExit(sft.INTERRUPTED)
+    weights: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+    if first:
+        part = model.with_name(f".{model.name}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        inner = training.inner(trainer.accelerator.unwrap_model(trainer.model))
+        models.export(part, inner, weights, tokenizer, dtype=models.stored_dtype("base", config))
+        write_text(metrics, (work / "metrics.jsonl").read_text())
+        shutil.rmtree(model, ignore_errors=True)
+        os.replace(part, model)
+        for folder in work.glob("checkpoint-*"):
+            shutil.rmtree(folder)
+        log.info("wrote %s after %d steps on %d pairs", model, trainer.state.global_step, len(rows))
+    trainer.accelerator.wait_for_everyone()
+
+
+def pairs_of_each(batch_rows: int, count: int) -> int:
+    """Return how many pairs of a step each process computes.
+
+    Raises:
+        UserError: the processes cannot share a step evenly.
+    """
+    if batch_rows % count:
+        raise UserError(f"train_dpo.batch_rows is {batch_rows}; make it a multiple of the {count} processes")
+    return batch_rows // count
