@@ -25,8 +25,8 @@ from tests.seed_rows import DOUBLE, seed_row
 
 TASK = {
     "task_id": "HumanEval/7",
-    "prompt": 'def rotate(text, by):\n    """Rotate every letter of the text by the given number of places and keep the '
-    'rest of it as it is."""\n',
+    "prompt": 'def rotate(text, by):\n    """Rotate every letter of the text by the given number of places and keep '
+    'the rest of it as it is."""\n',
     "canonical_solution": "    letters = string.ascii_lowercase\n    moved = letters[by:] + letters[:by]\n"
     "    return text.translate(str.maketrans(letters, moved))\n",
     "test": "assert rotate('a', 1) == 'b'",
