@@ -7,8 +7,15 @@ count.
 """
 
 import argparse
+import itertools
 import json
+import os
 import random
+import signal
+import statistics
+import subprocess
+import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,7 +24,7 @@ from typing import Any
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from selfcodealign.training import attention, schedule, trainer
+from selfcodealign.training import attention, checkpoints, schedule, trainer
 from selfcodealign.training.documents import Document, common_beginning
 
 ROOT = Path(__file__).parents[1]
@@ -40,14 +47,19 @@ def network(shape: str, implementation: str) -> Any:
 
 
 def rows_like_the_pipelines(count: int, seed: int = 0) -> list[Document]:
-    """Draw rows whose lengths follow the demo's dataset: prompts of 60 to 110 tokens, responses of 25 to 120."""
+    """Draw rows whose lengths follow the demo's dataset.
+
+    Of the 135 tokens of an average row, 57 are the sentence before every instruction, about 33 the instruction and 45
+    the response.
+    """
     rng = random.Random(seed)
+    beginning = tuple(rng.randrange(2, 1_000) for _ in range(57))
     made = []
     for number in range(count):
-        prompt = rng.randint(60, 110)
-        response = min(120, max(25, round(rng.lognormvariate(3.9, 0.4))))
-        tokens = tuple(rng.randrange(2, 1_000) for _ in range(prompt + response))
-        made.append(Document(f"row-{number:06d}", tokens, prompt))
+        instruction = rng.randint(15, 50)
+        response = min(120, max(25, round(rng.lognormvariate(3.75, 0.35))))
+        rest = tuple(rng.randrange(2, 1_000) for _ in range(instruction + response))
+        made.append(Document(f"row-{number:06d}", beginning + rest, len(beginning) + instruction))
     return made
 
 
@@ -152,15 +164,111 @@ def speed(shape: str, rows: int, repeats: int) -> dict[str, Any]:
     }
 
 
+def equal_curves(rows: int, seeds: int) -> dict[str, Any]:
+    """Train twice from each of several seeds, packed and one row at a time, and compare the validation losses."""
+    validation = rows_like_the_pipelines(rows, seed=99)
+    ends: dict[str, list[float]] = {"packed": [], "one row at a time": []}
+    for seed in range(seeds):
+        for name, found in ends.items():
+            way, implementation = WAYS[name]
+            model = network("demo", implementation)
+            optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
+            for step in range(4):
+                take_step(way, model, optimizer, rows_like_the_pipelines(rows, seed=10 * seed + step))
+            with torch.no_grad():
+                found.append(sum(loss.item() for loss in one_row_at_a_time(model, validation)))
+    pairs = zip(ends["packed"], ends["one row at a time"], strict=True)
+    return {
+        "validation_loss": {name: [round(value, 5) for value in found] for name, found in ends.items()},
+        "largest_difference_of_one_seed": max(abs(mine - theirs) for mine, theirs in pairs),
+        "spread_over_seeds": statistics.stdev(ends["one row at a time"]),
+    }
+
+
+def run_script(folder: Path, name: str, kill_after: int | None = None, **settings: Any) -> list[dict[str, Any]]:
+    """Run `scripts/train_sft.py` on demo-sized rows, killing it after some steps if asked; return its metrics."""
+    words = [
+        sys.executable,
+        str(ROOT / "scripts/train_sft.py"),
+        "--dataset",
+        str(folder),
+        "--base",
+        str(folder / "base"),
+    ]
+    outputs = {key: folder / name / key for key in ("model", "metrics", "example", "funnel")}
+    fixed = {"epochs": 1, "batch_rows": 16, "max_tokens": 512, "micro_batch_tokens": CAPACITY, "precision": "fp32"}
+    more = {"work": folder / name / "work/m", "tracker": "none", **fixed, **settings}
+    for key, value in (outputs | more).items():
+        words += [f"--{key.replace('_', '-')}", str(value)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "TOKENIZERS_PARALLELISM": "false"}
+    running = subprocess.Popen(words, cwd=ROOT, env=environment, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL)
+    live = folder / name / "work/m/metrics.jsonl"
+    while kill_after and len(trainer.lines(live)) < kill_after:
+        time.sleep(0.01)
+    if kill_after:
+        running.send_signal(signal.SIGKILL)
+    message = (running.communicate()[1] or b"").decode()
+    if running.returncode and not kill_after:
+        raise SystemExit(message)
+    return trainer.lines(live)
+
+
+def demo_sized(folder: Path, rows: int) -> None:
+    """Write a dataset and a base model of the demo's size, the base with the demo's tokenizer."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from transformers import AutoTokenizer
+
+    made = [
+        {
+            "id": f"row-{number:06d}",
+            "instruction": f"Write a function add_{number} that adds {number} to each item of a list.",
+            "response": f"```python\ndef add_{number}(xs):\n    return [x + {number} for x in xs]\n```",
+        }
+        for number in range(rows)
+    ]
+    pq.write_table(pa.Table.from_pylist(made), folder / "train.parquet")
+    network("demo", "sdpa").save_pretrained(folder / "base")
+    AutoTokenizer.from_pretrained(ROOT / "demo/model").save_pretrained(folder / "base")
+
+
+def overhead_and_resume(rows: int) -> dict[str, Any]:
+    """Compare a step under DeepSpeed with one of plain torch, and count the steps that a killed run computes twice."""
+    found: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        demo_sized(folder, rows)
+        seconds = {}
+        for name in ("none", "zero0", "zero1"):
+            deepspeed = name if name == "none" else f"config/deepspeed/{name}.json"
+            lines = run_script(folder, name, deepspeed=deepspeed, save_every_steps=1_000)
+            times = [after["cpu_s"] - before["cpu_s"] for before, after in itertools.pairwise(lines)]
+            seconds[name] = statistics.median(times)
+        found["cpu_s_of_a_step"] = {name: round(value, 4) for name, value in seconds.items()}
+        found["deepspeed_overhead"] = {
+            name: round(seconds[name] / seconds["none"] - 1, 3) for name in ("zero0", "zero1")
+        }
+        before = run_script(folder, "killed", kill_after=5, save_every_steps=1)
+        last = checkpoints.last_good(folder / "killed/work/m")
+        found["steps_computed_twice_after_kill_9"] = before[-1]["step"] - (checkpoints.step_of(last) if last else 0)
+    return found
+
+
 def main() -> None:
     """Measure and print one JSON object for each question."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=64, help="rows of an optimizer step")
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--only", choices=("speed", "curves", "deepspeed"), help="answer one question alone")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for shape in SHAPES:
-        print(json.dumps(speed(shape, arguments.rows, arguments.repeats)), flush=True)
+        if arguments.only in (None, "speed"):
+            print(json.dumps(speed(shape, arguments.rows, arguments.repeats)), flush=True)
+    if arguments.only in (None, "curves"):
+        print(json.dumps(equal_curves(arguments.rows // 4, seeds=3)), flush=True)
+    if arguments.only in (None, "deepspeed"):
+        print(json.dumps(overhead_and_resume(16 * 12)), flush=True)
 
 
 if __name__ == "__main__":
