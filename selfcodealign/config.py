@@ -64,7 +64,8 @@ class Data(Section):
     other_benchmarks: dict[str, str] = Field(
         default={},
         description=(
-            "further benchmark files to keep out of the data, as name: file; every benchmark of this run is kept out anyway"
+            "further benchmark files to keep out of the data, as name: file; "
+            "every benchmark of this run is kept out anyway"
         ),
     )
 
@@ -115,11 +116,13 @@ class TypecheckFunctions(Section):
     batch_size: Count = Field(default=4_000, description="functions per pyright process; verdicts do not depend on it")
     python: str | None = Field(
         default=None,
-        description="interpreter whose packages imports resolve to, made from envs/typecheck.txt; the running one if empty",
+        description=(
+            "interpreter whose packages imports resolve to, made from envs/typecheck.txt; the running one if empty"
+        ),
     )
     start_s: float = Field(default=120.0, gt=0, description="seconds a pyright process may take, whatever its batch")
     function_s: float = Field(default=0.2, gt=0, description="further seconds for each function of the batch")
-    heap_mb: Count = Field(default=1_200, description="most memory for Node's heap; pyright drops caches before it is full")
+    heap_mb: Count = Field(default=1_200, description="most memory for Node's heap; caches go before it is full")
 
 
 class FilterSeeds(Section):
@@ -385,7 +388,7 @@ class BuildViewer(Section):
 
 
 class TrainSft(Section):
-    """Fine-tune a base model on a dataset. The defaults suit models of 0.5 to 15 billion parameters on one GPU or more."""
+    """Fine-tune a base model on a dataset. The defaults suit models of 0.5 to 15 billion parameters on GPUs."""
 
     epochs: Count = Field(default=4, description="how often each row is trained on")
     learning_rate: float = Field(
