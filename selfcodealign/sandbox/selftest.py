@@ -112,15 +112,21 @@ def probe(layer: Layer, settings: Settings) -> dict[str, Any]:
                 "canary": canary,
                 "pid": os.getpid(),
             }
-            case = {"id": "probe", "program": PROBE, "files": {"want.json": json.dumps(want)}, "memory_mb": 256}
+            case = {
+                "id": "probe",
+                "program": PROBE,
+                "files": {"want.json": json.dumps(want)},
+                "memory_mb": 256,
+                "timeout_s": 20,
+            }
             answer = exchange(handle, request(case, settings))
             if answer["verdict"] != "pass":
                 raise Refused(f"the probe ended with {answer['verdict']}: {answer['reason']}")
             leaks = json.loads(answer["stdout"])
             if leaks and layer.name != "none":
                 raise Refused("; ".join(leaks))
-            for program, verdict in ((MEMORY_PROBE, "memory"), (CPU_PROBE, "timeout")):
-                case = {"id": "probe", "program": program, "memory_mb": 256, "timeout_s": 0.2}
+            for program, verdict, timeout_s in ((MEMORY_PROBE, "memory", 10.0), (CPU_PROBE, "timeout", 0.2)):
+                case = {"id": "probe", "program": program, "memory_mb": 256, "timeout_s": timeout_s}
                 answer = exchange(handle, request(case, settings))
                 if answer["verdict"] != verdict:
                     raise Refused(

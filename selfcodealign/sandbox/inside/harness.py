@@ -10,6 +10,7 @@ import ast
 import asyncio
 import atexit
 import builtins
+import ctypes
 import doctest
 import gc
 import hashlib
@@ -29,6 +30,7 @@ from typing import NoReturn
 import judge  # pyright: ignore[reportMissingImports]
 
 RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
+VERSION_OFFSET = 24  # of a dict's version: after reference count, type and length
 MORE_FRAMES = 12  # the harness's own, so that a program may recurse as deep as in a file of its own
 GUARDED = (
     "builtins", "unittest", "unittest.case", "unittest.suite", "unittest.loader", "unittest.result", "unittest.runner",
@@ -52,6 +54,25 @@ class Forged(Exception):
     """A value or a replaced function would have made any test pass."""
 
 
+class Versions:
+    """Tell cheaply whether dicts have been written to since they were looked at last.
+
+    CPython 3.8 to 3.12 keeps a number in each dict that changes with every write. Comparing the contents instead would
+    touch the reference count of every function, and so copy most of the memory shared with the zygote.
+    """
+
+    def __init__(self, dicts):
+        known = sys.implementation.name == "cpython" and (3, 8) <= sys.version_info[:2] <= (3, 12)
+        self.fields = [ctypes.c_uint64.from_address(id(item) + VERSION_OFFSET) for item in dicts] if known else []
+        self.seen = [field.value for field in self.fields]
+        if len(set(self.seen)) < 2:
+            self.fields = []
+
+    def changed(self, place):
+        """Tell whether a dict has been written to; True also where that cannot be known."""
+        return not self.fields or self.fields[place].value != self.seen[place]
+
+
 def snapshot():
     """Remember what the guarded modules and classes hold; called once, before any program runs."""
     kinds = (types.FunctionType, types.BuiltinFunctionType, type)
@@ -62,23 +83,29 @@ def snapshot():
             held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
             modules.append((name, module, tuple(held.items())))
     classes = [(kind, tuple(vars(kind).items())) for kind in GUARDED_CLASSES]
-    return tuple(modules), tuple(classes), tuple(sys.meta_path), sys.modules
+    dicts = [vars(module) for _, module, _ in modules]
+    # A class shows its dict only through a proxy.
+    dicts += [item for kind in GUARDED_CLASSES for item in gc.get_referents(vars(kind)) if type(item) is dict]
+    return tuple(modules), tuple(classes), tuple(sys.meta_path), sys.modules, Versions(dicts)
 
 
 def replaced(saved, allowed=""):
     """Name the first thing that differs from the snapshot, or None; names that `allowed` mentions may differ."""
-    modules, classes, finders, table = saved
-    for name, module, held in modules:
+    modules, classes, finders, table, versions = saved
+    for name, module, _ in modules:
         if table.get(name) is not module:
             return name
-        current = module.__dict__
-        for key, value in held:
-            if current.get(key) is not value and key not in LIFTED and key not in allowed:
-                return f"{name}.{key}"
-    for kind, held in classes:
-        for key, value in held:
-            if kind.__dict__.get(key) is not value and not key.startswith("__"):
-                return f"{kind.__name__}.{key}"
+    for place, (name, module, held) in enumerate(modules):
+        if versions.changed(place):
+            current = module.__dict__
+            for key, value in held:
+                if current.get(key) is not value and key not in LIFTED and key not in allowed:
+                    return f"{name}.{key}"
+    for place, (kind, held) in enumerate(classes, len(modules)):
+        if versions.changed(place):
+            for key, value in held:
+                if kind.__dict__.get(key) is not value and not key.startswith("__"):
+                    return f"{kind.__name__}.{key}"
     if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
         return "sys.meta_path"
     return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
