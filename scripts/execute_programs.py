@@ -50,8 +50,12 @@ def judged(
     programs = list(programs)
     depends = digest(benchmark.name, [[row["id"], row["program"]] for row in programs])
     with Ledger(work, {"programs": depends, "python": settings.python, "isolation": settings.isolation}) as ledger:
+        if benchmark.measures_programs and any(row["id"] not in ledger for row in programs):
+            known: set[str] = set()  # which programs are measured depends on all of a task's samples
+        else:
+            known = {row["id"] for row in programs if row["id"] in ledger}
         waiting = [
-            Task(row["id"], problems[row["task_id"]], row["program"]) for row in programs if row["id"] not in ledger
+            Task(row["id"], problems[row["task_id"]], row["program"]) for row in programs if row["id"] not in known
         ]
         shown = progress(range(len(waiting)), total=len(waiting), unit="programs", label=benchmark.name)
 

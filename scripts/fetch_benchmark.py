@@ -1,6 +1,7 @@
 """Fetch a benchmark's problems from its authors, or take a local file, and name their version by content hash."""
 
 import gzip
+import json
 import logging
 import tempfile
 from pathlib import Path
@@ -31,6 +32,11 @@ def chosen(benchmark: Benchmark, version: str | None) -> Source:
     return found
 
 
+def joined(benchmark: Benchmark, files: list[Path]) -> bytes:
+    """Return the records of several files as JSON Lines."""
+    return "".join(json.dumps(record) + "\n" for record in benchmark.joined(files)).encode()
+
+
 def main(
     benchmark: str,
     problems: Path,
@@ -45,13 +51,13 @@ def main(
         benchmark: name of the benchmark.
         problems: where to keep the problems, gzipped (the authors of DS-1000 ask for that).
         about: version, sha256 and number of records, as JSON.
-        file: local file to take; the authors' published one if none is given.
+        file: local file to take, or several to join (EvalPerf); the authors' published one if none is given.
         version: published version; the paper's if none is given.
     """
     kind = base.get(benchmark)
     if file:
-        content = data.content(file[0])
-        origin = file[0].name
+        content = data.content(file[0]) if len(file) == 1 else joined(kind, file)
+        origin = " + ".join(path.name for path in file)
     else:
         source = chosen(kind, version)
         origin = source.url

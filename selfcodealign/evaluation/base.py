@@ -205,6 +205,27 @@ class Benchmark(ABC):
         """Return the names of a problem's test groups, for benchmarks where they differ."""
         return self.groups
 
+    def joined(self, files: Sequence[Path]) -> list[dict[str, Any]]:
+        """Return the records of several files as one, for benchmarks whose data lie in several.
+
+        Raises:
+            UserError: this benchmark's data lie in one.
+        """
+        raise UserError(f"{self.title} is one file; give one, not {len(files)}")
+
+    measures_programs: ClassVar[bool] = False
+    """Whether `follow_up` returns anything, so that verdicts on one task's samples depend on each other."""
+
+    def follow_up(self, problem: Problem, passed: Sequence[str], correct: int) -> dict[str, Case]:
+        """Return runs that measure correct programs: `program/<place>` and `reference/<place>`.
+
+        Args:
+            problem: whose samples were judged.
+            passed: the different correct programs, in the order of samples.
+            correct: number of correct samples.
+        """
+        return {}
+
     def passed(self, groups: Mapping[str, str]) -> bool:
         """Whether a sample with these group verdicts counts as solved."""
         return all(groups.get(name) == PASS for name in self.required)
@@ -234,6 +255,7 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
     "evoeval_tool_use": ("evoeval", "ToolUse"),
     "evoeval_verbose": ("evoeval", "Verbose"),
     "evoeval_concise": ("evoeval", "Concise"),
+    "evalperf": ("evalperf", "EvalPerf"),
     "canitedit": ("canitedit", "CanItEdit"),
     "livecodebench": ("livecodebench", "LiveCodeBench"),
     "classeval": ("classeval", "ClassEval"),

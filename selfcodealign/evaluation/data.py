@@ -36,12 +36,18 @@ def sha256(path: Path) -> str:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Read JSON Lines, one JSON list, or one JSON object of records, compressed or not, in file order.
+    """Read JSON Lines, one JSON list, one JSON object of records, or parquet, compressed or not, in file order.
 
     Raises:
         UserError: a line is not JSON; the sentence names it.
     """
-    text = content(path).decode("utf-8")
+    raw = content(path)
+    if raw[:4] == b"PAR1":
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        return pq.read_table(pa.BufferReader(raw)).to_pylist()
+    text = raw.decode("utf-8")
     try:
         whole = json.loads(text)
     except ValueError:

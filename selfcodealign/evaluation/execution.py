@@ -7,7 +7,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ class Task:
 
 
 def interpreter(benchmark: Benchmark, given: str | None) -> str | None:
-    """Return what runs a benchmark's programs: the one given, its image's pinned one, or the checkout's own of that name.
+    """Return what runs a benchmark's programs: the one given, its image's pinned one, or the checkout's of that name.
 
     None means the interpreter of this process, whose packages are not the benchmark's pins.
     """
@@ -63,21 +63,25 @@ def environment(settings: Settings) -> str:
 
 @cache
 def judge_text(name: str) -> str:
-    """Return the source of the common part, a judge and the driver: one script, the same for every case."""
-    parts = [
-        _without_package_imports((JUDGES / f"{part}.py").read_text("utf-8")) for part in ("common", name, "driver")
-    ]
-    return "\n\n".join(parts)
+    """Return the source of a judge, what it imports here, and the driver: one script, the same for every case."""
+    parts: dict[str, str] = {}
+    for part in (name, "driver"):
+        _collect(part, parts)
+    return "\n\n".join(parts.values())
 
 
-def _without_package_imports(source: str) -> str:
-    """Leave out what a judge imports from this package: the text of `common` precedes it."""
+def _collect(name: str, parts: dict[str, str]) -> None:
+    """Add a module's text after those of the modules of this package that it imports from, whose imports it loses."""
+    if name in parts:
+        return
+    source = (JUDGES / f"{name}.py").read_text(encoding="utf-8")
     lines = source.split("\n")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("selfcodealign"):
+            _collect(str(statement.module).rsplit(".", 1)[1], parts)
             for number in range(statement.lineno - 1, statement.end_lineno or statement.lineno):
                 lines[number] = ""
-    return "\n".join(lines)
+    parts[name] = "\n".join(lines)
 
 
 def mentions(program: str, preload: Sequence[str]) -> str:
@@ -254,10 +258,58 @@ def execute(
             case = benchmark.case(task.problem, task.program, references.get(task.problem))
             yield sandbox_case(key, case, marks[key], preload=settings.preload)
 
+    judged: dict[str, Outcome] = {}
     for verdict in run_cases(cases(), settings):
         key = verdict["id"]
         result = outcome(benchmark.groups_of(unique[key].problem), verdict, marks[key])
         for name in twins[key]:
-            outcomes[name] = result
             finished(name, result)
+        judged[key] = result
+    counts = {key: len(names) for key, names in twins.items()}
+    for key, measures in measured(benchmark, unique, counts, judged, settings).items():
+        judged[key] = replace(judged[key], measures={**judged[key].measures, **measures})
+        for name in twins[key]:
+            finished(name, judged[key])
+    for key, result in judged.items():
+        for name in twins[key]:
+            outcomes[name] = result
     return outcomes
+
+
+def measured(
+    benchmark: Benchmark,
+    tasks: Mapping[str, Task],
+    counts: Mapping[str, int],
+    judged: Mapping[str, Outcome],
+    settings: Settings,
+) -> dict[str, dict[str, Any]]:
+    """Run what a benchmark wants measured of its correct programs, and return the measures by key.
+
+    One program runs at a time: what is measured is time, or may be. `counts` says how many samples each program stands
+    for.
+    """
+    if not benchmark.measures_programs:
+        return {}
+    by_problem: dict[str, list[str]] = {}
+    for key, task in tasks.items():
+        if benchmark.passed(judged[key].groups):
+            by_problem.setdefault(task.problem.id, []).append(key)
+    found: dict[str, dict[str, Any]] = {}
+    for keys in by_problem.values():
+        problem = tasks[keys[0]].problem
+        correct = sum(counts[key] for key in keys)
+        cases = benchmark.follow_up(problem, [tasks[key].program for key in keys], correct)
+        if not cases:
+            continue
+        mark = secrets.token_hex(16)
+        results = {
+            verdict["id"]: outcome(("profile",), verdict, mark).measures
+            for verdict in run_cases(
+                (sandbox_case(name, case, mark) for name, case in cases.items()), replace(settings, workers=1)
+            )
+        }
+        references = [results[name].get("cost") for name in cases if name.startswith("reference/")]
+        for place, key in enumerate(keys):
+            if f"program/{place}" in results:
+                found[key] = {**results[f"program/{place}"], "reference_costs": references}
+    return found

@@ -15,6 +15,9 @@ LARGE = 1_000_000
 """Pickled bytes from which an expected output is kept as a fingerprint (four tasks have outputs of up to 780 MB)."""
 
 
+NUMBERS = (int, float, bool)
+
+
 class TooSlow(BaseException):
     """One input took longer than its share of CPU time."""
 
@@ -145,18 +148,18 @@ def describe(error):
         return type(error).__name__
 
 
-def close(output, wanted, rtol, atol, equal_nan=False):
+def close(output: Any, wanted: Any, rtol, atol, equal_nan=False):
     """Compare numbers elementwise, |a − b| ≤ atol + rtol |b|, as numpy's allclose does, which is asked only for arrays.
 
     Plain numbers and lists are compared here: numpy in the process would double what a case costs.
     """
-    if isinstance(output, (list, tuple)) and isinstance(wanted, (list, tuple)) and len(output) == len(wanted):
-        return all(close(a, b, rtol, atol, equal_nan) for a, b in zip(output, wanted, strict=True))
-    if type(output) in (int, float, bool) and type(wanted) in (int, float, bool):
+    if type(output) in NUMBERS and type(wanted) in NUMBERS:
         if math.isnan(output) or math.isnan(wanted):
             return equal_nan and math.isnan(output) and math.isnan(wanted)
         if math.isinf(output) or math.isinf(wanted):
             return output == wanted
         return abs(output - wanted) <= atol + rtol * abs(wanted)
+    if isinstance(output, (list, tuple)) and isinstance(wanted, (list, tuple)) and len(output) == len(wanted):
+        return all(close(a, b, rtol, atol, equal_nan) for a, b in zip(output, wanted, strict=True))
     numpy = importlib.import_module("numpy")
     return bool(numpy.allclose(output, wanted, rtol=rtol, atol=atol, equal_nan=equal_nan))
