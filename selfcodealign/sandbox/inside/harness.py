@@ -18,6 +18,7 @@ import inspect
 import itertools
 import json
 import linecache
+import multiprocessing
 import os
 import random
 import sys
@@ -30,6 +31,7 @@ from typing import NoReturn
 import judge  # pyright: ignore[reportMissingImports]
 
 RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
+READS_ITSELF = ("__file__", "argv", "inspect", "multiprocessing", "concurrent", "subprocess", "runpy", "os.", "open(")
 VERSION_OFFSET = 24  # of a dict's version: after reference count, type and length
 MORE_FRAMES = 12  # the harness's own, so that a program may recurse as deep as in a file of its own
 GUARDED = (
@@ -224,8 +226,10 @@ def prepare(case, texts):
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(path, "w", encoding="utf-8", errors="surrogatepass") as file:
             file.write(text)
-    with open(PROGRAM, "w", encoding="utf-8", errors="surrogatepass") as file:
-        file.write("\n\n".join(text for _, text in texts))
+    whole = "\n\n".join(text for _, text in texts)
+    if any(word in whole for word in READS_ITSELF):
+        with open(PROGRAM, "w", encoding="utf-8", errors="surrogatepass") as file:
+            file.write(whole)
     for name, text in texts:
         linecache.cache[name] = (len(text), None, text.splitlines(True), name)
     main = types.ModuleType("__main__")
@@ -247,6 +251,9 @@ def prepare(case, texts):
 
 def wind_down():
     """Do what the interpreter does at its end: wait for threads, run exit functions, flush."""
+    util = sys.modules.get("multiprocessing.util")
+    if multiprocessing.process._children and util is not None:  # pyright: ignore[reportAttributeAccessIssue]
+        util._exit_function()
     threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
@@ -519,6 +526,7 @@ def run_tested(case, channel, saved):
             reason = f"{reason} {when}"
         status = exit_status(error) if isinstance(error, SystemExit) else 1
         channel.finish(verdict_of(error), reason, status, **counts())
+        os._exit(status)
 
     def counts():
         return {"ran": instruments.ran, "held": instruments.held, "tests": instruments.tests}
@@ -540,7 +548,7 @@ def run_tested(case, channel, saved):
     # Tests may be nothing but the examples in the response's docstrings.
     only_docstrings = not test.body and not whole_doctest and bool(judge.DOCTEST.search(code_text))
     if role == "real":
-        harmful = judge.looks_for_harness(code)
+        harmful = judge.looks_for_harness(code, code_text)
         if harmful:
             channel.finish("fail", harmful, 1)
         if case["vacuous"] and not whole_doctest and not only_docstrings:

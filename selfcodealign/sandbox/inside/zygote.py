@@ -4,6 +4,7 @@ A worker is one container with this program in it. It prepares once what every c
 namespaces of its own, gives up every right, and runs the program; this side holds the other ends of its pipes.
 """
 
+import atexit
 import gc
 import importlib
 import json
@@ -83,6 +84,8 @@ class Zygote:
 
     def settle(self):
         """Freeze what is loaded, so that forked children do not copy it when they collect garbage."""
+        # What the preloaded modules do at exit is nothing to a program, unless it uses them: see `harness.wind_down`.
+        atexit._clear()
         self.saved = harness.snapshot()
         self.space, self.held = kernel.own_memory()
         gc.collect()
@@ -561,7 +564,7 @@ def enter_namespaces(uid, gid):
     Returns twice, like fork: False in the process that called, True in its child, which is the first process of the new
     pid namespace. Raises OSError where the kernel or the container does not allow it.
     """
-    kernel.unshare(kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID)
+    kernel.unshare(kernel.NEWUSER | kernel.NEWNS | kernel.NEWPID | kernel.NEWNET)
     kernel.map_self(uid, gid)
     if os.fork():
         return False
@@ -569,6 +572,9 @@ def enter_namespaces(uid, gid):
     kernel.mount(None, "/", None, kernel.RECURSIVE_PRIVATE)
     kernel.mount("proc", "/proc", "proc", kernel.NOSUID_NODEV_NOEXEC)
     kernel.make_read_only()
+    # One network for all cases of this worker: it has no device but this one, nothing of an earlier case is alive to
+    # listen on it, and the kernel makes and removes network namespaces one at a time for the whole machine.
+    kernel.raise_loopback()
     return True
 
 
