@@ -5,7 +5,8 @@ Passages are the prompts and solutions of benchmark tasks, read from their publi
 * Exact: lower case, white space collapsed; one Aho-Corasick automaton looks for all passages at once. Passages of
   fewer than `min_tokens` words are left out: `return x + y` proves nothing.
 * n-gram: a text overlaps with a passage if it contains at least the share `overlap` of the passage's runs of `ngram`
-  words. Runs that many tasks of one benchmark share are its boilerplate and count for nothing.
+  words, and at least three. Runs that many tasks of one benchmark share are its boilerplate and count for nothing, and
+  neither do runs of mostly numbers.
 
 `ReferenceIndex` looks for what the published filters look for, defects included: substrings of a few benchmarks.
 """
@@ -56,6 +57,8 @@ _DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
 _SOLUTION_STARTS = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
 _COMMON_TASKS = 3
 _COMMON_SHARE = 0.02
+# One run of ten words in common may be chance where a solution has but two.
+_LEAST_RUNS = 3
 
 
 @dataclass(frozen=True)
@@ -353,7 +356,11 @@ class Index:
         for gram in dict.fromkeys(found[places].tolist()):
             for number in self._gram_owners[gram]:
                 shared[number] += 1
-        enough = {n: count / self._sizes[n] for n, count in shared.items() if count >= self.overlap * self._sizes[n]}
+        enough = {
+            number: count / self._sizes[number]
+            for number, count in shared.items()
+            if count >= max(_LEAST_RUNS, self.overlap * self._sizes[number])
+        }
         if not enough:
             return
         for place in places.tolist():

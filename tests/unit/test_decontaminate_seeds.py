@@ -97,6 +97,13 @@ def test_the_thresholds_decide():
     assert Index([short], min_tokens=3).search("return  X + y")
 
 
+def test_one_common_run_of_words_is_chance():
+    passage = Passage("b", "1", "solution", " ".join(f"w{k}" for k in range(11)))  # Two runs of ten words.
+    index = Index([passage])
+    assert index.search(" ".join(f"w{k}" for k in range(10))) == []
+    assert [hit.how for hit in index.search(passage.text)] == ["substring"]
+
+
 def test_boilerplate_of_a_benchmark_counts_for_nothing():
     preamble = "you are an expert programmer and will be given a question now answer it in python only"
     passages = [
