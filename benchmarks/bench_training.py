@@ -49,7 +49,7 @@ def network(shape: str, implementation: str) -> Any:
 BEGINNING = 24
 INSTRUCTION = (21, 26, 30, 32, 35, 65, 77, 85, 89, 94, 128)
 RESPONSE = (15, 17, 23, 24, 25, 27, 29, 31, 33, 38, 46)
-"""Tokens of the demo's dataset: the sentence before every instruction; deciles of the instruction and of the response."""
+"""Tokens of the demo's dataset: the sentence before every instruction; deciles of instruction and response."""
 
 
 def rows_like_the_pipelines(count: int, seed: int = 0) -> list[Document]:
