@@ -164,9 +164,12 @@ class Muon:
     def step(self) -> None:
         """Update every matrix from its gradient."""
         for group, momenta in self.groups:
-            gradients = [p.grad for p in group if p.grad is not None]
-            torch._foreach_lerp_(momenta, gradients, 1 - self.momentum)
-            update = torch.stack(torch._foreach_lerp(gradients, momenta, self.momentum)).bfloat16()
+            updates = []
+            for parameter, momentum in zip(group, momenta, strict=True):
+                assert parameter.grad is not None, "every matrix of the model takes part in the loss"
+                momentum.lerp_(parameter.grad, 1 - self.momentum)
+                updates.append(parameter.grad.lerp(momentum, self.momentum))
+            update = torch.stack(updates).bfloat16()
             if tall := update.size(-2) > update.size(-1):
                 update = update.mT
             update = update / (update.norm(dim=(-2, -1), keepdim=True) + 1e-7)
@@ -174,8 +177,8 @@ class Muon:
                 square = update @ update.mT
                 update = 3.4445 * update + (-4.7750 * square + 2.0315 * (square @ square)) @ update
             scaled = (update.mT if tall else update).float() * (0.2 * max(group[0].shape) ** 0.5)
-            torch._foreach_mul_(group, 1 - self.lr * self.decay)
-            torch._foreach_add_(group, list(scaled.unbind(0)), alpha=-self.lr)
+            for parameter, change in zip(group, scaled.unbind(0), strict=True):
+                parameter.mul_(1 - self.lr * self.decay).add_(change, alpha=-self.lr)
 
 
 COUNTERS = ("step", "tokens", "documents", "wall_s", "cpu_s", "history", "schedule")
