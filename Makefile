@@ -52,5 +52,16 @@ lint: setup
 schema: setup
 	$(BIN)/python -m selfcodealign config
 
+# vLLM needs an older transformers than the rest, so it has an environment of its own (3.5 GB).
+test-vllm: setup .venv-vllm/.ready
+	$(BIN)/python -m pytest tests/vllm
+
+.venv-vllm/.ready: envs/vllm.txt
+	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r envs/vllm.txt
+	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
+	touch $@
+
 bench: setup
 	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

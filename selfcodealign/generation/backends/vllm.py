@@ -3,6 +3,7 @@
 import ctypes
 import logging
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -24,6 +25,11 @@ log = logging.getLogger(__name__)
 KEY_VARIABLE = "VLLM_API_KEY"
 """Read by the server and by the client; holds a key made for this job, because other users share the machine."""
 
+ERROR = re.compile(r"(\w+Error|\w+Exception|No module named)\b.*")
+CONSEQUENCE = "Engine core initialization failed"
+"""How the server names an error in its log, and what it says last whatever the error was."""
+
+CPU_MEMORY_SHARE = 0.2
 PR_SET_PDEATHSIG = 1
 END_S = 20.0
 
@@ -80,8 +86,8 @@ class VllmBackend(OpenAIBackend):
     def _last_words(self) -> str:
         """Return the end of the server's log: the line that names an error if there is one."""
         lines = [line.strip() for line in Path(self._log.name).read_text(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in lines if "Error" in line or "No module" in line]
-        return (errors or lines or ["it said nothing"])[-1][-300:]
+        errors = [found[0] for line in lines if (found := ERROR.search(line)) and CONSEQUENCE not in line]
+        return (errors or lines or ["it said nothing"])[-1][:400]
 
     def close(self) -> None:
         """End the server and every process it started."""
@@ -114,8 +120,9 @@ def server_command(model: ModelSettings, engine: EngineSettings, port: int) -> l
         command.append("--trust-remote-code")
     if engine.max_model_len:
         command += ["--max-model-len", str(engine.max_model_len)]
-    if visible_gpus():
-        command += ["--gpu-memory-utilization", str(engine.gpu_memory_utilization)]
+    # On a CPU the same flag says how much of the machine's memory to reserve, which others need too.
+    share = engine.gpu_memory_utilization if visible_gpus() else CPU_MEMORY_SHARE
+    command += ["--gpu-memory-utilization", str(share)]
     return command + shlex.split(engine.server_args)
 
 

@@ -1,0 +1,185 @@
+"""The vLLM backend against a real vLLM on a CPU; run with `make test-vllm`."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+
+from demo import domain
+from scripts import extract_concepts
+from selfcodealign.errors import UserError
+from selfcodealign.generation.backends import Request, Sampling
+from selfcodealign.generation.backends.transformers import TransformersBackend
+from selfcodealign.generation.backends.vllm import VllmBackend
+from selfcodealign.generation.prompts import load_template
+from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.ids import rng_for
+from tests.conftest import ROOT, missing
+from tests.generation_rows import PROMPTS, outputs, rows_of, write_seeds
+
+MODEL = str(ROOT / "demo" / "model")
+PYTHON = Path(os.environ.get("SELFCODEALIGN_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
+GREEDY = Sampling(0.0, 1.0, 200, ("\n## Example", "</tests>"))
+WARM = Sampling(0.7, 1.0, 200, ("\n## Example", "</tests>"))
+SETTINGS = {
+    "backend": "vllm",
+    "python": str(PYTHON),
+    "max_model_len": 512,
+    "dtype": "float32",
+    "concurrency": 16,
+    # Without compilation the server is ready in a fraction of the time.
+    "server_args": "--enforce-eager",
+}
+
+
+def requests(count, samples=1):
+    template = load_template(PROMPTS, ROOT / "demo" / "examples" / "fewshot.txt")
+    made = []
+    for number in range(count):
+        instruction = domain.instruction_of(domain.draw_task(rng_for(1, "vllm", str(number))))
+        prompt = template.render("I->R", (1 + number % 2,), instruction=instruction)
+        made += [
+            Request(f"row{number}/{sample}", 100 * number + sample, lambda prompt=prompt: prompt, number % 2)
+            for sample in range(samples)
+        ]
+    return made
+
+
+@pytest.fixture(scope="module")
+def server():
+    if not PYTHON.exists():
+        missing(f"no vLLM at {PYTHON}: run `make test-vllm`, which installs it")
+    runner = VllmBackend(ModelSettings(name=MODEL), EngineSettings(**SETTINGS))
+    yield runner
+    runner.close()
+    assert not alive(runner._server.pid)
+
+
+@pytest.fixture(scope="module")
+def local():
+    return TransformersBackend(ModelSettings(name=MODEL), EngineSettings())
+
+
+def alive(group):
+    """Say whether any process of a process group still runs."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_greedy_answers_and_token_counts_are_those_of_the_in_process_backend(server, local):
+    served = {answer.id: answer for answer in server.complete(requests(24), GREEDY)}
+    own = {answer.id: answer for answer in local.complete(requests(24), GREEDY)}
+    assert served.keys() == own.keys()
+    assert all(served[name].tokens_in == own[name].tokens_in for name in own)
+    # Two engines round differently, which may turn a near tie.
+    assert sum(served[name].text == own[name].text for name in own) >= 22
+    assert all(answer.finish_reason == "stop" for answer in served.values())
+
+
+def test_a_seed_gives_the_same_sample_again_and_another_seed_another(server):
+    first = {answer.id: answer.text for answer in server.complete(requests(8, samples=3), WARM)}
+    second = {answer.id: answer.text for answer in server.complete(requests(8, samples=3), WARM)}
+    assert sum(first[name] == second[name] for name in first) >= 22
+    assert len(set(first.values())) > 12
+
+
+def test_samples_asked_for_together_are_different(server):
+    engine = server.engine
+    server.engine = engine.model_copy(update={"samples_per_request": 4})
+    try:
+        answers = list(server.complete(requests(4, samples=4), WARM))
+    finally:
+        server.engine = engine
+    assert len(answers) == 16
+    assert len({answer.text for answer in answers}) > 8
+
+
+def test_scores_are_those_of_the_in_process_backend(server, local):
+    prompts = ["Is water wet?\nAnswer:", "### Verdict\nAnswer: Yes\n\n### Verdict\nAnswer:"]
+    todo = [Request(str(number), 0, lambda prompt=prompt: prompt) for number, prompt in enumerate(prompts)]
+    (common,) = {tuple(local.tokenizer(text).input_ids[-1:]) for text in ("a Yes", "b Yes")}
+    assert len(common) == 1
+    served = {scores.id: scores.logprobs for scores in server.score(todo, (" Yes", " No"))}
+    own = {scores.id: scores.logprobs for scores in local.score(todo, (" Yes", " No"))}
+    for name, logprobs in served.items():
+        for mine, theirs in zip(own[name], logprobs, strict=True):
+            # A candidate outside the 20 likeliest has an upper bound only.
+            assert theirs == pytest.approx(mine, abs=0.02) or theirs > mine
+
+
+def test_a_prompt_beyond_the_context_is_dropped_and_a_long_answer_is_asked_for_shorter(server):
+    long = Request("long", 0, lambda: "word " * 900)
+    near = Request("near", 0, lambda: "word " * 50)
+    answers = {answer.id: answer for answer in server.complete([long, near], Sampling(0.0, 1.0, 500))}
+    assert answers["long"].reason == "prompt_too_long"
+    assert answers["near"].reason == ""
+    assert answers["near"].tokens_in + answers["near"].tokens_out <= 512
+
+
+def test_a_stage_runs_on_the_server(server, tmp_path):
+    seeds, out = write_seeds(tmp_path / "seeds.parquet", 12), outputs(tmp_path)
+    engine = {
+        "backend": "openai",
+        "base_url": server.engine.base_url,
+        "api_key_env": server.engine.api_key_env,
+        "backoff_s": "0.1",
+    }
+    flags = {"few_shots": 1, "max_tokens": 48, "examples": ROOT / "demo" / "examples" / "fewshot.txt"}
+    extract_concepts.main(seeds, PROMPTS, **out, model=MODEL, engine=engine, **flags)
+    assert len(rows_of(out["rows"])) + len(rows_of(out["dropped"])) == 12
+
+
+def test_strangers_on_the_machine_cannot_use_the_server(server, monkeypatch):
+    from selfcodealign.generation.backends.openai import OpenAIBackend
+
+    stranger = OpenAIBackend(ModelSettings(name=MODEL), EngineSettings(base_url=server.engine.base_url))
+    with pytest.raises(UserError, match="refuses access"):
+        list(stranger.complete(requests(1), GREEDY))
+
+
+def test_the_server_ends_with_a_job_that_is_killed(server):
+    code = """
+        import sys
+        from selfcodealign.generation.backends.vllm import VllmBackend
+        from selfcodealign.generation.settings import EngineSettings, ModelSettings
+        import subprocess
+        original = subprocess.Popen
+        def noted(*args, **keywords):
+            process = original(*args, **keywords)
+            print(process.pid, flush=True)
+            return process
+        subprocess.Popen = noted
+        settings = EngineSettings(backend="vllm", python=sys.argv[2], max_model_len=512)
+        VllmBackend(ModelSettings(name=sys.argv[1]), settings)
+    """
+    job = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code), MODEL, str(PYTHON)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert job.stdout is not None
+    group = int(job.stdout.readline())
+    time.sleep(5)
+    assert alive(group)
+    job.send_signal(signal.SIGKILL)
+    job.wait()
+    deadline = time.monotonic() + 60
+    while alive(group) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    assert not alive(group)
+
+
+def test_a_model_that_cannot_be_served_is_an_error_of_one_sentence(server, tmp_path):
+    with pytest.raises(UserError, match="the vLLM server ended while it started: .*") as error:
+        VllmBackend(ModelSettings(name=str(tmp_path)), EngineSettings(**SETTINGS))
+    assert "\n" not in str(error.value)
