@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-benchmarks setup lint schema bench
+.PHONY: demo test test-benchmarks test-vllm setup lint schema bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
