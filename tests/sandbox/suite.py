@@ -6,6 +6,7 @@ where given; `survivor` names a process that must be gone afterwards. `needs` li
 have.
 """
 
+import ctypes
 import json
 import os
 import shutil
@@ -13,9 +14,11 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,7 @@ GIVEN = (
 COMPARED = ("stdout", "stderr", "exit_status", "tests_run", "truncated")
 SECRET = "a-secret-of-the-runner-4f1d"
 NOBODY = 65534
+PR_SET_CHILD_SUBREAPER = 36
 
 
 def load() -> list[dict[str, Any]]:
@@ -77,9 +81,21 @@ def given(case: dict[str, Any], texts: dict[str, str]) -> dict[str, Any]:
     return row
 
 
-def run(cases: list[dict[str, Any]], folder: Path, *flags: str, user: int | None = None) -> dict[str, dict[str, Any]]:
-    """Run cases through the command line, as this user or another, and return the verdicts by id."""
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one run of the suite."""
+
+    verdicts: dict[str, dict[str, Any]]
+    left: list[str]
+    """Commands of the processes that the run left behind."""
+
+
+def run(cases: list[dict[str, Any]], folder: Path, *flags: str, user: int | None = None) -> Outcome:
+    """Run cases through the command line, as this user or another."""
     folder.chmod(0o755)
+    # What loses its parent becomes a child of this process, where it can be seen.
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    before = children()
     checkout, python = ROOT, sys.executable
     if user is not None:
         # Another user may not be able to read this checkout, nor its interpreter.
@@ -106,7 +122,29 @@ def run(cases: list[dict[str, Any]], folder: Path, *flags: str, user: int | None
     rows = [json.loads(line) for line in (output / "verdicts.jsonl").read_text().splitlines()]
     verdicts = {row["id"]: row for row in rows}
     assert len(rows) == len(verdicts) == len(cases), "every id has exactly one verdict"
-    return verdicts
+    return Outcome(verdicts, left_over(before))
+
+
+def children() -> set[int]:
+    """Return the pids of this process's live children."""
+    found = set()
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
+            try:
+                state, parent = (folder / "stat").read_text().rpartition(")")[2].split()[:2]
+            except OSError:
+                continue
+            if int(parent) == os.getpid() and state != "Z":
+                found.add(int(folder.name))
+    return found
+
+
+def left_over(before: set[int]) -> list[str]:
+    """Return the commands of children that were not there before, after giving them a moment to end."""
+    deadline = time.monotonic() + 10
+    while (left := children() - before) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return [Path(f"/proc/{pid}/cmdline").read_text()[:100] for pid in left]
 
 
 def images() -> dict[str, str]:
