@@ -300,29 +300,43 @@ class Index:
         self._index_grams()
 
     def _index_grams(self) -> None:
-        """Number the runs of all passages, without each benchmark's boilerplate."""
-        grams = [np.unique(word_runs(passage.text, self.ngram)[1]) for passage in self.passages]
-        tasks: dict[str, set[str]] = defaultdict(set)
-        uses: dict[str, dict[int, set[str]]] = defaultdict(lambda: defaultdict(set))
-        for passage, runs in zip(self.passages, grams, strict=True):
-            tasks[passage.benchmark].add(passage.task)
-            for run in runs.tolist():
-                uses[passage.benchmark][run].add(passage.task)
-        common = {
-            name: {run for run, users in runs.items() if len(users) > _boilerplate(len(tasks[name]))}
-            for name, runs in uses.items()
+        """Number the runs of all passages, without each benchmark's boilerplate.
+
+        Run k belongs to the passages `_owners_of[_starts[k]:_starts[k + 1]]`.
+        """
+        runs = [np.unique(word_runs(passage.text, self.ngram)[1]) for passage in self.passages]
+        lengths = [len(hashes) for hashes in runs]
+        hashes = np.concatenate([*runs, np.empty(0, dtype=np.uint64)])
+        owners = np.repeat(np.arange(len(runs)), lengths)
+        kept = hashes != 0
+        names = [passage.benchmark for passage in self.passages]
+        tasks = {
+            task: number for number, task in enumerate(dict.fromkeys((p.benchmark, p.task) for p in self.passages))
         }
-        owners: dict[int, list[int]] = defaultdict(list)
-        self._sizes = [0] * len(self.passages)
-        for number, (passage, runs) in enumerate(zip(self.passages, grams, strict=True)):
-            for run in runs.tolist():
-                if run and run not in common[passage.benchmark]:
-                    owners[run].append(number)
-                    self._sizes[number] += 1
-        self._gram_owners = list(owners.values())
-        size = 1 << max(4, (2 * len(owners)).bit_length())
+        task_of = np.array([tasks[passage.benchmark, passage.task] for passage in self.passages], dtype=np.int64)
+        benchmark_of = np.array([names.index(name) for name in names], dtype=np.int64)
+        for number in np.unique(benchmark_of):
+            inside = benchmark_of[owners] == number
+            found, users_of = hashes[inside], task_of[owners[inside]]
+            order = np.lexsort((users_of, found))
+            found, users_of = found[order], users_of[order]
+            new = np.ones(len(found), dtype=bool)
+            new[1:] = (found[1:] != found[:-1]) | (users_of[1:] != users_of[:-1])
+            shared, users = np.unique(found[new], return_counts=True)
+            common = shared[users > _boilerplate(len(np.unique(task_of[benchmark_of == number])))]
+            kept &= ~(inside & np.isin(hashes, common))
+        hashes, owners = hashes[kept], owners[kept]
+        self._sizes = np.bincount(owners, minlength=len(runs)).tolist()
+        order = np.argsort(hashes, kind="stable")
+        unique, starts = np.unique(hashes[order], return_index=True)
+        self._owners_of, self._starts = owners[order], np.append(starts, len(order))
+        size = 1 << max(4, (2 * len(unique)).bit_length())
         self._table, self._numbers = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.int64)
-        _fill(self._table, self._numbers, np.fromiter(owners, dtype=np.uint64, count=len(owners)))
+        _fill(self._table, self._numbers, unique)
+
+    def _passages_with(self, run: int) -> list[int]:
+        """Return the passages that a run of words occurs in."""
+        return self._owners_of[self._starts[run] : self._starts[run + 1]].tolist()
 
     def search(self, text: str) -> list[Hit]:
         """Return a text's overlaps, the strongest first: exact ones, longest first, then by share of n-grams."""
@@ -354,7 +368,7 @@ class Index:
         shared: Counter[int] = Counter()
         where: dict[int, list[int]] = defaultdict(list)
         for gram in dict.fromkeys(found[places].tolist()):
-            for number in self._gram_owners[gram]:
+            for number in self._passages_with(gram):
                 shared[number] += 1
         enough = {
             number: count / self._sizes[number]
@@ -364,7 +378,7 @@ class Index:
         if not enough:
             return
         for place in places.tolist():
-            for number in self._gram_owners[found[place]]:
+            for number in self._passages_with(found[place]):
                 if number in enough:
                     where[number].append(place)
         for number, share in sorted(enough.items()):
