@@ -126,11 +126,15 @@ def test_canitedit_result_files_are_read(tmp_path):
     )
     head = {"full_name": "1_cipher", "instr_kind": "instruction_lazy"}
     before = {**head, "completions": [{"content": "x = 1"}, "x = 2"]}
-    after = {**head, "results": [{"program": "x = 3\n### START TESTS ###\nassert x", "status": "OK", "exit_code": 0}]}
+    numbered = {"id": 1, "name": "cipher", "instr_kind": "instruction_lazy"}
+    after = {
+        **numbered,
+        "results": [{"program": "x = 3\n### START TESTS ###\nassert x", "status": "OK", "exit_code": 0}],
+    }
     for name, record in (("a.json.gz", before), ("b.results.json.gz", after)):
         (tmp_path / name).write_bytes(gzip.compress(json.dumps(record).encode()))
     found = samples.read(benchmark, [problem], tmp_path)
-    assert [one.program.strip() for one in found] == ["x = 1", "x = 2", "x = 3"]
+    assert [one.program for one in found] == ["x = 1", "x = 2", "x = 3"]
 
 
 def test_livecodebench_code_lists_are_read(tmp_path):

@@ -77,14 +77,15 @@ class CanItEdit(Benchmark):
         if "task_id" in record:
             return str(record["task_id"])
         kind = str(record.get("instr_kind", "")).removeprefix("instruction_")
-        return f"{record.get('full_name') or record.get('name')}/{kind}"
+        numbered = f"{record['id']}_{record['name']}" if "id" in record and "name" in record else record.get("name")
+        return f"{record.get('full_name') or numbered}/{kind}"
 
     def samples_in(self, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         """Yield each completion of the authors' files: `results` after execution, `completions` before it."""
         head = {"task_id": self.task_of(record)}
         if "results" in record:
             for result in record["results"]:
-                yield {**head, "solution": result["program"].split(TESTS)[0]}
+                yield {**head, "solution": result["program"].split(TESTS)[0].removesuffix("\n")}
         elif "completions" in record:
             for completion in record["completions"]:
                 text = completion["content"] if isinstance(completion, Mapping) else completion
