@@ -1,0 +1,54 @@
+"""Measure how far the toy model's own tests can be trusted, with the oracle that only a toy domain has.
+
+`python -m demo.measure results/verify_responses/*/*.parquet` reads verified responses and says how much of the code is
+right (hidden tests of the instruction), and how often right and wrong code passes its own tests. The pipeline never
+sees these figures.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from demo.domain import hidden_tests, read_instruction
+from selfcodealign.dataset.fences import python_code
+from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.tables import read_rows
+
+
+def cases(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield a case for the sandbox for each response whose instruction lies in the domain."""
+    for row in rows:
+        task = read_instruction(row["instruction"])
+        tests = hidden_tests(task) if task else ""
+        if tests:
+            yield {"id": row["id"], "code": python_code(row["response"]), "test": tests}
+
+
+def summary(rows: list[dict[str, Any]], right: dict[str, bool]) -> dict[str, float]:
+    """Return the shares: passing, right, right among passing, passing among right and among wrong."""
+    judged = [row for row in rows if row["id"] in right]
+    good = [row for row in judged if right[row["id"]]]
+    bad = [row for row in judged if not right[row["id"]]]
+    passing = [row for row in judged if row["passed"]]
+    return {
+        "responses": len(rows),
+        "in the domain": len(judged),
+        "pass their own tests": len(passing) / len(judged),
+        "code right": len(good) / len(judged),
+        "code right, of passing": sum(right[row["id"]] for row in passing) / len(passing),
+        "pass, of right code": sum(row["passed"] for row in good) / len(good),
+        "pass, of wrong code": sum(row["passed"] for row in bad) / len(bad),
+    }
+
+
+def main(paths: list[Path]) -> None:
+    """Print the shares as JSON."""
+    rows = [row for row in read_rows(paths, ["id", "instruction", "response", "passed"]) if row["response"]]
+    right = {verdict["id"]: verdict["passed"] for verdict in run_cases(cases(rows), Settings())}
+    print(json.dumps(summary(rows, right), indent=2))
+
+
+if __name__ == "__main__":
+    main([Path(name) for name in sys.argv[1:]])
