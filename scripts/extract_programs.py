@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 
 def note(program: str, finish_reasons: list[str]) -> str:
-    """Say what is wrong with an answer: no code in it, or cut off at the length limit; empty if nothing is."""
+    """Say what is wrong with an answer: none came, no code is in it, or it was cut off; empty if nothing is."""
+    if "failed" in finish_reasons:
+        return "not_answered"
     if not program.strip():
         return "no_code"
     return "cut_off" if "length" in finish_reasons else ""

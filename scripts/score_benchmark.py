@@ -76,6 +76,8 @@ def main(
     found = score(kind, kind.problems(problems), grouped(rows), seed=run_seed, missing=missing)
     notes = Counter(row["note"] for row in rows if row["note"])
     found["warnings"] += settings_warnings(kind, known["version"], sampling)
+    if notes["not_answered"]:
+        found["warnings"].append(f"{notes['not_answered']} of {len(rows)} prompts got no answer and count as failures")
     if notes["no_code"]:
         found["warnings"].append(f"{notes['no_code']} of {len(rows)} answers hold no code")
     if notes["cut_off"]:

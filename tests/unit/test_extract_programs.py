@@ -81,7 +81,13 @@ def test_the_demos_completion_continues_right_after_the_docstring() -> None:
 
 @pytest.mark.parametrize(
     ("program", "reasons", "expected"),
-    [("x", ["stop"], ""), ("x", ["length"], "cut_off"), (" \n", ["stop"], "no_code"), ("", ["length"], "no_code")],
+    [
+        ("x", ["stop"], ""),
+        ("x", ["length"], "cut_off"),
+        (" \n", ["stop"], "no_code"),
+        ("", ["length"], "no_code"),
+        ("", ["failed"], "not_answered"),
+    ],
 )
 def test_what_is_wrong_with_an_answer_is_noted(program: str, reasons: list[str], expected: str) -> None:
     assert note(program, reasons) == expected
