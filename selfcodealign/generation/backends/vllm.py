@@ -1,6 +1,5 @@
 """Start a vLLM server for the job, wait until it answers, use it, and end it with everything it started."""
 
-import ctypes
 import logging
 import os
 import re
@@ -12,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import httpx2 as httpx
@@ -30,8 +30,11 @@ CONSEQUENCE = "Engine core initialization failed"
 """How the server names an error in its log, and what it says last whatever the error was."""
 
 CPU_MEMORY_SHARE = 0.2
-PR_SET_PDEATHSIG = 1
 END_S = 20.0
+
+GUARD = "read -r _; kill -TERM -- -{group}; sleep 10; kill -KILL -- -{group}"
+"""Waits for the end of its standard input, which the job holds open, and ends the server's process group. The kernel
+closes it however the job dies (kill -9, out of memory); the server alone would live on."""
 
 
 class VllmBackend(OpenAIBackend):
@@ -56,11 +59,18 @@ class VllmBackend(OpenAIBackend):
                 command,
                 stdout=self._log,
                 stderr=subprocess.STDOUT,
+                stdin=subprocess.DEVNULL,
                 start_new_session=True,
-                preexec_fn=_end_with_parent,
             )
         except OSError as error:
             raise UserError(f"engine.python {command[0]} cannot be started: {error}") from error
+        self._guard = subprocess.Popen(
+            ["sh", "-c", GUARD.format(group=self._server.pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
         try:
             self._wait(port)
         except BaseException:
@@ -96,10 +106,10 @@ class VllmBackend(OpenAIBackend):
                 os.killpg(self._server.pid, sign)
             except ProcessLookupError:
                 break
-            try:
+            with suppress(subprocess.TimeoutExpired):
                 self._server.wait(END_S)
-            except subprocess.TimeoutExpired:
-                continue
+        self._guard.kill()
+        self._guard.wait()
         self._log.close()
 
 
@@ -142,9 +152,3 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
-
-
-def _end_with_parent() -> None:
-    """Ask the kernel to end the server when the job dies without a chance to do it (kill -9, out of memory)."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
