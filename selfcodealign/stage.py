@@ -1,12 +1,14 @@
 """Run a stage's `main` from a command line: the same way for a Snakemake rule, a person and a test."""
 
 import argparse
+import errno
 import inspect
 import logging
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
@@ -30,12 +32,14 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
 
 
 class one_line_errors:
-    """Turn a `UserError` inside the block into one sentence on stderr and exit status 1."""
+    """Turn a `UserError`, or a full disk, inside the block into one sentence on stderr and exit status 1."""
 
     def __enter__(self) -> None:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            error = UserError(f"no space is left on the disk of {error.filename or Path.cwd()}; make room")
         if isinstance(error, UserError):
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None

@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 
 from selfcodealign.errors import UserError
-from selfcodealign.stage import parser, progress, run
+from selfcodealign.stage import one_line_errors, parser, progress, run
 
 
 def main(
@@ -55,3 +55,10 @@ def test_a_users_mistake_is_one_line(capsys):
 
 def test_progress_passes_items_on():
     assert list(progress(range(3), total=3, label="counting")) == [0, 1, 2]
+
+
+def test_a_full_disk_is_one_line(capsys):
+    with pytest.raises(SystemExit), one_line_errors(), open("/dev/full", "w") as full:
+        full.write("x")
+        full.flush()
+    assert "no space is left on the disk" in capsys.readouterr().err
