@@ -29,7 +29,12 @@ PRELOADED = (
     "string", "struct", "subprocess", "tempfile", "textwrap", "threading", "time", "typing", "unicodedata",
     "unittest.mock", "uuid", "warnings", "weakref",
 )  # fmt: skip
-PRELOAD_PARTS = {"numpy": ("numpy", "numpy.testing"), "pandas": ("pandas", "pandas.testing"), "scipy": ("scipy.stats",)}
+# numpy loads these when they are first used, which would be in every program anew.
+PRELOAD_PARTS = {
+    "numpy": ("numpy", "numpy.random", "numpy.linalg", "numpy.testing"),
+    "pandas": ("pandas", "pandas.testing"),
+    "scipy": ("scipy.stats",),
+}
 FIRST_LOOK_S = 0.03  # a program that is done by then is never measured from outside
 LOOK_EVERY_S = 0.02
 LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit of the kernel holds
