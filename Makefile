@@ -13,8 +13,9 @@ demo: setup
 	$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/python -m selfcodealign summary
 
+# The tests of real benchmark files and of vLLM need environments of their own: test-benchmarks, test-vllm.
 test: setup lint
-	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm
 
 # The authors' own files and solutions: minutes. PINNED runs the benchmarks that pin old packages: 3.10, as their authors
 # used, where there is one.
