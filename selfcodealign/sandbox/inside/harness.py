@@ -539,7 +539,6 @@ def run_tested(case, channel, saved):
     whole_doctest = False
     try:
         test = ast.parse(test_text, TESTS)
-        compile(test, TESTS, "exec", dont_inherit=True)
     except BaseException as error:
         whole_doctest = bool(judge.DOCTEST.search(test_text))
         if not whole_doctest:
@@ -572,7 +571,10 @@ def run_tested(case, channel, saved):
     hook = "sandbox_" + os.urandom(8).hex()
     test = ast.fix_missing_locations(judge.Instrument(hook, test).visit(test))
     future = compiled.co_flags & FUTURE
-    tests = compile(test, TESTS, "exec", flags=future, dont_inherit=True)
+    try:
+        tests = compile(test, TESTS, "exec", flags=future, dont_inherit=True)
+    except BaseException as error:
+        stop(error, "in the tests")
     run_doctests = whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text
 
     try:

@@ -111,13 +111,16 @@ def make_read_only():
 
 def map_self(uid, gid):
     """Keep this process's ids in a user namespace it has just made."""
-    for name, text in (
-        ("setgroups", "deny"),
-        ("uid_map", f"{uid} {uid} 1"),
-        ("gid_map", f"{gid} {gid} 1"),
+    for path, text in (
+        ("/proc/self/setgroups", b"deny"),
+        ("/proc/self/uid_map", b"%d %d 1" % (uid, uid)),
+        ("/proc/self/gid_map", b"%d %d 1" % (gid, gid)),
     ):
-        with open("/proc/self/" + name, "w") as file:
-            file.write(text)
+        descriptor = os.open(path, os.O_WRONLY)
+        try:
+            os.write(descriptor, text)
+        finally:
+            os.close(descriptor)
 
 
 def raise_loopback():
@@ -224,6 +227,16 @@ def resident(pid):
             if line.startswith("Pss:"):
                 return int(line.split()[1]) * 1024
     return 0
+
+
+def alone(pid):
+    """Tell whether a process has no children; False also where the kernel does not say."""
+    folder = f"/proc/{pid}/task"
+    for task in os.listdir(folder):
+        with open(f"{folder}/{task}/children", "rb") as file:
+            if file.read(1):
+                return False
+    return True
 
 
 def parent(pid):
