@@ -6,7 +6,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfcodealign.errors import UserError
-from selfcodealign.generation.backends import Request, Sampling
+from selfcodealign.generation.backends import Request, Sampling, open_backend
 from selfcodealign.generation.backends.transformers import (
     PlainDecoder,
     SharedDecoder,
@@ -223,6 +223,21 @@ def test_a_tokenizer_without_a_pad_token_is_no_obstacle(tmp_path):
     runner = backend(folder)
     assert runner.tokenizer.pad_token is None
     assert answers(runner, requests(6), GREEDY) == answers(backend(tiny_model()), requests(6), GREEDY)
+
+
+def test_remote_code_needs_a_named_commit():
+    with pytest.raises(UserError, match="needs the commit whose code you have read"):
+        open_backend(ModelSettings(name="org/model", trust_remote_code=True), EngineSettings())
+
+
+def test_a_batch_too_large_for_the_gpu_is_an_error_of_one_sentence(monkeypatch):
+    def exhausted(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    runner = backend(tiny_model())
+    monkeypatch.setattr(runner.decoder, "start", exhausted)
+    with pytest.raises(UserError, match=r"lower engine\.batch_size"):
+        list(runner.complete(requests(2), GREEDY))
 
 
 @pytest.mark.parametrize("name", ["./nowhere", "/nowhere/model", "nowhere"])

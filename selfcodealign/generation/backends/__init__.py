@@ -3,6 +3,7 @@
 from collections.abc import Callable, Container, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Protocol
 
 from selfcodealign.errors import UserError
@@ -94,6 +95,10 @@ def open_backend(model: ModelSettings, engine: EngineSettings) -> Backend:
     Raises:
         UserError: the model is unknown, the server is not there, a key is missing; one sentence says which.
     """
+    if model.trust_remote_code and model.revision == "main" and not Path(model.name).is_dir():
+        raise UserError(
+            f"trust_remote_code for {model.name} needs the commit whose code you have read; name it as the revision"
+        )
     if engine.backend == "transformers":
         from selfcodealign.generation.backends.transformers import TransformersBackend
 

@@ -434,7 +434,13 @@ class TransformersBackend:
                     fitting.append(row)
             for batch in self._batches(fitting, sampling.max_tokens):
                 if any(row.request.id not in done for row in batch):
-                    yield from (answer for answer in self._decode(batch, sampling) if answer.id not in done)
+                    try:
+                        yield from (answer for answer in self._decode(batch, sampling) if answer.id not in done)
+                    except torch.OutOfMemoryError as error:
+                        raise UserError(
+                            f"the GPU's memory does not hold a batch of {len(batch)} rows; lower engine.batch_size or "
+                            "engine.batch_tokens and run again: finished answers are kept"
+                        ) from error
 
     def score(
         self, requests: Iterable[Request], candidates: Sequence[str], done: Container[str] = ()
