@@ -66,12 +66,10 @@ def local():
 
 
 def alive(group):
-    """Say whether any process of a process group still runs."""
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
+    """Say whether any process of a process group still runs; one that ended and waits to be collected does not."""
+    listed = subprocess.run(["ps", "-eo", "pgid=,stat="], capture_output=True, text=True, check=True).stdout
+    states = [line.split() for line in listed.splitlines()]
+    return any(int(found) == group and not state.startswith("Z") for found, state in states)
 
 
 def test_greedy_answers_and_token_counts_are_those_of_the_in_process_backend(server, local):
@@ -105,8 +103,6 @@ def test_samples_asked_for_together_are_different(server):
 def test_scores_are_those_of_the_in_process_backend(server, local):
     prompts = ["Is water wet?\nAnswer:", "### Verdict\nAnswer: Yes\n\n### Verdict\nAnswer:"]
     todo = [Request(str(number), 0, lambda prompt=prompt: prompt) for number, prompt in enumerate(prompts)]
-    (common,) = {tuple(local.tokenizer(text).input_ids[-1:]) for text in ("a Yes", "b Yes")}
-    assert len(common) == 1
     served = {scores.id: scores.logprobs for scores in server.score(todo, (" Yes", " No"))}
     own = {scores.id: scores.logprobs for scores in local.score(todo, (" Yes", " No"))}
     for name, logprobs in served.items():

@@ -32,7 +32,7 @@ CONSEQUENCE = "Engine core initialization failed"
 CPU_MEMORY_SHARE = 0.2
 END_S = 20.0
 
-GUARD = "read -r _; kill -TERM -- -{group}; sleep 10; kill -KILL -- -{group}"
+GUARD = "read -r _; kill -s TERM -{group}; sleep 10; kill -s KILL -{group}"
 """Waits for the end of its standard input, which the job holds open, and ends the server's process group. The kernel
 closes it however the job dies (kill -9, out of memory); the server alone would live on."""
 
