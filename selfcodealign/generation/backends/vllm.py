@@ -32,7 +32,16 @@ CONSEQUENCE = "Engine core initialization failed"
 CPU_MEMORY_SHARE = 0.2
 END_S = 20.0
 
-GUARD = "read -r _; kill -s TERM -{group}; sleep 10; kill -s KILL -{group}"
+GUARD = """
+import os, signal, sys, time
+sys.stdin.read()
+for sign in (signal.SIGTERM, signal.SIGKILL):
+    try:
+        os.killpg(int(sys.argv[1]), sign)
+    except ProcessLookupError:
+        break
+    time.sleep(10)
+"""
 """Waits for the end of its standard input, which the job holds open, and ends the server's process group. The kernel
 closes it however the job dies (kill -9, out of memory); the server alone would live on."""
 
@@ -65,7 +74,7 @@ class VllmBackend(OpenAIBackend):
         except OSError as error:
             raise UserError(f"engine.python {command[0]} cannot be started: {error}") from error
         self._guard = subprocess.Popen(
-            ["sh", "-c", GUARD.format(group=self._server.pid)],
+            [sys.executable, "-I", "-S", "-c", GUARD, str(self._server.pid)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
