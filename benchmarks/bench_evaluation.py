@@ -20,8 +20,7 @@ sys.path.insert(0, str(ROOT))
 
 from selfcodealign.evaluation import base, data  # noqa: E402
 from selfcodealign.evaluation.base import PASS  # noqa: E402
-from selfcodealign.evaluation.execution import Task, execute  # noqa: E402
-from selfcodealign.sandbox import Settings  # noqa: E402
+from selfcodealign.evaluation.execution import Task, execute, sandbox_settings  # noqa: E402
 
 
 class OffByOne(ast.NodeTransformer):
@@ -83,7 +82,7 @@ def main() -> None:
                 print(json.dumps({"task_id": problem.id, "solution": program}), file=sink)
         tasks = [Task(str(place), problem, program) for place, (problem, program) in enumerate(samples)]
         start = time.perf_counter()
-        found = execute(benchmark, tasks, Settings(workers=args.workers, preload=("numpy",)), folder / "references")
+        found = execute(benchmark, tasks, sandbox_settings(benchmark, workers=args.workers), folder / "references")
         ours = time.perf_counter() - start
         theirs, recorded = official(folder, args.workers)
         places: dict[str, int] = {}

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
-from selfcodealign.evaluation.execution import Task, execute, interpreter
+from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
 from selfcodealign.ids import digest
 from selfcodealign.ledger import Ledger
@@ -96,14 +96,7 @@ def main(
     """
     kind = base.get(benchmark)
     by_id = {problem.id: problem for problem in kind.problems(problems)}
-    settings = Settings(
-        isolation=isolation,
-        i_understand=i_understand,
-        workers=workers,
-        python=interpreter(kind, python),
-        preload=kind.preload,
-        vacuous=False,
-    )
+    settings = sandbox_settings(kind, workers=workers, isolation=isolation, i_understand=i_understand, python=python)
     found = judged(kind, by_id, read_rows(programs, list(ProgramRow.model_fields)), settings, work, references)
     write_rows(rows, ExecutedRow, found)
     log.info("%s: %d of %d programs pass", kind.title, sum(verdict["passed"] for verdict in found), len(found))

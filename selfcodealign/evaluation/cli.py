@@ -186,18 +186,17 @@ def results_of(
     args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem], programs: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Judge programs and score them."""
-    from selfcodealign.evaluation.execution import Task, execute, interpreter
+    from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
     from selfcodealign.evaluation.scoring import score
-    from selfcodealign.sandbox import Settings
     from selfcodealign.stage import progress
 
     by_id = {problem.id: problem for problem in problems}
-    settings = Settings(
+    settings = sandbox_settings(
+        benchmark,
+        workers=args.workers,
         isolation=args.isolation,
         i_understand=args.i_understand,
-        workers=args.workers,
-        python=interpreter(benchmark, args.python),
-        preload=benchmark.preload,
+        python=args.python,
     )
     tasks = [Task(row["id"], by_id[row["task_id"]], row["program"]) for row in programs]
     shown = progress(range(len(tasks)), total=len(tasks), unit="programs", label=benchmark.name)

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import logging
+import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, TIMEOUT, Benchmark, Case, Outcome, Problem
 from selfcodealign.ids import digest
 from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.sandbox.settings import Isolation
 from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
@@ -54,6 +56,28 @@ def interpreter(benchmark: Benchmark, given: str | None) -> str | None:
         benchmark.island,
     )
     return None
+
+
+def sandbox_settings(
+    benchmark: Benchmark,
+    *,
+    workers: int | None = None,
+    isolation: Isolation = "auto",
+    i_understand: bool = False,
+    python: str | None = None,
+) -> Settings:
+    """Return how a benchmark's programs run.
+
+    `auto` is bubblewrap: programs need the packages of this job, which runs in the benchmark's own image or
+    environment, while the sandbox's image carries only what the model's own tests may use.
+    """
+    return Settings(
+        isolation="bubblewrap" if isolation == "auto" else isolation,
+        i_understand=i_understand,
+        workers=workers or len(os.sched_getaffinity(0)),
+        python=interpreter(benchmark, python),
+        preload=benchmark.preload,
+    )
 
 
 def environment(settings: Settings) -> str:

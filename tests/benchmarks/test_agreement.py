@@ -12,8 +12,7 @@ import pytest
 
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import PASS
-from selfcodealign.evaluation.execution import Task, execute
-from selfcodealign.sandbox import Settings
+from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 
 FILES = {
     "humaneval_plus": ("HumanEvalPlus-Mini-v0.1.10.jsonl.gz", "humaneval", "HUMANEVAL_OVERRIDE_PATH"),
@@ -65,7 +64,7 @@ def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
     (tmp_path / "problems.jsonl").write_bytes(data.content(shared / "bench" / file))
     official = official_verdicts(tmp_path, dataset, variable)
     tasks = [Task(str(place), problem, program) for place, (problem, program) in enumerate(samples)]
-    ours = execute(benchmark, tasks, Settings(preload=benchmark.preload), tmp_path / "references")
+    ours = execute(benchmark, tasks, sandbox_settings(benchmark), tmp_path / "references")
     differing = []
     places: dict[str, int] = {}
     for place, (problem, _) in enumerate(samples):

@@ -7,8 +7,7 @@ import pytest
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
-from selfcodealign.evaluation.execution import ROOT, Task, execute, interpreter
-from selfcodealign.sandbox import Settings
+from selfcodealign.evaluation.execution import ROOT, Task, execute, interpreter, sandbox_settings
 from tests.conftest import missing
 
 FILES = {
@@ -28,6 +27,7 @@ FILES = {
 }
 
 EXPLAINED: dict[str, dict[str, str]] = {
+    "canitedit": {"78_llm_inference": "imports vLLM, whose packages exclude this project's"},
     "classeval": {
         "ClassEval_17": "expects January 2024 to lie in the future",
         "ClassEval_48": "expects the host name of its author's laptop",
@@ -68,7 +68,7 @@ def judged(benchmark: Benchmark, programs: Mapping[str, tuple[Problem, str]], re
     python = interpreter(benchmark, None)
     if benchmark.island != "evaluate" and python is None:
         missing(f"no interpreter with envs/{benchmark.island}.txt: make test-benchmarks sets up {ROOT}/.venv-…")
-    settings = Settings(preload=benchmark.preload, python=python)
+    settings = sandbox_settings(benchmark)
     tasks = [Task(name, problem, program) for name, (problem, program) in programs.items()]
     return execute(benchmark, tasks, settings, references)
 
@@ -123,8 +123,7 @@ def test_verdicts_do_not_depend_on_the_number_of_workers(shared, references):
     tasks = [Task(problem.id, problem, benchmark.canonical(problem)) for problem in problems[:30]]
     tasks += [Task(f"{problem.id} empty", problem, benchmark.empty(problem)) for problem in problems[:30]]
     one, two = (
-        execute(benchmark, tasks, Settings(workers=workers, preload=benchmark.preload), references)
-        for workers in (1, 2)
+        execute(benchmark, tasks, sandbox_settings(benchmark, workers=workers), references) for workers in (1, 2)
     )
     assert {name: outcome.groups for name, outcome in one.items()} == {
         name: outcome.groups for name, outcome in two.items()

@@ -9,9 +9,8 @@ from scripts.execute_programs import main
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, execution
 from selfcodealign.evaluation.base import Outcome, Problem
-from selfcodealign.evaluation.execution import Task, execute
+from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
-from selfcodealign.sandbox import Settings
 from selfcodealign.tables import read_rows, write_rows
 
 HEAD = 'def halve(x: float):\n    """Half of it."""\n'
@@ -42,7 +41,7 @@ PROGRAMS = {
     "loops in C": (HEAD + "    return x * 0.5 if x < 3 else sum(range(10**13))\n", "pass", "timeout"),
 }
 PROBLEM = Problem("HumanEval/0", RECORD)
-SETTINGS = Settings(workers=1, preload=("numpy",))
+SETTINGS = sandbox_settings(base.get("humaneval_plus"), workers=1)
 
 
 @pytest.fixture(scope="module")

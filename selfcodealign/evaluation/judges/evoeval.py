@@ -92,8 +92,8 @@ def sparse_zero(output, wanted, coefficients):
 
 
 def zero(output, wanted, coefficients):
-    """HumanEval/32 of the verbose and concise sets: a zero of the polynomial."""
-    return abs(polynomial(coefficients, output)) <= 1e-6
+    """HumanEval/32 of the verbose and concise sets: a zero of the polynomial, to HumanEval+'s tolerance for it."""
+    return abs(polynomial(coefficients, output)) <= 1e-4
 
 
 MOVES = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
