@@ -415,12 +415,13 @@ def survivors(
     first: dict[str, int] = {}
     parent = np.array([first.setdefault(text, i) for i, text in enumerate(texts)], dtype=np.int64)
     unique = np.fromiter(first.values(), dtype=np.int64, count=len(first))
-    keys = np.array([hasher.keys(texts[i]) for i in unique.tolist()], dtype=np.uint64).reshape(len(unique), hasher.bands)
+    signed = [hasher.keys(texts[int(i)]) for i in unique]
+    keys = np.array(signed, dtype=np.uint64).reshape(len(unique), hasher.bands)
     bands = [buckets(band, unique) for band in np.ascontiguousarray(keys.T)]
     candidates = np.unique(np.concatenate([members for members, _ in bands]))
     slots = np.full(len(texts), -1, dtype=np.int64)
     slots[candidates] = np.arange(len(candidates))
-    sets = [hasher.shingles(texts[i]) for i in candidates.tolist()]
+    sets = [hasher.shingles(texts[int(i)]) for i in candidates]
     offsets = np.cumsum([0, *map(len, sets)], dtype=np.int64)
     store = np.concatenate([*sets, np.empty(0, dtype=np.uint32)])
     for members, bounds in bands:
