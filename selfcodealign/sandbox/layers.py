@@ -85,8 +85,9 @@ handles = [os.open(folder, os.O_PATH) for folder in folders]
 check(libc.mount(b"tmpfs", stage.encode(), b"tmpfs", ctypes.c_ulong(6), b"mode=755,size=1m"), "mount")
 for number, (folder, handle) in enumerate(zip(folders, handles)):
     target = "%s/%d" % (stage, number)
-    os.mkdir(target) if os.path.isdir(folder) else open(target, "w").close()
     source = b"/proc/self/fd/%d" % handle
+    # Asked of the handle: the folder itself may lie under the stage, which is covered by now.
+    os.mkdir(target) if os.path.isdir(source) else open(target, "w").close()
     check(libc.mount(source, target.encode(), None, ctypes.c_ulong(0x1000 | 0x4000), None), "bind")
     os.close(handle)
 os.setgroups([])
@@ -152,10 +153,11 @@ def bubblewrap(settings: Settings) -> list[Layer]:
     if program is None:
         return []
     python = settings.python or sys.executable
-    shown = [(place, str(place)) for place in interpreter_folders(python)]
+    shown = [(place, _uncovered(str(place))) for place in interpreter_folders(python)]
+    inside_python = _uncovered(python)
     shown += [(Path(host).absolute(), inside) for host, inside in settings.read_only]
     layer = Layer("bubblewrap", (), image=f"host {python} {sys.version}", preload=settings.preload)
-    plain = _bubblewrap_command(program, python, [(str(host), inside) for host, inside in shown])
+    plain = _bubblewrap_command(program, inside_python, [(str(host), inside) for host, inside in shown])
     if os.getuid() != 0:
         return [replace(layer, command=tuple(plain))]
     # Nothing in the sandbox is root, not even under another number: an unprivileged user starts bubblewrap. What that
@@ -165,9 +167,14 @@ def bubblewrap(settings: Settings) -> list[Layer]:
     hosts = [str(host) for host, _ in shown]
     launch = [sys.executable, "-S", "-E", "-c", LAUNCH, str(_unprivileged()), STAGE, str(len(hosts)), *hosts]
     return [
-        replace(layer, command=(*launch, *_bubblewrap_command(program, python, staged))),
+        replace(layer, command=(*launch, *_bubblewrap_command(program, inside_python, staged))),
         replace(layer, command=tuple(plain), user=_unprivileged()),
     ]
+
+
+def _uncovered(path: str) -> str:
+    """Return where a host path stands inside: /tmp is each program's own there, so what lies under it moves."""
+    return f"/opt{path}" if path.startswith("/tmp/") else path
 
 
 def _bubblewrap_command(program: str, python: str, shown: list[tuple[str, str]]) -> list[str]:
