@@ -7,15 +7,18 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-benchmarks test-vllm setup lint schema bench
+.PHONY: demo test test-benchmarks test-cluster test-vllm setup lint schema bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/python -m selfcodealign summary
 
-# The tests of real benchmark files and of vLLM need environments of their own: test-benchmarks, test-vllm.
+# Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
 test: setup lint
-	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm
+	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster
+
+test-cluster: setup
+	$(BIN)/python -m pytest tests/cluster
 
 # The authors' own files and solutions: minutes. PINNED runs the benchmarks that pin old packages: 3.10, as their authors
 # used, where there is one.
