@@ -504,7 +504,9 @@ class Family:
         """Run a case in the member that fits it."""
         text = "\n".join(str(case.get(part) or "") for part in ("code", "test", "program"))
         wanted = tuple(name for name, pattern in self.patterns if pattern.search(text))
-        if not wanted and not SELDOM_USED.search(text):
+        if SELDOM_USED.search(text):
+            wanted += SELDOM
+        if not wanted:
             return judge_case(self.zygote, case)
         for _ in range(2):
             handle = self.members.get(wanted) or self.start(wanted)
@@ -518,7 +520,7 @@ class Family:
                 return result
             handle.close()
             del self.members[wanted]
-        raise RuntimeError("the zygote with {} ended".format(", ".join(wanted)))
+        raise RuntimeError(f"the zygote that has imported {wanted[0]} ended twice")
 
     def wait_for(self, member):
         """Wait until a member has answered; end at once if the runner is gone."""
@@ -546,8 +548,6 @@ class Family:
             if not zygote.nested:
                 kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
             gc.unfreeze()
-            for name in SELDOM:
-                importlib.import_module(name)
             for name in wanted:
                 for part in PRELOAD_PARTS.get(name, (name,)):
                     try:
