@@ -64,8 +64,18 @@ def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:
         columns: names of the columns.
 
     Raises:
-        UserError: the shard is missing, broken, of another format, without the content column, or gated.
+        UserError: the shard is missing, empty, broken, of another format, without the content column, or gated.
     """
+    empty = True
+    for file in _files(shard, columns):
+        empty = False
+        yield file
+    if empty:
+        raise UserError(f"raw shard {shard} has no rows; take it out of data.raw_shards, or fetch it again")
+
+
+def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:
+    """Yield the source files of one shard by its format."""
     name = shard.lower()
     with _opened(shard) as stream:
         if name.endswith((".jsonl", ".json", ".ndjson")):
