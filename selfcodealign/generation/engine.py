@@ -7,7 +7,7 @@ again, it asks for what is missing and writes the same file as a run that was ne
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -140,10 +140,12 @@ def answered(
     """
     with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
         wanted = total * stage.samples
+        # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
+        skip: Container[str] = () if engine.backend == "transformers" else ledger
         if len(ledger) < wanted:
             backend = open_backend(stage.model, engine)
             try:
-                _record(stage.name, backend, _requests(stage, rows(), fields), stage.sampling, ledger, wanted)
+                _record(stage.name, backend, _requests(stage, rows(), fields, skip), stage.sampling, ledger, wanted)
             finally:
                 backend.close()
         for index, row in enumerate(rows()):
@@ -160,9 +162,14 @@ def answered(
 
 
 def _requests(
-    stage: Stage, rows: Iterable[dict[str, Any]], fields: Callable[[dict[str, Any], Draw], dict[str, str]]
+    stage: Stage,
+    rows: Iterable[dict[str, Any]],
+    fields: Callable[[dict[str, Any], Draw], dict[str, str]],
+    skip: Container[str],
 ) -> Iterator[Request]:
     for index, row in enumerate(rows):
+        if all(f"{row['id']}/{sample}" in skip for sample in range(stage.samples)):
+            continue
         place = stage.first_index + index
         draw = stage.drawer.draw(row["id"], place)
         for sample in range(stage.samples):
