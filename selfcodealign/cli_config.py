@@ -16,7 +16,7 @@ from selfcodealign.tables import write_text
 INTRODUCTION = """# Configuration
 
 Every key of `config.yaml`, with its type and default. This page and `config.schema.json` are written from
-`selfcodealign/config.py` by `make schema`; a test keeps them in step. A key left out has its default, a key that is not
+`selfcodealign/config/` by `make schema`; a test keeps them in step. A key left out has its default, a key that is not
 known here is an error. Threads, memory and partitions are not science: they live in `profiles/`.
 
 Use a preset of this folder with `snakemake --configfile config/<preset>.yaml`; its keys override

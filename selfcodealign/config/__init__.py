@@ -1,0 +1,27 @@
+"""The whole configuration as one typed model: validation, defaults, JSON schema and documentation come from here.
+
+A section named like a rule holds that rule's settings; its keys are the script's flags. Nothing heavy is imported,
+because Snakemake reads this package at every start.
+"""
+
+from selfcodealign.config.dataset import Dataset
+from selfcodealign.config.paths import check_models, located, raw_shards
+from selfcodealign.config.reading import extended, load, merged, read, schema
+from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
+from selfcodealign.config.whole import Config
+
+__all__ = [
+    "Config",
+    "Dataset",
+    "TrainDpo",
+    "TrainSft",
+    "TrainedModel",
+    "check_models",
+    "extended",
+    "load",
+    "located",
+    "merged",
+    "raw_shards",
+    "read",
+    "schema",
+]

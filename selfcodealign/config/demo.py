@@ -1,0 +1,32 @@
+"""Settings of the embedded demo: its shards, its benchmark and the recipe of its model."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfcodealign.config.section import Count, Section
+
+
+class MakeDemoShards(Section):
+    """Write the demo's raw shards (toy functions and modules of the standard library)."""
+
+    seed: int = Field(default=0, description="another seed gives other toy functions")
+    functions: Count = Field(default=560, description="good functions of the toy domain, before any filter")
+    library_files: int = Field(default=150, ge=0, description="modules of the running interpreter's standard library")
+
+
+class MakeDemoBenchmark(Section):
+    """Write the demo's benchmark of held-out toy tasks."""
+
+    split: Literal["test", "dev"] = Field(
+        default="test", description="dev is for choosing settings, test for reporting"
+    )
+    count: Count = Field(default=200, description="tasks")
+    seed: int = Field(default=0, description="another seed gives other parameters and another order")
+
+
+class PretrainDemoModel(Section):
+    """Train the demo's base model from scratch; not part of any other target."""
+
+    seed: int = Field(default=0, description="seed of weights and corpus")
+    steps: Count = Field(default=4_200, description="optimizer steps; about 3,500 tokens each")

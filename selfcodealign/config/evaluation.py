@@ -1,0 +1,60 @@
+"""Settings of benchmarks and of models that are only evaluated."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfcodealign.config.section import Count, Section
+
+
+class BenchmarkRun(Section):
+    """One benchmark as this run uses it. Empty sampling keys take what the paper used."""
+
+    benchmark: str | None = Field(
+        default=None,
+        description="which benchmark; the entry's own name if empty, so that one may be run in several ways",
+    )
+    file: str | list[str] | None = Field(
+        default=None,
+        description="local file of problems, in place of the authors' published one; several are joined (evalperf)",
+    )
+    version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
+    samples: Count | None = Field(default=None, description="samples of each task")
+    temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
+    max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
+
+
+class GivenModel(Section):
+    """A model that is evaluated beside the ones trained here, for example the one the paper compares with."""
+
+    model: str = Field(description="local folder or Hub id")
+    revision: str = Field(default="main", description="revision of a model from the Hub")
+    style: Literal["base", "instruct", "chat"] = Field(
+        default="chat",
+        description="asked by raw completion, in this project's training layout, or in its own chat template",
+    )
+
+
+class ExecutePrograms(Section):
+    """Judge the programs in the sandbox."""
+
+    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
+        default="auto",
+        description="the layer that keeps programs apart from the machine: the first that works, or this one",
+    )
+    i_understand: bool = Field(
+        default=False, description="allow isolation none: model-written code may then do anything"
+    )
+    python: str | None = Field(
+        default=None,
+        description="interpreter that runs the programs; the job's own if empty (an island's image has its own)",
+    )
+
+
+class ScoreBenchmark(Section):
+    """Turn verdicts into pass@k with intervals."""
+
+    missing: Literal["exclude", "fail"] = Field(
+        default="exclude", description="leave tasks without samples out of the means, or count them as failures"
+    )

@@ -1,0 +1,105 @@
+"""Settings of the stages in which a model writes: the judge, concepts, instructions and responses."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfcodealign.config.section import Count, Section
+
+
+class Prompts(Section):
+    """The prompt template and the examples shown in every prompt."""
+
+    template: str = Field(
+        default="prompts/selfcodealign.yaml", description="layout of the examples file and of the prompts"
+    )
+    examples: str | None = Field(
+        default=None, description="examples file to use in place of the template's own, for example the paper's"
+    )
+
+
+class JudgeSeeds(Section):
+    """Let a model judge whether a function's docstring says what it does (paper B.2)."""
+
+    model: str | None = Field(
+        default=None,
+        description="judging model: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)",
+    )
+    revision: str | None = Field(default=None, description="revision of a judge from the Hub")
+    prompts: str = Field(default="prompts/judge.yaml", description="layout of the judge's prompt")
+    examples: str | None = Field(default=None, description="examples file to use in place of the layout's own")
+    threshold: float = Field(
+        default=0.0,
+        description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`",
+    )
+    reference_seed: int = Field(
+        default=0,
+        description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
+    )
+
+
+class Sampled(Section):
+    """How the prompts of a stage are made and its answers sampled."""
+
+    few_shots: int = Field(default=8, ge=0, description="examples in a prompt")
+    example_sets: int = Field(
+        default=64,
+        ge=0,
+        description="different ordered sets of examples; rows that share one share the prompt's beginning, which a "
+        "model then encodes once; 0 draws a set for each row; unused in mode `reference`",
+    )
+    temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus: least probability mass sampled from")
+    max_tokens: Count = Field(default=1536, description="most new tokens; an answer that reaches it is dropped")
+
+
+class ExtractConcepts(Sampled):
+    """Read the programming concepts off each seed (S→C)."""
+
+
+class WriteInstructions(Sampled):
+    """Write a task from each list of concepts (C→I), or from each seed (S→I)."""
+
+    language: str = Field(default="Python", description="programming language asked for")
+    categories: dict[str, float] = Field(
+        default={"function implementation": 2, "class implementation": 1, "program implementation": 1},
+        description="weight of each category of task; whole numbers in mode `reference`",
+    )
+    difficulties: dict[str, float] = Field(
+        default={"easy": 1, "medium": 1, "hard": 1},
+        description="weight of each difficulty; whole numbers in mode `reference`",
+    )
+
+
+class WriteResponses(Sampled):
+    """Answer each task several times, each answer with its own tests (I→R)."""
+
+    few_shots: int = Field(default=1, ge=0, description="examples in a prompt")
+    samples: Count = Field(default=10, description="answers per task")
+
+
+class Generation(Section):
+    """One way of writing data: which model writes, from which seeds, by which path."""
+
+    model: str | None = Field(
+        default=None,
+        description="writer: a local folder or Hub id, or the name of an entry of `models`; the base model if empty",
+    )
+    revision: str = Field(default="main", description="revision of a writer from the Hub")
+    seeds: Literal["functions", "snippets"] = Field(
+        default="functions",
+        description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)",
+    )
+    path: Literal["concepts", "direct"] = Field(
+        default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
+    )
+    seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")
+    trust_remote_code: bool = Field(default=False, description="run Python code that comes with this writer's model")
+    answers: str | None = Field(
+        default=None,
+        description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
+        "paper table 11)",
+    )
+    engine: dict[str, str | int | float | bool] = Field(
+        default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
+    )

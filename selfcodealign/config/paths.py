@@ -1,0 +1,88 @@
+"""Files and folders that a config names: found, listed and checked before any job starts."""
+
+import glob
+import os
+import re
+from pathlib import Path
+
+from selfcodealign.config.whole import Config
+from selfcodealign.errors import UserError
+
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+def raw_shards(config: Config) -> list[str]:
+    """List the raw shards in a stable order; a shard's number is its place in this list.
+
+    A Hub pattern must show how many shards there are (`*-of-00144.parquet`), so that planning a run needs no network.
+
+    Raises:
+        UserError: nothing matches, or a file that no rule makes is missing.
+    """
+    wanted = config.data.raw_shards
+    if isinstance(wanted, str):
+        wanted = [wanted]
+    shards: list[str] = []
+    for item in wanted:
+        shards += _expand(item)
+    if len(set(shards)) != len(shards):
+        raise UserError("config key data.raw_shards names the same file twice; name each file once")
+    return shards
+
+
+def _expand(item: str) -> list[str]:
+    if item.startswith("hf://"):
+        found = re.search(r"\*-of-(\d{5})", item)
+        if found:
+            return [item.replace("*", f"{number:05d}", 1) for number in range(int(found[1]))]
+        if "*" in item:
+            raise UserError(f"config key data.raw_shards: write {item} with its count, as in data-*-of-00144.parquet")
+        return [item]
+    if glob.has_magic(item):
+        found = sorted(glob.glob(item, recursive=True))
+        if not found:
+            raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
+        return found
+    if not Path(item).exists() and not item.startswith("results/"):
+        raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
+    return [item]
+
+
+def check_models(config: Config) -> None:
+    """Check every model that is written as a path, before any job starts; Hub ids are checked when they are loaded.
+
+    Raises:
+        UserError: a path leads nowhere, or to a folder without a model.
+    """
+    named = {"model.base": config.model.base}
+    named |= {f"generations.{name}.model": entry.model for name, entry in config.generations.items() if entry.model}
+    named |= {f"models.{name}.base": entry.base for name, entry in config.models.items() if entry.base}
+    for key, model in named.items():
+        folder = Path(model).expanduser()
+        if model in config.models or (not folder.exists() and HUB_ID.fullmatch(model)):
+            continue
+        if not folder.is_dir():
+            raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
+        if not (folder / "config.json").is_file():
+            raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
+
+
+def located(config: Config, root: Path) -> Config:
+    """Find the files that come with the pipeline when it runs in another folder than its own.
+
+    A relative path that leads nowhere from the working folder, but somewhere from `root`, is replaced by the way there.
+    """
+    found = config.model_copy(deep=True)
+    shipped = (
+        (found.model, "base"),
+        (found.prompts, "template"),
+        (found.prompts, "examples"),
+        (found.judge_seeds, "prompts"),
+        (found.judge_seeds, "examples"),
+        (found.train_sft, "deepspeed"),
+    )
+    for section, key in shipped:
+        path = getattr(section, key)
+        if path and not Path(path).exists() and (root / path).exists():
+            setattr(section, key, os.path.relpath(root / path))
+    return found

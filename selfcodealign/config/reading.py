@@ -1,0 +1,100 @@
+"""From YAML files to a checked config, with one sentence for everything that is wrong."""
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from selfcodealign.config.whole import Config
+from selfcodealign.errors import UserError
+
+REPLACED = ("generations", "datasets", "models", "benchmarks", "categories", "difficulties")
+"""Sections of named entries: a config that has one means these entries and no others."""
+
+
+def load(values: dict[str, Any]) -> Config:
+    """Validate a config as read from YAML.
+
+    Raises:
+        UserError: one sentence for each wrong key or value, naming it.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(item) for item in error.errors())) from None
+
+
+def extended(values: dict[str, Any], roots: tuple[Path, ...] = (Path(),)) -> dict[str, Any]:
+    """Lay a config over the file that its key `extends` names, and over the file which that one extends, and so on.
+
+    Args:
+        values: a config as read from YAML.
+        roots: folders that `extends` is looked up in, in order.
+
+    Raises:
+        UserError: a file is missing, is no YAML, or extends itself.
+    """
+    seen = []
+    while "extends" in values:
+        name = values["extends"]
+        path = next((root / name for root in roots if (root / name).is_file()), None)
+        if path is None or path in seen:
+            problem = "extends itself" if path else "does not exist"
+            raise UserError(f"config key extends: {name} {problem}; name another file")
+        seen.append(path)
+        values = merged(read(path), {key: value for key, value in values.items() if key != "extends"})
+    return values
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Read one YAML config file.
+
+    Raises:
+        UserError: the file is missing or is no YAML mapping.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UserError(f"config file {path} does not exist; name one with --configfile")
+    try:
+        values = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        raise UserError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(values, dict):
+        raise UserError(f"config file {path} must hold keys and values, not {type(values).__name__}")
+    return values
+
+
+def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    """Lay one config over another, section by section; `generations`, `datasets` and `models` are replaced whole."""
+    result = dict(values)
+    for key, value in over.items():
+        mergeable = isinstance(value, dict) and isinstance(result.get(key), dict)
+        result[key] = merged(result[key], value) if mergeable and key not in REPLACED else value
+    return result
+
+
+def _sentence(item: Any) -> str:
+    """Say what is wrong with one key."""
+    key = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "extra_forbidden":
+        known = _keys_at(item["loc"][:-1])
+        return f"config key {key} is unknown" + (f"; known keys there: {', '.join(known)}" if known else "")
+    message = item["msg"].removeprefix("Value error, ")
+    return f"config key {key}: {message}, not {item['input']!r}" if key else f"config: {message}"
+
+
+def _keys_at(location: tuple[Any, ...]) -> list[str]:
+    """List the keys that a section of the config may have."""
+    kind: Any = Config
+    for part in location:
+        annotation = kind.model_fields[part].annotation if part in getattr(kind, "model_fields", {}) else None
+        if annotation is None:
+            return []
+        kind = annotation.__args__[-1] if getattr(annotation, "__origin__", None) is dict else annotation
+    return sorted(getattr(kind, "model_fields", {}))
+
+
+def schema() -> dict[str, Any]:
+    """Return the JSON schema of the config, for editors and for `config/config.schema.json`."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **Config.model_json_schema()}

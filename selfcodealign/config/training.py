@@ -1,0 +1,119 @@
+"""Settings of fine-tuning."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from selfcodealign.config.section import Count, Section, Share
+
+
+class Model(Section):
+    """The base model: the one that is aligned and, unless a generation says otherwise, writes its own data."""
+
+    base: str = Field(default="demo/model", description="local folder or Hub id of the base model")
+    revision: str = Field(default="main", description="commit, tag or branch on the Hub; ignored for a local folder")
+    trust_remote_code: bool = Field(
+        default=False,
+        description="run Python code that comes with the model; only for a model and revision you have read",
+    )
+
+
+class TrainedModel(Section):
+    """One fine-tuned model: a base and a dataset."""
+
+    base: str | None = Field(default=None, description="local folder or Hub id to start from; the base model if empty")
+    revision: str = Field(default="main", description="revision of a base from the Hub")
+    dataset: str = Field(default="passing", description="name of an entry of `datasets`")
+    seed: int | None = Field(default=None, description="training seed; the global seed if empty")
+
+
+class TrainSft(Section):
+    """Fine-tune a base model on a dataset. The defaults suit models of 0.5 to 15 billion parameters on GPUs."""
+
+    epochs: Count = Field(default=4, description="how often each row is trained on")
+    learning_rate: float = Field(
+        default=1e-5, gt=0, description="peak learning rate (paper: 1e-5, and 2e-5 for another model's data)"
+    )
+    optimizer: Literal["adamw", "adafactor"] = Field(
+        default="adamw", description="adafactor needs the least memory, and ZeRO stage 0 or no DeepSpeed"
+    )
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="linear", description="how the learning rate falls after warm-up"
+    )
+    warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
+    batch_rows: Count = Field(default=64, description="rows an optimizer step learns from, over all processes")
+    max_tokens: Count = Field(default=1_280, description="longest row, prompt and response together, in tokens")
+    truncation: Literal["drop", "cut", "cut_without_end"] = Field(
+        default="drop",
+        description="rows over max_tokens are left out, shortened before the end token, or, as the reference does, "
+        "shortened without an end token",
+    )
+    loss: Literal["reference", "token"] = Field(
+        default="token",
+        description="mean over rows of each row's mean, as the paper's runs computed it, or mean over all tokens",
+    )
+    packing: bool = Field(
+        default=True, description="lay several rows end to end in a micro-batch: faster, the same loss and gradients"
+    )
+    micro_batch_tokens: Count = Field(
+        default=5_120, description="tokens of a packed micro-batch; as many as memory allows, at least max_tokens"
+    )
+    precision: Literal["fp32", "bf16", "bf16_pure"] = Field(
+        default="bf16",
+        description="bf16 computes in bf16 and keeps fp32 weights for the optimizer; bf16_pure keeps none, "
+        "as the paper's runs did",
+    )
+    attention: str = Field(default="auto", description="auto, sdpa_per_document, flash_attention_2, sdpa or eager")
+    max_grad_norm: float = Field(default=0.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    weight_decay: float = Field(default=0.0, ge=0, description="weight decay of AdamW")
+    activation_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: a third slower, far less memory"
+    )
+    deepspeed: str = Field(
+        default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
+    )
+    lora_rank: int = Field(
+        default=0, ge=0, description="rank of LoRA adapters, merged at the end; 0 trains all weights"
+    )
+    lora_alpha: Count = Field(default=32, description="adapters are scaled by lora_alpha / lora_rank")
+    validation_share: float = Field(
+        default=0.0, ge=0, lt=1, description="share of the rows held out to measure the loss on, chosen by row id"
+    )
+    keep: Literal["last", "best"] = Field(
+        default="last", description="which weights to export: the last, or those of the lowest validation loss"
+    )
+    save_every_steps: Count = Field(default=100, description="steps between checkpoints (and validations)")
+    checkpoints_kept: int = Field(
+        default=2, ge=2, description="checkpoints on disk; with 2, one survives damage to the other"
+    )
+    stored_precision: Literal["base", "fp32", "bf16"] = Field(
+        default="base", description="precision of the exported weights; base: that of the base model"
+    )
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="tensorboard", description="where curves are drawn besides metrics.jsonl"
+    )
+    processes: Count = Field(default=1, description="processes on each node: one a GPU, or on CPUs one a core")
+    nodes: Count = Field(default=1, description="SLURM nodes that train together")
+
+
+class TrainDpo(Section):
+    """Train a fine-tuned model on pairs of a passing and a failing response (an optional target)."""
+
+    epochs: Count = Field(default=1, description="how often each pair is trained on")
+    learning_rate: float = Field(default=1e-6, gt=0, description="peak learning rate")
+    beta: float = Field(default=0.1, gt=0, description="how strongly the model is held to where it started")
+    warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
+    batch_rows: Count = Field(default=32, description="pairs an optimizer step learns from, over all processes")
+    max_tokens: Count = Field(default=1_280, description="longest prompt with a response, in tokens; the rest is cut")
+    max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="precision to compute in")
+    deepspeed: str = Field(
+        default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
+    )
+    save_every_steps: Count = Field(default=100, description="steps between checkpoints")
+    checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk")
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="tensorboard", description="where curves are drawn besides metrics.jsonl"
+    )
+    processes: Count = Field(default=1, description="processes on each node")
+    nodes: Count = Field(default=1, description="SLURM nodes that train together")

@@ -1,0 +1,166 @@
+"""All sections together, and what must hold between them."""
+
+import re
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from selfcodealign.config.dataset import (
+    AugmentDataset,
+    BuildPreferences,
+    BuildViewer,
+    Dataset,
+    DecontaminateDataset,
+    DedupDataset,
+    SanitizeResponses,
+    VerifyResponses,
+)
+from selfcodealign.config.demo import MakeDemoBenchmark, MakeDemoShards, PretrainDemoModel
+from selfcodealign.config.evaluation import BenchmarkRun, ExecutePrograms, GivenModel, ScoreBenchmark
+from selfcodealign.config.generation import (
+    ExtractConcepts,
+    Generation,
+    JudgeSeeds,
+    Prompts,
+    WriteInstructions,
+    WriteResponses,
+)
+from selfcodealign.config.section import Count, Section
+from selfcodealign.config.seeds import (
+    ClusterFunctions,
+    Data,
+    DecontaminateSeeds,
+    ExtractFunctions,
+    FilterSeeds,
+    GatherSeeds,
+    MatchFunctions,
+    SampleSnippets,
+    SignFunctions,
+    TypecheckFunctions,
+)
+from selfcodealign.config.training import Model, TrainDpo, TrainedModel, TrainSft
+from selfcodealign.evaluation.base import BENCHMARKS
+from selfcodealign.generation.settings import EngineSettings, read_settings
+
+NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+ISLANDS = (
+    *("data", "generate", "sandbox", "train", "evaluate"),
+    *("evaluate-ds1000", "evaluate-classeval", "evaluate-bigcodebench"),
+)
+
+
+class Config(Section):
+    """All settings of a run. Every key has a default; the default runs the embedded demo."""
+
+    seed: int = Field(default=3407, description="run seed; every random choice derives from it")
+    mode: Literal["fixed", "reference"] = Field(
+        default="fixed", description="fixed: this project's rules; reference: the published code's, defects included"
+    )
+    demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
+    rounds: Count = Field(
+        default=1, description="rounds of self-alignment; from the second on, the fine-tuned model writes the data"
+    )
+    model: Model = Model()
+    data: Data = Data()
+    make_demo_shards: MakeDemoShards = MakeDemoShards()
+    make_demo_benchmark: MakeDemoBenchmark = MakeDemoBenchmark()
+    pretrain_demo_model: PretrainDemoModel = PretrainDemoModel()
+    judge_seeds: JudgeSeeds = JudgeSeeds()
+    extract_functions: ExtractFunctions = ExtractFunctions()
+    sign_functions: SignFunctions = SignFunctions()
+    match_functions: MatchFunctions = MatchFunctions()
+    cluster_functions: ClusterFunctions = ClusterFunctions()
+    typecheck_functions: TypecheckFunctions = TypecheckFunctions()
+    filter_seeds: FilterSeeds = FilterSeeds()
+    decontaminate_seeds: DecontaminateSeeds = DecontaminateSeeds()
+    sample_snippets: SampleSnippets = SampleSnippets()
+    gather_seeds: GatherSeeds = GatherSeeds()
+    engine: EngineSettings = EngineSettings()
+    prompts: Prompts = Prompts()
+    extract_concepts: ExtractConcepts = ExtractConcepts()
+    write_instructions: WriteInstructions = WriteInstructions()
+    write_responses: WriteResponses = WriteResponses()
+    generations: dict[str, Generation] = Field(default={"self": Generation()})
+    datasets: dict[str, Dataset] = Field(default={"passing": Dataset()})
+    models: dict[str, TrainedModel] = Field(default={"aligned": TrainedModel()})
+    sanitize_responses: SanitizeResponses = SanitizeResponses()
+    decontaminate_dataset: DecontaminateDataset = DecontaminateDataset()
+    verify_responses: VerifyResponses = VerifyResponses()
+    dedup_dataset: DedupDataset = DedupDataset()
+    augment_dataset: AugmentDataset = AugmentDataset()
+    build_preferences: BuildPreferences = BuildPreferences()
+    build_viewer: BuildViewer = BuildViewer()
+    train_sft: TrainSft = TrainSft()
+    train_dpo: TrainDpo = TrainDpo()
+    evaluate_base: bool = Field(default=True, description="evaluate the base model too")
+    other_models: dict[str, GivenModel] = Field(default={}, description="models that are only evaluated")
+    paper_models: dict[str, str] = Field(
+        default={}, description="for a model evaluated here, the name under which the paper's tables have it"
+    )
+    benchmarks: dict[str, BenchmarkRun] = Field(
+        default={"demo": BenchmarkRun(file="results/make_demo_benchmark/tasks.jsonl")},
+        description="benchmarks that every model is evaluated on",
+    )
+    execute_programs: ExecutePrograms = ExecutePrograms()
+    score_benchmark: ScoreBenchmark = ScoreBenchmark()
+    containers: dict[str, str] = Field(
+        default={name: f"containers/{name}.sif" for name in ISLANDS},
+        description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
+    )
+
+    @model_validator(mode="after")
+    def _names_resolve(self) -> "Config":
+        """Check that every name used is defined, and that names can be file names."""
+        for section in ("generations", "datasets", "models"):
+            for name in getattr(self, section):
+                if not NAME.fullmatch(name):
+                    raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
+        for name, generation in self.generations.items():
+            read_settings(EngineSettings, f"generations.{name}.engine", self.engine.model_dump() | generation.engine)
+            if generation.answers is not None:
+                _known(f"generations.{name}.answers", generation.answers, self.generations)
+                if self.generations[generation.answers].answers is not None:
+                    raise ValueError(f"generations.{name}.answers: {generation.answers!r} writes no tasks of its own")
+        for name, dataset in self.datasets.items():
+            _known(f"datasets.{name}.generation", dataset.generation, self.generations)
+            for sibling in dataset.equal_rows_with:
+                _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
+        for name, model in self.models.items():
+            _known(f"models.{name}.dataset", model.dataset, self.datasets)
+        if "base" in self.models:
+            raise ValueError("models.base: 'base' names the untrained base model; choose another name")
+        for name, run in self.benchmarks.items():
+            _known(f"benchmarks.{name}", run.benchmark or name, BENCHMARKS)
+        for name in self.other_models:
+            if name == "base" or name in self.models or not NAME.fullmatch(name):
+                raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")
+        for name in self.paper_models:
+            _known(f"paper_models.{name}", name, {"base": 0, **self.models, **self.other_models})
+        return self
+
+    @model_validator(mode="after")
+    def _expand_rounds(self) -> "Config":
+        """Turn `rounds: k` into k generations, datasets and models, each written by the model before it.
+
+        Round r > 1 adds `<name>-round<r>` for every model whose dataset comes from a generation of the base model.
+        """
+        if self.rounds == 1:
+            return self
+        for name, model in list(self.models.items()):
+            dataset = self.datasets[model.dataset]
+            generation = self.generations[dataset.generation]
+            previous = name
+            for number in range(2, self.rounds + 1):
+                label = f"{name}-round{number}"
+                if label in self.models:
+                    return self  # A dumped config is already expanded.
+                self.generations[label] = generation.model_copy(update={"model": previous})
+                self.datasets[label] = dataset.model_copy(update={"generation": label, "equal_rows_with": []})
+                self.models[label] = model.model_copy(update={"dataset": label})
+                previous = label
+        return self
+
+
+def _known(key: str, name: str, entries: dict[str, Any]) -> None:
+    if name not in entries:
+        raise ValueError(f"{key}: no entry named {name!r}; there are {', '.join(sorted(entries))}")
