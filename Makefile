@@ -15,7 +15,8 @@ demo: setup
 
 # Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
 test: setup lint
-	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster
+	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
+		--numprocesses auto --maxprocesses 4 --dist loadgroup
 
 test-cluster: setup
 	$(BIN)/python -m pytest tests/cluster
