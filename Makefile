@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-benchmarks test-cluster test-vllm setup lint schema bench
+.PHONY: demo test test-benchmarks test-cluster test-vllm images setup lint schema bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -17,6 +17,12 @@ demo: setup
 test: setup lint
 	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
 		--numprocesses auto --maxprocesses 4 --dist loadgroup
+
+# Images of all islands as SIF files; DIRECTORIES=1 makes directories, where apptainer cannot build (root on Debian).
+IMAGES = $(or $(SELFCODEALIGN_IMAGES),$(if $(filter 0,$(shell id -u)),/var/cache,$(HOME)/.cache)/selfcodealign/images)
+
+images: setup
+	PIP="$(BIN)/python -m pip" bash containers/build.sh $(IMAGES)
 
 test-cluster: setup
 	$(BIN)/python -m pytest tests/cluster

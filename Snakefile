@@ -30,6 +30,11 @@ include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
 include: "rules/report.smk"
+include: "rules/cluster.smk"
+
+
+onstart:
+    check_before_start()
 
 
 rule all:

@@ -13,13 +13,13 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
+from selfcodealign import images
 from selfcodealign.errors import UserError
 
 try:
     CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT))), ROOT)
     RAW_SHARDS = schema.raw_shards(CONFIG)
     schema.check_models(CONFIG)
-    schema.check_given_datasets(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -30,12 +30,32 @@ SHARDS = [f"{number:05d}" for number in range(len(RAW_SHARDS))]
 SEED_SHARDS = [f"{number:05d}" for number in range(CONFIG.gather_seeds.shards)]
 BASE = "base"
 
-# Every job sees the repository's own packages, and its own interpreter first, inside or outside a container. Bytes must
-# not depend on a machine's hash seed or locale.
-shell.prefix(
-    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} PYTHONHASHSEED=0 TOKENIZERS_PARALLELISM=false; "
-    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+# A failed job ends its log with one command that runs it again by hand: the shell knows the command it was given.
+BY_HAND = (
+    '[ "$?" = 0 ] || { printf "To run this job by hand: cd %q && " "$PWD"; '
+    '[ -z "${APPTAINER_CONTAINER:-}" ] || printf "apptainer exec --bind %q --home %q %s %q " "${APPTAINER_BIND:-}" '
+    f'"$PWD" {shlex.quote(workflow.deployment_settings.apptainer_args)} "$APPTAINER_CONTAINER"; '
+    'printf "bash -c %q\\n" "$BASH_EXECUTION_STRING"; } >&2'
 )
+# shell.prefix formats its text, as shell commands are.
+AT_EXIT = shlex.quote(BY_HAND).replace("{", "{{").replace("}", "}}")
+
+# Every job sees the repository's own packages. Outside a container it has this very interpreter first, inside one the
+# image's own. Bytes must not depend on a machine's hash seed or locale.
+HUB_HOME = os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={shlex.quote(str(ROOT))} PYTHONHASHSEED=0 PYTHONNOUSERSITE=1 "
+    f"TOKENIZERS_PARALLELISM=false LC_ALL=C.UTF-8 HF_HOME={shlex.quote(HUB_HOME)}; "
+    '[ -n "${{APPTAINER_CONTAINER:-}}" ] || '
+    f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; "
+    f"trap {AT_EXIT} EXIT; "
+)
+
+# What a container must see besides the working folder and /tmp; Apptainer reads this variable in every job.
+IN_CONTAINERS = "apptainer" in {str(method) for method in workflow.deployment_settings.deployment_method}
+if IN_CONTAINERS:
+    seen = [os.environ.get("APPTAINER_BIND", ""), str(ROOT), *(path for path in [HUB_HOME] if Path(path).is_dir())]
+    os.environ["APPTAINER_BIND"] = ",".join(dict.fromkeys(filter(None, seen)))
 
 
 wildcard_constraints:
@@ -52,14 +72,9 @@ def script(name):
 
 
 def flags(section):
-    """Turn the config section of a rule into command-line flags."""
-    return written_flags(config[section])
-
-
-def written_flags(values):
-    """Write settings as command-line flags; empty values are left out."""
+    """Turn the config section of a rule into command-line flags; empty values are left out."""
     words = []
-    for key, value in values.items():
+    for key, value in config[section].items():
         if value is None or value == []:
             continue
         words.append(f"--{key.replace('_', '-')}")
@@ -73,8 +88,21 @@ def written_flags(values):
 
 
 def image(name):
-    """Image of an island of dependencies, as the config names it."""
-    return config["containers"][name]
+    """Image of an island of dependencies, as the config names it and where it lies."""
+    return images.locate(CONFIG.containers[name])
+
+
+def image_digests(wildcards):
+    """Digests of the images that a run in containers uses, as ISLAND=DIGEST words; nothing outside containers."""
+    if not IN_CONTAINERS:
+        return []
+    there = {island: images.locate(name) for island, name in CONFIG.containers.items()}
+    return [f"{island}={images.digest(path)}" for island, path in there.items() if "://" in path or Path(path).exists()]
+
+
+def by_attempt(mb):
+    """Memory of a job: as much again each time that it is tried."""
+    return lambda wildcards, attempt: mb * attempt
 
 
 def raw_shard(wildcards):
@@ -212,20 +240,8 @@ def trained_revision(wildcards):
 
 
 def training_dataset(wildcards):
-    """Folder of the dataset that a model is trained on: one of this run's, or one of others."""
-    name = CONFIG.models[wildcards.model].dataset
-    return f"results/{'build' if name in CONFIG.datasets else 'import'}_dataset/{name}"
-
-
-def given_files(wildcards):
-    """Local files of a dataset of others; nothing when the job reads it from the Hub."""
-    source = config["other_datasets"][wildcards.dataset]["source"]
-    return [path for path in ([source] if isinstance(source, str) else source) if Path(path).is_file()]
-
-
-def given_flags(wildcards):
-    """Settings of a dataset of others, as flags."""
-    return written_flags(config["other_datasets"][wildcards.dataset])
+    """Folder of the dataset that a model is trained on."""
+    return f"results/build_dataset/{CONFIG.models[wildcards.model].dataset}"
 
 
 def training_seed(wildcards):

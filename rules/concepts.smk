@@ -28,7 +28,7 @@ rule extract_concepts:
         image("generate")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=720,
     params:
         work="work/extract_concepts/{generation}/{shard}",
@@ -78,7 +78,7 @@ rule fetch_reference_prompts:
         image("data")
     threads: 1
     resources:
-        mem_mb=500,
+        mem_mb=by_attempt(500),
         runtime=10,
     message:
         "Fetching the paper's examples file"

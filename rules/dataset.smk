@@ -36,7 +36,7 @@ rule sanitize_responses:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -72,7 +72,7 @@ rule cross_verify_responses:
         image("sandbox")
     threads: 2
     resources:
-        mem_mb=6_000,
+        mem_mb=by_attempt(6_000),
         runtime=480,
     params:
         work="work/cross_verify_responses/{generation}/{shard}",
@@ -113,7 +113,7 @@ rule count_assertions:
         image("sandbox")
     threads: 2
     resources:
-        mem_mb=6_000,
+        mem_mb=by_attempt(6_000),
         runtime=480,
     params:
         work="work/count_assertions/{generation}/{shard}",
@@ -158,7 +158,7 @@ rule select_responses:
         image("data")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=120,
     params:
         mode=CONFIG.mode,
@@ -212,7 +212,7 @@ rule decontaminate_dataset:
         image("data")
     threads: 1
     resources:
-        mem_mb=4_000,
+        mem_mb=by_attempt(4_000),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -253,7 +253,7 @@ rule dedup_dataset:
         image("data")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -291,7 +291,7 @@ rule augment_dataset:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=30,
     params:
         mode=CONFIG.mode,
@@ -335,7 +335,7 @@ rule build_preferences:
         image("data")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -393,7 +393,7 @@ rule build_dataset:
         image("data")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=60,
     params:
         name=lambda wildcards: wildcards.dataset,
@@ -445,7 +445,7 @@ rule build_viewer:
         image("data")
     threads: 1
     resources:
-        mem_mb=4_000,
+        mem_mb=by_attempt(4_000),
         runtime=60,
     params:
         name=lambda wildcards: wildcards.dataset,
@@ -486,7 +486,7 @@ rule check_funnels:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_000,
+        mem_mb=by_attempt(1_000),
         runtime=30,
     params:
         links=[f"{first}={second}" for first, second in funnel_links()],

@@ -26,7 +26,7 @@ rule make_demo_shards:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=10,
     params:
         flags=flags("make_demo_shards"),
@@ -57,7 +57,7 @@ rule make_demo_benchmark:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=10,
     params:
         flags=flags("make_demo_benchmark"),
@@ -88,7 +88,7 @@ rule pretrain_demo_model:
         image("train")
     threads: 2
     resources:
-        mem_mb=4_000,
+        mem_mb=by_attempt(4_000),
         runtime=240,
     params:
         work="work/pretrain_demo_model",

@@ -28,7 +28,7 @@ rule fetch_benchmark:
         image("evaluate")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=30,
     params:
         benchmark=benchmark_of,
@@ -64,7 +64,7 @@ rule sample_solutions:
         image("generate")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=240,
     params:
         benchmark=benchmark_of,
@@ -115,7 +115,7 @@ rule extract_programs:
         image("evaluate")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=30,
     params:
         benchmark=benchmark_of,
@@ -149,7 +149,7 @@ rule execute_programs:
         island
     threads: 2
     resources:
-        mem_mb=10_000,
+        mem_mb=by_attempt(10_000),
         runtime=240,
     params:
         benchmark=benchmark_of,
@@ -192,7 +192,7 @@ rule score_benchmark:
         image("evaluate")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=30,
     params:
         benchmark=benchmark_of,
@@ -237,7 +237,7 @@ rule compare_models:
         image("evaluate")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=30,
     params:
         run_seed=CONFIG.seed,

@@ -28,7 +28,7 @@ rule judge_seeds:
         image("generate")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=720,
     params:
         work="work/judge_seeds/{shard}",
@@ -81,7 +81,7 @@ rule gather_seeds:
         image("data")
     threads: 1
     resources:
-        mem_mb=4_000,
+        mem_mb=by_attempt(4_000),
         runtime=60,
     params:
         run_seed=CONFIG.seed,
@@ -119,7 +119,7 @@ rule gather_snippets:
         image("data")
     threads: 1
     resources:
-        mem_mb=4_000,
+        mem_mb=by_attempt(4_000),
         runtime=60,
     params:
         run_seed=CONFIG.seed,

@@ -19,10 +19,7 @@ rule record_provenance:
     input:
         script=script("record_provenance"),
         models=collect("<results>/train_sft/{model}", model=CONFIG.models),
-        datasets=[
-            *collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
-            *collect("<results>/import_dataset/{dataset}", dataset=CONFIG.other_datasets),
-        ],
+        datasets=collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
     output:
         provenance=report(
             "<results>/provenance.json",
@@ -44,10 +41,11 @@ rule record_provenance:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_000,
+        mem_mb=by_attempt(1_000),
         runtime=30,
     params:
         config=lambda _: CONFIG.model_dump_json(),
+        images=image_digests,
     message:
         "Recording what this run is made from"
     shell:
@@ -58,6 +56,7 @@ rule record_provenance:
             --models {input.models:q} \
             --datasets {input.datasets:q} \
             --config {params.config:q} \
+            --images {params.images:q} \
             --provenance {output.provenance:q} \
             --requirements {output.requirements:q}
         """
@@ -130,7 +129,7 @@ rule build_report:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_000,
+        mem_mb=by_attempt(2_000),
         runtime=60,
     params:
         results=subpath(output.report, parent=True),

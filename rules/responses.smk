@@ -27,7 +27,7 @@ rule write_responses:
         image("generate")
     threads: 1
     resources:
-        mem_mb=8_000,
+        mem_mb=by_attempt(8_000),
         runtime=720,
     params:
         work="work/write_responses/{generation}/{shard}",

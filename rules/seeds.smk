@@ -33,7 +33,7 @@ rule extract_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         shard=raw_shard_path,
@@ -78,7 +78,7 @@ rule sign_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -113,7 +113,7 @@ rule match_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=120,
     params:
         group=lambda wildcards: int(wildcards.group),
@@ -153,7 +153,7 @@ rule cluster_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=240,
     params:
         mode=CONFIG.mode,
@@ -201,7 +201,7 @@ rule dedup_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         shard=lambda wildcards: int(wildcards.shard),
@@ -240,7 +240,7 @@ rule infer_imports:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     message:
         "Inferring imports of shard {wildcards.shard}"
@@ -274,7 +274,7 @@ rule typecheck_functions:
         image("data")
     threads: 1
     resources:
-        mem_mb=2_500,
+        mem_mb=by_attempt(2_500),
         runtime=240,
     params:
         work="work/typecheck_functions/{shard}",
@@ -313,7 +313,7 @@ rule filter_seeds:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -353,7 +353,7 @@ rule decontaminate_seeds:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         mode=CONFIG.mode,
@@ -394,7 +394,7 @@ rule sample_snippets:
         image("data")
     threads: 1
     resources:
-        mem_mb=1_500,
+        mem_mb=by_attempt(1_500),
         runtime=60,
     params:
         shard=raw_shard_path,

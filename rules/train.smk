@@ -2,53 +2,28 @@
 Training: a dataset in, a fine-tuned model out.
 
 IN   results/build_dataset/{dataset}/               rows, as published
-     files or Hub ids of `other_datasets`           rows of others, for models to compare with
-OUT  results/import_dataset/{dataset}/              those rows, as training reads them
-     results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
+OUT  results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
      results/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
      results/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
      results/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
 WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
 """
 
+# srun is a program of the host. A job on one node runs in its container as every other; one on several runs outside, and
+# srun enters the container on each node.
 
-rule import_dataset:
-    """Read an instruction dataset of others, for models to compare with."""
-    input:
-        script=script("import_dataset"),
-        implicit=given_files,
-    output:
-        folder=directory("<results>/import_dataset/{dataset}"),
-        dropped="<results>/import_dataset/{dataset}.dropped.parquet",
-        funnel="<results>/import_dataset/{dataset}.funnel.json",
-    log:
-        "<logs>/import_dataset/{dataset}.log",
-    benchmark:
-        "<timings>/import_dataset/{dataset}.jsonl"
-    container:
-        image("train")
-    threads: 1
-    resources:
-        mem_mb=4_000,
-        runtime=60,
-    params:
-        name=lambda wildcards: wildcards.dataset,
-        run_seed=CONFIG.seed,
-        flags=given_flags,
-    message:
-        "Reading dataset {wildcards.dataset}"
-    shell:
-        r"""
-        exec &> >(tee {log:q})
 
-        python {input.script:q} \
-            --folder {output.folder:q} \
-            --dropped {output.dropped:q} \
-            --funnel {output.funnel:q} \
-            --name {params.name:q} \
-            --run-seed {params.run_seed} \
-            {params.flags}
-        """
+def around(nodes):
+    """Image that Snakemake starts a training job in: none for a job on several nodes."""
+    return image("train") if nodes == 1 else None
+
+
+def inside(nodes):
+    """Command with which srun enters the container on each node; nothing on one node or without containers."""
+    if nodes == 1 or not IN_CONTAINERS:
+        return ""
+    words = shlex.split(workflow.deployment_settings.apptainer_args)
+    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
 
 
 rule train_sft:
@@ -67,18 +42,21 @@ rule train_sft:
     benchmark:
         "<timings>/train_sft/{model}.jsonl"
     container:
-        image("train")
+        around(CONFIG.train_sft.nodes)
     threads: lookup(dpath="train_sft/processes", within=config)
     resources:
-        mem_mb=16_000,
+        mem_mb=by_attempt(16_000),
         runtime=720,
-        nodes=lookup(dpath="train_sft/nodes", within=config),
+        nodes=CONFIG.train_sft.nodes,
+        tasks=CONFIG.train_sft.nodes,
+        tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_sft/{wildcards.model}",
         base=trained_base,
         revision=trained_revision,
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
         seed=training_seed,
+        container=inside(CONFIG.train_sft.nodes),
         flags=flags("train_sft"),
     message:
         "Fine-tuning model {wildcards.model}"
@@ -97,6 +75,7 @@ rule train_sft:
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \
             --seed {params.seed} \
+            --container={params.container:q} \
             {params.flags}
         """
 
@@ -115,15 +94,18 @@ rule train_dpo:
     benchmark:
         "<timings>/train_dpo/{model}.jsonl"
     container:
-        image("train")
+        around(CONFIG.train_dpo.nodes)
     threads: lookup(dpath="train_dpo/processes", within=config)
     resources:
-        mem_mb=16_000,
+        mem_mb=by_attempt(16_000),
         runtime=720,
-        nodes=lookup(dpath="train_dpo/nodes", within=config),
+        nodes=CONFIG.train_dpo.nodes,
+        tasks=CONFIG.train_dpo.nodes,
+        tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_dpo/{wildcards.model}",
         seed=training_seed,
+        container=inside(CONFIG.train_dpo.nodes),
         flags=flags("train_dpo"),
     message:
         "Training model {wildcards.model} on preference pairs"
@@ -138,5 +120,6 @@ rule train_dpo:
             --metrics {output.metrics:q} \
             --work {params.work:q} \
             --seed {params.seed} \
+            --container={params.container:q} \
             {params.flags}
         """

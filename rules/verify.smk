@@ -23,7 +23,7 @@ rule verify_responses:
         image("sandbox")
     threads: 2
     resources:
-        mem_mb=6_000,
+        mem_mb=by_attempt(6_000),
         runtime=480,
     params:
         work="work/verify_responses/{generation}/{shard}",

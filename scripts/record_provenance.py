@@ -106,8 +106,8 @@ def model(name: str, revision: str) -> dict[str, Any]:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    """Describe a published dataset, or one of others: rows and hash of each file."""
-    files = sorted(folder.glob("**/*.parquet"))
+    """Describe a published dataset: rows and hash of each configuration."""
+    files = sorted(folder.glob("*/*.parquet"))
     return {str(path.relative_to(folder)): {"rows": count_rows(path), "sha256": sha256_of(path)} for path in files}
 
 
@@ -115,14 +115,6 @@ def shard(name: str) -> dict[str, Any]:
     """Describe a raw shard: its size if it is a file here; a Hub path carries its own revision."""
     path = Path(name)
     return {"name": name, "bytes": path.stat().st_size} if path.is_file() else {"name": name}
-
-
-def images(containers: dict[str, str]) -> dict[str, Any]:
-    """Hash the container images that are files; others are named as the config does."""
-    return {
-        name: {"image": image} | ({"sha256": sha256_of(Path(image))} if Path(image).is_file() else {})
-        for name, image in containers.items()
-    }
 
 
 def _seed(own: int | None, run_seed: int) -> int:
@@ -137,6 +129,7 @@ def main(
     config: str,
     models: list[Path] | None = None,
     datasets: list[Path] | None = None,
+    images: dict[str, str] | None = None,
 ) -> None:
     """Record what a run was made from and made on: commit, config, versions, machine, seeds, models and datasets.
 
@@ -146,6 +139,7 @@ def main(
         config: the run's config as one JSON object; defaults are filled in.
         models: folders of the models that the run has trained.
         datasets: folders of the datasets that the run has published.
+        images: digests of the images that the jobs ran in, by island; none outside containers.
 
     Raises:
         UserError: the config is no JSON object, or has wrong keys.
@@ -170,7 +164,9 @@ def main(
         },
         "datasets": {folder.name: dataset(folder) for folder in datasets or []},
         "raw_shards": [shard(name) for name in raw_shards(settings)],
-        "images": images(settings.containers),
+        "images": {
+            island: {"image": settings.containers[island], "digest": value} for island, value in (images or {}).items()
+        },
         "hardware": hardware(),
         "packages": packages(),
         "recorded": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -32,11 +32,12 @@ def main(
     tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "tensorboard",
     processes: int = 1,
     nodes: int = 1,
+    container: str = "",
 ) -> None:
     """Train a fine-tuned model to prefer responses that pass their tests to responses that fail."""
     given = locals()
     settings = TrainDpo(**{key: given[key] for key in TrainDpo.model_fields})
-    relaunch_if_needed(processes, nodes)
+    relaunch_if_needed(processes, nodes, container)
     prefer(pairs, Base(base), model, metrics, work, settings, seed)
     leave()
 

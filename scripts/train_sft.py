@@ -48,6 +48,7 @@ def main(
     tracker: Literal["none", "tensorboard", "wandb", "trackio"] = "tensorboard",
     processes: int = 1,
     nodes: int = 1,
+    container: str = "",
 ) -> None:
     """Fine-tune a base model on a dataset with DeepSpeed; resumes from its last checkpoint.
 
@@ -55,7 +56,7 @@ def main(
     """
     given = locals()
     settings = TrainSft(**{key: given[key] for key in TrainSft.model_fields})
-    relaunch_if_needed(processes, nodes)
+    relaunch_if_needed(processes, nodes, container)
     fine_tune(
         Paths(dataset=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
         Base(base, revision, trust_remote_code),

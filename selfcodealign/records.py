@@ -159,13 +159,6 @@ class Message(BaseModel):
     content: str
 
 
-class GivenRow(Row):
-    """A training row of a dataset of others."""
-
-    instruction: str
-    response: str
-
-
 class DatasetRow(Row):
     """A training row as it is published."""
 

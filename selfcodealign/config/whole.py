@@ -38,7 +38,7 @@ from selfcodealign.config.seeds import (
     SignFunctions,
     TypecheckFunctions,
 )
-from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
+from selfcodealign.config.training import Model, TrainDpo, TrainedModel, TrainSft
 from selfcodealign.evaluation.base import BENCHMARKS
 from selfcodealign.generation.settings import EngineSettings, read_settings
 
@@ -82,9 +82,6 @@ class Config(Section):
     write_responses: WriteResponses = WriteResponses()
     generations: dict[str, Generation] = Field(default={"self": Generation()})
     datasets: dict[str, Dataset] = Field(default={"passing": Dataset()})
-    other_datasets: dict[str, GivenDataset] = Field(
-        default={}, description="instruction datasets of others, which entries of `models` may train on"
-    )
     models: dict[str, TrainedModel] = Field(default={"aligned": TrainedModel()})
     sanitize_responses: SanitizeResponses = SanitizeResponses()
     decontaminate_dataset: DecontaminateDataset = DecontaminateDataset()
@@ -110,11 +107,14 @@ class Config(Section):
         default={name: f"containers/{name}.sif" for name in ISLANDS},
         description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
     )
+    container_digests: dict[str, str] = Field(
+        default={}, description="sha256 that an island's image must have; a run with another one stops before it starts"
+    )
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Config":
         """Check that every name used is defined, and that names can be file names."""
-        for section in ("generations", "datasets", "other_datasets", "models"):
+        for section in ("generations", "datasets", "models"):
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
                     raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
@@ -129,10 +129,7 @@ class Config(Section):
             for sibling in dataset.equal_rows_with:
                 _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
         for name, model in self.models.items():
-            _known(f"models.{name}.dataset", model.dataset, {**self.datasets, **self.other_datasets})
-        for name in self.other_datasets:
-            if name in self.datasets:
-                raise ValueError(f"other_datasets.{name}: datasets has an entry of this name too; choose another")
+            _known(f"models.{name}.dataset", model.dataset, self.datasets)
         if "base" in self.models:
             raise ValueError("models.base: 'base' names the untrained base model; choose another name")
         for name, run in self.benchmarks.items():
@@ -140,6 +137,9 @@ class Config(Section):
         for name in self.other_models:
             if name == "base" or name in self.models or not NAME.fullmatch(name):
                 raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")
+        for key in ("containers", "container_digests"):
+            for name in getattr(self, key):
+                _known(f"{key}.{name}", name, dict.fromkeys(ISLANDS))
         for name in self.paper_models:
             _known(f"paper_models.{name}", name, {"base": 0, **self.models, **self.other_models})
         return self
@@ -153,8 +153,6 @@ class Config(Section):
         if self.rounds == 1:
             return self
         for name, model in list(self.models.items()):
-            if model.dataset not in self.datasets:
-                continue  # Nobody here wrote it, so no round can write it anew.
             dataset = self.datasets[model.dataset]
             generation = self.generations[dataset.generation]
             previous = name

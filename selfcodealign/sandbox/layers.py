@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
+from selfcodealign.images import images_folder
 from selfcodealign.sandbox.inside import MODULES
 from selfcodealign.sandbox.settings import Settings
 
@@ -225,15 +226,6 @@ def apptainer_program() -> str | None:
         if found:
             return found
     return None
-
-
-def images_folder() -> Path:
-    """Return where images are kept: `SELFCODEALIGN_IMAGES`, else a folder of a cache."""
-    named = os.environ.get("SELFCODEALIGN_IMAGES")
-    if named:
-        return Path(named)
-    # Root runs containers as another user, who cannot look into the home of root.
-    return Path("/var/cache" if os.getuid() == 0 else Path.home() / ".cache") / "selfcodealign/images"
 
 
 def sandbox_image(settings: Settings) -> Path | None:

@@ -5,8 +5,10 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selfcodealign.errors import UserError
@@ -92,6 +94,9 @@ def _opened(shard: str) -> Any:
     try:
         if not shard.startswith("hf://"):
             return open(shard, "rb")
+        kept = _in_cache(shard)
+        if kept is not None:
+            return kept.open("rb")
         from huggingface_hub import HfFileSystem
 
         return HfFileSystem(token=os.environ.get("HF_TOKEN")).open(shard.removeprefix("hf://"), "rb")
@@ -106,6 +111,40 @@ def _opened(shard: str) -> Any:
         raise _access_error(shard, error) from error
     except Exception as error:
         if shard.startswith("hf://") and type(error).__module__.startswith(("huggingface_hub", "httpx", "requests")):
+            raise _access_error(shard, error) from error
+        raise
+
+
+def hub_file(shard: str) -> tuple[str, str, str]:
+    """Split hf://datasets/ORG/NAME@REVISION/PATH into ORG/NAME, REVISION and PATH."""
+    found = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+)(?:@([^/]+))?/(.+)", shard)
+    if found is None:
+        raise UserError(f"raw shard {shard} is no address of a file: write hf://datasets/ORG/NAME@REVISION/PATH")
+    return found[1], found[2] or "main", found[3]
+
+
+def _in_cache(shard: str) -> Path | None:
+    """Return a Hub file that `prefetch` has fetched; None if it has not."""
+    from huggingface_hub import try_to_load_from_cache
+
+    name, revision, path = hub_file(shard)
+    kept = try_to_load_from_cache(name, path, revision=revision, repo_type="dataset")
+    return Path(kept) if isinstance(kept, str) else None
+
+
+def fetched_shard(shard: str) -> Path:
+    """Fetch a whole shard from the Hub into its cache, where later readers find it; returns its path.
+
+    Raises:
+        UserError: the shard is gated, does not exist, or cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    name, revision, path = hub_file(shard)
+    try:
+        return Path(hf_hub_download(name, path, revision=revision, repo_type="dataset"))
+    except Exception as error:
+        if isinstance(error, OSError) or type(error).__module__.startswith(("huggingface_hub", "httpx")):
             raise _access_error(shard, error) from error
         raise
 

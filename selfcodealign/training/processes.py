@@ -2,6 +2,8 @@
 
 import ctypes
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -16,12 +18,13 @@ PORT = 29_500
 
 
 def launcher(
-    processes: int, nodes: int, environment: Mapping[str, str], *, hosts: Sequence[str] = ()
+    processes: int, nodes: int, environment: Mapping[str, str], *, hosts: Sequence[str] = (), container: str = ""
 ) -> list[str] | None:
     """Return the command that must start the script, or None when the current process is already the right one.
 
     One process needs no launcher. Several on one node get torchrun; several nodes get one torchrun each through srun,
-    meeting at the first of the job's `hosts`.
+    meeting at the first of the job's `hosts`. srun is a program of the host, so with several nodes it is the launcher
+    that enters the `container`: a command such as `apptainer exec IMAGE`, which starts the Python in it.
 
     Raises:
         UserError: the script was started by a launcher with another number of processes than the config asks for, or
@@ -48,21 +51,27 @@ def launcher(
         )
     meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0]}:{PORT}"]
     job = ["--rdzv-id", environment.get("SLURM_JOB_ID", "0")]
+    if container:
+        torchrun = [*shlex.split(container), "python", *torchrun[1:]]
     return ["srun", "--overlap", "--nodes", str(nodes), "--ntasks-per-node", "1", *torchrun, *meeting, *job]
 
 
 def slurm_hosts(environment: Mapping[str, str]) -> list[str]:
-    """List the hosts of the SLURM job this process runs in; none outside a job."""
+    """List the addresses of the nodes of the SLURM job this process runs in; none outside a job.
+
+    A node's address is how the nodes reach each other; its name need not be one that they can look up.
+    """
     nodes = environment.get("SLURM_JOB_NODELIST")
     if not nodes or not shutil.which("scontrol"):
         return []
-    shown = subprocess.run(["scontrol", "show", "hostnames", nodes], capture_output=True, text=True, check=False)
-    return shown.stdout.split()
+    command = ["scontrol", "--oneliner", "show", "node", nodes]
+    shown = subprocess.run(command, capture_output=True, text=True, check=False)
+    return re.findall(r"\bNodeAddr=(\S+)", shown.stdout)
 
 
-def relaunch_if_needed(processes: int, nodes: int) -> None:
+def relaunch_if_needed(processes: int, nodes: int, container: str = "") -> None:
     """Replace this process by a launcher of the right number of processes, unless it is one of them already."""
-    command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ))
+    command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ), container=container)
     if command is not None:
         os.execvp(command[0], [*command, *sys.argv])
 

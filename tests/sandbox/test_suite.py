@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from selfcodealign.sandbox.layers import apptainer_program, images_folder
+from selfcodealign.images import images_folder
+from selfcodealign.sandbox.layers import apptainer_program
 from tests.conftest import missing
 from tests.sandbox import suite
 

@@ -12,6 +12,7 @@ from selfcodealign.records import FunctionRow
 from selfcodealign.tables import write_rows
 
 ROW = {"id": "fn-0", "content": "x", "repo": "", "path": "", "line": 1, "licence": "MIT"}
+CONFIG = '{"data": {"raw_shards": "raw.parquet"}}'
 
 
 @pytest.fixture
@@ -47,6 +48,13 @@ def test_commit_config_seeds_versions_machine_and_hashes_are_recorded(workplace:
     assert found["packages"]["pyarrow"] == packages()["pyarrow"]
     assert found["hardware"]["cores"] >= 1
     assert set(found["code"]["lock_files"]) >= {"train.txt", "data.txt"}
+
+
+def test_the_images_that_jobs_ran_in_are_recorded_by_digest(workplace: Path) -> None:
+    assert record(workplace)["images"] == {}
+    main(workplace / "in.json", workplace / "requirements.txt", config=CONFIG, images={"data": "sha256:12"})
+    found = json.loads((workplace / "in.json").read_text())["images"]
+    assert found == {"data": {"image": "containers/data.sif", "digest": "sha256:12"}}
 
 
 def test_the_config_is_recorded_with_its_defaults(workplace: Path) -> None:

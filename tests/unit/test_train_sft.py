@@ -226,6 +226,16 @@ def test_several_nodes_meet_at_the_first_host_of_the_job() -> None:
     assert command[-6:] == ["--rdzv-backend", "c10d", "--rdzv-endpoint", "node3:29500", "--rdzv-id", "77"]
 
 
+def test_srun_enters_the_container_on_each_node() -> None:
+    environment = {"SLURM_JOB_ID": "77"}
+    command = processes.launcher(8, 2, environment, hosts=["node3"], container="apptainer exec --nv train.sif")
+    assert command is not None
+    start = command.index("apptainer")
+    assert command[start - 1] == "1"
+    entered = ["apptainer", "exec", "--nv", "train.sif", "python", "-m", "torch.distributed.run"]
+    assert command[start : start + 7] == entered
+
+
 def test_several_nodes_outside_a_cluster_job_are_refused() -> None:
     with pytest.raises(UserError, match="this is no SLURM job"):
         processes.launcher(8, 2, {})

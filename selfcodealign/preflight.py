@@ -1,0 +1,138 @@
+"""What would stop a run hours after its start, looked for before its first job: partitions, GPUs, access to models."""
+
+import os
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from selfcodealign.config import Config
+from selfcodealign.errors import UserError
+
+TIMEOUT_S = 10
+
+
+def hub_models(config: Config) -> dict[str, tuple[str, str]]:
+    """List the models that a run takes from the Hub: config key → name and revision."""
+    named = {"model.base": (config.model.base, config.model.revision)}
+    for name, generation in config.generations.items():
+        if generation.model and generation.model not in config.models:
+            named[f"generations.{name}.model"] = (generation.model, generation.revision)
+    for name, model in config.models.items():
+        if model.base:
+            named[f"models.{name}.base"] = (model.base, model.revision)
+    for name, other in config.other_models.items():
+        named[f"other_models.{name}.model"] = (other.model, other.revision)
+    return {key: (name, revision) for key, (name, revision) in named.items() if not Path(name).expanduser().exists()}
+
+
+def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:
+    """Check that every Hub model can be read: from the cache, or with this person's token.
+
+    A Hub that cannot be reached is no error here: the login node may be offline and the compute nodes not.
+
+    Args:
+        models: config key → name and revision.
+        cache: HF_HOME, with the models that have been fetched and perhaps a token.
+
+    Raises:
+        UserError: a model is gated for this person, does not exist, or is not in the cache of an offline run.
+    """
+    for key, (name, revision) in models.items():
+        if (cache / "hub" / f"models--{name.replace('/', '--')}" / "snapshots").is_dir():
+            continue
+        if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
+            raise UserError(
+                f"config key {key}: HF_HUB_OFFLINE is set, but {name} is not in {cache}: run `snakemake --cores 1 "
+                "prefetch` on a machine with internet first"
+            )
+        answer = _asked(name, revision, _token(cache))
+        if answer == "GatedRepo":
+            raise UserError(
+                f"config key {key}: {name} is gated: accept its terms on its Hub page, then set HF_TOKEN to an access "
+                "token of that account, or run `hf auth login`"
+            )
+        if answer in ("RepoNotFound", "RevisionNotFound"):
+            raise UserError(
+                f"config key {key}: the Hub has no {name} at revision {revision}, or not for you: correct the key, "
+                "or set HF_TOKEN to a token that may read it"
+            )
+
+
+def _token(cache: Path) -> str:
+    kept = cache / "token"
+    return os.environ.get("HF_TOKEN", "") or (kept.read_text().strip() if kept.is_file() else "")
+
+
+def _asked(name: str, revision: str, token: str) -> str:
+    """Ask the Hub for a model's config.json; returns the error code in its answer, empty for none or no answer."""
+    endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co")
+    request = urllib.request.Request(f"{endpoint}/{name}/resolve/{revision}/config.json", method="HEAD")
+    if token:
+        request.add_header("Authorization", f"Bearer {token}")
+    try:
+        with urllib.request.urlopen(request, timeout=TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        return error.headers.get("X-Error-Code", "")
+    except (OSError, ValueError):
+        return ""
+
+
+def check_partitions(wanted: Mapping[str, Iterable[str]], with_gpu: Iterable[str]) -> None:
+    """Check that the partitions that jobs are sent to exist, and that those of GPU jobs have GPUs.
+
+    Args:
+        wanted: partition → rules that go there; an empty name is the cluster's default.
+        with_gpu: partitions of jobs that ask for a GPU.
+
+    Raises:
+        UserError: sinfo is missing, a partition does not exist or has no GPU.
+    """
+    if shutil.which("sinfo") is None:
+        raise UserError("the slurm executor needs sinfo and sbatch, which are not on PATH: start on a login node")
+    shown = subprocess.run(["sinfo", "-h", "-o", "%R %G"], capture_output=True, text=True, check=False)
+    if shown.returncode != 0:
+        raise UserError(f"sinfo does not answer: {shown.stderr.strip()}")
+    resources: dict[str, str] = {}
+    for line in shown.stdout.splitlines():
+        name, _, generic = line.partition(" ")
+        resources[name] = resources.get(name, "") + generic
+    for partition, rules in wanted.items():
+        if partition and partition not in resources:
+            raise UserError(
+                f"the cluster has no partition {partition}, where the profile sends {', '.join(sorted(set(rules)))}: "
+                f"it has {', '.join(sorted(resources))}; correct slurm_partition in profiles/slurm/profile.yaml"
+            )
+    for partition in with_gpu:
+        if partition and "gpu" not in resources[partition]:
+            raise UserError(
+                f"jobs of {', '.join(sorted(set(wanted[partition])))} ask for a GPU, but no node of partition "
+                f"{partition} has one: correct slurm_partition or gpu of set-resources in profiles/slurm/profile.yaml"
+            )
+
+
+def check_gpu(config: Config) -> None:
+    """Check that this machine has a GPU when the config asks for one.
+
+    Raises:
+        UserError: an engine is set to a GPU, and there is none.
+    """
+    engines = {"engine": config.engine.model_dump()}
+    engines |= {f"generations.{name}.engine": entry.engine for name, entry in config.generations.items()}
+    for key, engine in engines.items():
+        device = str(engine.get("device", "auto"))
+        if device.startswith("cuda") and not _has_gpu():
+            raise UserError(
+                f"config key {key}.device is {device}, but this machine has no NVIDIA GPU (nvidia-smi lists none): set "
+                "it to auto, or run where there is one"
+            )
+
+
+def _has_gpu() -> bool:
+    if shutil.which("nvidia-smi") is None:
+        return False
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return listed.returncode == 0 and "GPU" in listed.stdout
