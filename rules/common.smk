@@ -20,6 +20,7 @@ try:
     CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT))), ROOT)
     RAW_SHARDS = schema.raw_shards(CONFIG)
     schema.check_models(CONFIG)
+    schema.check_given_datasets(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -72,9 +73,14 @@ def script(name):
 
 
 def flags(section):
-    """Turn the config section of a rule into command-line flags; empty values are left out."""
+    """Turn the config section of a rule into command-line flags."""
+    return written_flags(config[section])
+
+
+def written_flags(values):
+    """Write settings as command-line flags; empty values are left out."""
     words = []
-    for key, value in config[section].items():
+    for key, value in values.items():
         if value is None or value == []:
             continue
         words.append(f"--{key.replace('_', '-')}")
@@ -240,8 +246,20 @@ def trained_revision(wildcards):
 
 
 def training_dataset(wildcards):
-    """Folder of the dataset that a model is trained on."""
-    return f"results/build_dataset/{CONFIG.models[wildcards.model].dataset}"
+    """Folder of the dataset that a model is trained on: one of this run's, or one of others."""
+    name = CONFIG.models[wildcards.model].dataset
+    return f"results/{'build' if name in CONFIG.datasets else 'import'}_dataset/{name}"
+
+
+def given_files(wildcards):
+    """Local files of a dataset of others; nothing when the job reads it from the Hub."""
+    source = config["other_datasets"][wildcards.dataset]["source"]
+    return [path for path in ([source] if isinstance(source, str) else source) if Path(path).is_file()]
+
+
+def given_flags(wildcards):
+    """Settings of a dataset of others, as flags."""
+    return written_flags(config["other_datasets"][wildcards.dataset])
 
 
 def training_seed(wildcards):

@@ -19,7 +19,10 @@ rule record_provenance:
     input:
         script=script("record_provenance"),
         models=collect("<results>/train_sft/{model}", model=CONFIG.models),
-        datasets=collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
+        datasets=[
+            *collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
+            *collect("<results>/import_dataset/{dataset}", dataset=CONFIG.other_datasets),
+        ],
     output:
         provenance=report(
             "<results>/provenance.json",

@@ -2,7 +2,9 @@
 Training: a dataset in, a fine-tuned model out.
 
 IN   results/build_dataset/{dataset}/               rows, as published
-OUT  results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
+     files or Hub ids of `other_datasets`           rows of others, for models to compare with
+OUT  results/import_dataset/{dataset}/              those rows, as training reads them
+     results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
      results/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
      results/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
      results/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
@@ -24,6 +26,45 @@ def inside(nodes):
         return ""
     words = shlex.split(workflow.deployment_settings.apptainer_args)
     return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
+
+
+rule import_dataset:
+    """Read an instruction dataset of others, for models to compare with."""
+    input:
+        script=script("import_dataset"),
+        implicit=given_files,
+    output:
+        folder=directory("<results>/import_dataset/{dataset}"),
+        dropped="<results>/import_dataset/{dataset}.dropped.parquet",
+        funnel="<results>/import_dataset/{dataset}.funnel.json",
+    log:
+        "<logs>/import_dataset/{dataset}.log",
+    benchmark:
+        "<timings>/import_dataset/{dataset}.jsonl"
+    container:
+        image("train")
+    threads: 1
+    resources:
+        mem_mb=by_attempt(4_000),
+        runtime=60,
+    params:
+        name=lambda wildcards: wildcards.dataset,
+        run_seed=CONFIG.seed,
+        flags=given_flags,
+    message:
+        "Reading dataset {wildcards.dataset}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --folder {output.folder:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --name {params.name:q} \
+            --run-seed {params.run_seed} \
+            {params.flags}
+        """
 
 
 rule train_sft:

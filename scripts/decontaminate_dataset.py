@@ -3,11 +3,12 @@
 Seeds without overlap can still lead a model to write down a benchmark problem that it has seen in pretraining.
 """
 
+import functools
 import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from selfcodealign.decontamination import Report, index_for
+from selfcodealign.decontamination import index_for, set_aside
 from selfcodealign.records import SelectedRow
 from selfcodealign.stage import progress, run
 from selfcodealign.tables import StageOutput, count_rows, read_rows, write_json
@@ -56,18 +57,10 @@ def main(
         overlap: share of a task's runs of words that makes an overlap.
         min_tokens: fewest words of a prompt or solution that is looked for exactly.
     """
-    if not benchmarks:
-        log.warning("no benchmarks are given, so nothing is compared")
     index = index_for(benchmarks, mode=mode, stage="dataset", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
-    report = Report(index.passages)
     with StageOutput("decontaminate_dataset", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow) as output:
-        for row in progress(read_rows(chosen), total=count_rows(chosen)):
-            hits = index.search(searched(row, mode))
-            report.add(row["id"], hits)
-            if hits:
-                output.drop(row, hits[0].reason, hits[0].detail)
-            else:
-                output.keep(row)
+        found = progress(read_rows(chosen), total=count_rows(chosen))
+        report = set_aside(found, functools.partial(searched, mode=mode), index, output)
     write_json(overlaps, report.summary())
     log.info("%d of %d rows kept, %d passages sought", output.kept, output.entered, len(index.passages))
 

@@ -1,10 +1,11 @@
 """Drop functions that overlap with a benchmark."""
 
 import logging
+import operator
 from pathlib import Path
 from typing import Literal
 
-from selfcodealign.decontamination import Report, index_for
+from selfcodealign.decontamination import index_for, set_aside
 from selfcodealign.records import SeedRow
 from selfcodealign.stage import progress, run
 from selfcodealign.tables import StageOutput, read_rows, write_json
@@ -40,17 +41,9 @@ def main(
         min_tokens: fewest words of a prompt or solution that is looked for exactly.
     """
     index = index_for(benchmarks, mode=mode, stage="seeds", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
-    report = Report(index.passages)
-    if not benchmarks:
-        log.warning("no benchmarks are given, so nothing is compared")
     with StageOutput("decontaminate_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
-        for row in progress(read_rows(seeds), unit="functions", label="decontaminate_seeds"):
-            hits = index.search(row["content"])
-            report.add(row["id"], hits)
-            if hits:
-                output.drop(row, hits[0].reason, hits[0].detail)
-            else:
-                output.keep(row)
+        rows = progress(read_rows(seeds), unit="functions", label="decontaminate_seeds")
+        report = set_aside(rows, operator.itemgetter("content"), index, output)
     write_json(overlaps, report.summary())
     log.info("%d of %d functions kept, %d passages sought", output.kept, output.entered, len(index.passages))
 

@@ -41,7 +41,12 @@ def main(
                 fate = filters.why_dropped_reference(row["content"])
             else:
                 fate = filters.why_dropped(
-                    row["content"], min_lines=min_lines, max_lines=max_lines, banned_modules=banned_modules
+                    row["content"],
+                    min_lines=min_lines,
+                    max_lines=max_lines,
+                    banned_modules=banned_modules,
+                    # `infer_imports` lets nothing else through.
+                    parsed=True,
                 )
             if fate:
                 output.drop(row, *fate)

@@ -106,8 +106,8 @@ def model(name: str, revision: str) -> dict[str, Any]:
 
 
 def dataset(folder: Path) -> dict[str, Any]:
-    """Describe a published dataset: rows and hash of each configuration."""
-    files = sorted(folder.glob("*/*.parquet"))
+    """Describe a published dataset, or one of others: rows and hash of each file."""
+    files = sorted(folder.glob("**/*.parquet"))
     return {str(path.relative_to(folder)): {"rows": count_rows(path), "sha256": sha256_of(path)} for path in files}
 
 

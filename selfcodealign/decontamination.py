@@ -13,9 +13,10 @@ Passages are the prompts and solutions of benchmark tasks, read from their publi
 
 import gzip
 import json
+import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,9 +24,11 @@ from typing import Any, Literal
 import numpy as np
 
 from selfcodealign import minhash
-from selfcodealign.compiled import compiled
 from selfcodealign.errors import UserError
-from selfcodealign.tables import first_line
+from selfcodealign.tables import StageOutput, first_line
+from selfcodealign.word_runs import count_known, look_up, run_hash, table_of, word_runs
+
+log = logging.getLogger(__name__)
 
 Kind = Literal["prompt", "solution"]
 
@@ -59,6 +62,10 @@ _COMMON_TASKS = 3
 _COMMON_SHARE = 0.02
 # One run of ten words in common may be chance where a solution has but two.
 _LEAST_RUNS = 3
+# Words of a run that says where the search for exact passages is worth while.
+_PROBE = 6
+# Characters of passages up to which the automaton is a table: twice as fast, and 64 MB for 125,000 characters.
+_DENSE = 200_000
 
 
 @dataclass(frozen=True)
@@ -189,88 +196,6 @@ def normalised(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-@compiled
-def _grams(text, ngram, hashes, ends):
-    """Hash every run of `ngram` words of space-joined text; return the number of runs.
-
-    `hashes` gets a run's hash (uint64), 0 for a run of mostly numbers, which every list from 1 to 20 shares; `ends`
-    gets the byte after its last word.
-    """
-    base = np.uint64(0x9E3779B97F4A7C15)
-    power = np.uint64(1)
-    for _ in range(ngram):
-        power *= base
-    ring = np.zeros(ngram, dtype=np.uint64)
-    lettered = np.zeros(ngram, dtype=np.int64)
-    letters = 0
-    total = np.uint64(0)
-    word = np.uint64(0)
-    inside = False
-    letter = 0
-    tokens = 0
-    count = 0
-    for i in range(len(text) + 1):
-        if i < len(text) and text[i] != 32:
-            if not inside:
-                word = np.uint64(0xCBF29CE484222325)
-                inside = True
-                letter = 0 if 48 <= text[i] <= 57 else 1
-            word = (word ^ np.uint64(text[i])) * np.uint64(0x100000001B3)
-        elif inside:
-            inside = False
-            word ^= word >> np.uint64(29)
-            word *= np.uint64(0xBF58476D1CE4E5B9)
-            place = tokens % ngram
-            total = total * base + word - ring[place] * power
-            ring[place] = word
-            letters += letter - lettered[place]
-            lettered[place] = letter
-            tokens += 1
-            if tokens >= ngram:
-                hashes[count] = np.uint64(0) if 2 * letters < ngram else total ^ (total >> np.uint64(32))
-                ends[count] = i
-                count += 1
-    return count
-
-
-@compiled
-def _look_up(table, numbers, hashes, found):
-    """Write the numbers of the hashes that are in an open-addressing table, -1 for the others; return how many are."""
-    mask = np.uint64(len(table) - 1)
-    hits = 0
-    for k in range(len(hashes)):
-        at = hashes[k] & mask
-        found[k] = -1
-        while table[at] != np.uint64(0):
-            if table[at] == hashes[k]:
-                found[k] = numbers[at]
-                hits += 1
-                break
-            at = (at + np.uint64(1)) & mask
-    return hits
-
-
-@compiled
-def _fill(table, numbers, hashes):
-    """Put hashes and their places into an open-addressing table whose length is a power of two."""
-    mask = np.uint64(len(table) - 1)
-    for k in range(len(hashes)):
-        at = hashes[k] & mask
-        while table[at] != np.uint64(0):
-            at = (at + np.uint64(1)) & mask
-        table[at] = hashes[k]
-        numbers[at] = k
-
-
-def word_runs(text: str, ngram: int) -> tuple[bytes, np.ndarray, np.ndarray]:
-    """Return a text's words joined by spaces, the hashes of its runs of `ngram` words, and where each run ends."""
-    joined = minhash.words(text)
-    room = len(joined) // 2 + 1
-    hashes, ends = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
-    count = _grams(np.frombuffer(joined, dtype=np.uint8), ngram, hashes, ends)
-    return joined, hashes[:count], ends[:count]
-
-
 class Index:
     """Search texts for the passages of benchmarks.
 
@@ -298,6 +223,7 @@ class Index:
         self._owners = list(by_text.values())
         self._automaton = ahocorasick_rs.AhoCorasick(self._texts) if self._texts else None
         self._index_grams()
+        self._index_probes(min_tokens)
 
     def _index_grams(self) -> None:
         """Number the runs of all passages, without each benchmark's boilerplate.
@@ -330,9 +256,22 @@ class Index:
         order = np.argsort(hashes, kind="stable")
         unique, starts = np.unique(hashes[order], return_index=True)
         self._owners_of, self._starts = owners[order], np.append(starts, len(order))
-        size = 1 << max(4, (2 * len(unique)).bit_length())
-        self._table, self._numbers = np.zeros(size, dtype=np.uint64), np.zeros(size, dtype=np.int64)
-        _fill(self._table, self._numbers, unique)
+        self._table, self._numbers = table_of(unique)
+
+    def _index_probes(self, min_tokens: int) -> None:
+        """Choose a run from the middle of each exact passage: a text without any of them contains no passage.
+
+        The first and the last word are left out, as they may be part of a longer word of the text.
+        """
+        self._probe = min(min_tokens - 2, _PROBE)
+        probes = set()
+        for text in self._texts if self._probe > 0 else ():
+            inner = minhash.words(text).split()[1:-1]
+            start = (len(inner) - self._probe) // 2
+            probes.add(run_hash(b" ".join(inner[start : start + self._probe])))
+        self._probes, _ = table_of(np.array(sorted(probes - {0}), dtype=np.uint64))
+        # Nothing to go by: passages of one or two words, or a hash that the table cannot hold.
+        self._always_exact = self._probe < 1 or 0 in probes
 
     def _passages_with(self, run: int) -> list[int]:
         """Return the passages that a run of words occurs in."""
@@ -340,11 +279,14 @@ class Index:
 
     def search(self, text: str) -> list[Hit]:
         """Return a text's overlaps, the strongest first: exact ones, longest first, then by share of n-grams."""
+        joined = np.frombuffer(minhash.words(text), dtype=np.uint8)
+        runs, probes = count_known(joined, self.ngram, self._table, max(1, self._probe), self._probes)
         hits = {}
-        for number, hit in self._exact(text):
-            hits[number] = hit
-        for number, hit in self._by_grams(text):
-            hits.setdefault(number, hit)
+        if probes or self._always_exact:
+            hits.update(self._exact(text))
+        if runs >= _LEAST_RUNS:
+            for number, hit in self._by_grams(text):
+                hits.setdefault(number, hit)
         return sorted(
             hits.values(),
             key=lambda hit: (hit.how != "substring", -hit.overlap, -len(hit.text), hit.benchmark, hit.task),
@@ -362,7 +304,7 @@ class Index:
     def _by_grams(self, text: str) -> Iterator[tuple[int, Hit]]:
         joined, hashes, ends = word_runs(text, self.ngram)
         found = np.empty(len(hashes), dtype=np.int64)
-        if not len(hashes) or not _look_up(self._table, self._numbers, hashes, found):
+        if not len(hashes) or not look_up(self._table, self._numbers, hashes, found):
             return
         places = np.flatnonzero(found >= 0)
         shared: Counter[int] = Counter()
@@ -468,7 +410,8 @@ class ReferenceIndex:
         self.passages = list(passages)
         self.lower = lower
         texts = [passage.text.lower() if lower else passage.text for passage in self.passages]
-        self._automaton = ahocorasick_rs.AhoCorasick(texts) if texts else None
+        kind = ahocorasick_rs.Implementation.DFA if sum(map(len, texts)) <= _DENSE else None
+        self._automaton = ahocorasick_rs.AhoCorasick(texts, implementation=kind) if texts else None
 
     def search(self, text: str) -> list[Hit]:
         """Return the passages that a text contains."""
@@ -560,3 +503,27 @@ def index_for(
     if mode == "reference":
         return ReferenceIndex(reference_passages(files, stage), lower=stage == "dataset")
     return Index(load_benchmarks(files), ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+
+
+def set_aside(
+    rows: Iterable[dict[str, Any]],
+    text_of: Callable[[dict[str, Any]], str],
+    index: "Index | ReferenceIndex",
+    output: StageOutput,
+) -> Report:
+    """Keep the rows whose text overlaps with no passage, drop the others with what they overlap with.
+
+    Returns:
+        The overlaps of all rows.
+    """
+    if not index.passages:
+        log.warning("no benchmarks are given, so nothing is compared")
+    report = Report(index.passages)
+    for row in rows:
+        hits = index.search(text_of(row))
+        report.add(row["id"], hits)
+        if hits:
+            output.drop(row, hits[0].reason, hits[0].detail)
+        else:
+            output.keep(row)
+    return report

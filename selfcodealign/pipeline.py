@@ -16,7 +16,7 @@ class Stage:
 
     done: str
     noun: str
-    per: Literal["shard", "generation", "dataset", "model"]
+    per: Literal["shard", "generation", "dataset", "other_dataset", "model"]
 
 
 STAGES: dict[str, Stage] = {
@@ -40,6 +40,7 @@ STAGES: dict[str, Stage] = {
     "dedup_dataset": Stage("near-duplicate rows removed", "row", "dataset"),
     "augment_dataset": Stage("an assertion added to some instructions", "row", "dataset"),
     "build_dataset": Stage("rows published", "row", "dataset"),
+    "import_dataset": Stage("rows of a dataset of others read", "row", "other_dataset"),
     "train_sft": Stage("rows that fit the model's context trained on", "row", "model"),
 }
 """Stages that count rows, from source file to training, in order."""

@@ -159,6 +159,13 @@ class Message(BaseModel):
     content: str
 
 
+class GivenRow(Row):
+    """A training row of a dataset of others."""
+
+    instruction: str
+    response: str
+
+
 class DatasetRow(Row):
     """A training row as it is published."""
 

@@ -9,6 +9,7 @@ from selfcodealign.config.whole import Config
 from selfcodealign.errors import UserError
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+DATA_FILE = re.compile(r"\.(parquet|jsonl?|ndjson)(\.gz)?$")
 
 
 def raw_shards(config: Config) -> list[str]:
@@ -65,6 +66,24 @@ def check_models(config: Config) -> None:
             raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
         if not (folder / "config.json").is_file():
             raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
+
+
+def check_given_datasets(config: Config) -> None:
+    """Check every dataset of others that is written as a path, before any job starts; Hub ids are checked when read.
+
+    Raises:
+        UserError: a path leads nowhere, or several sources are not all files.
+    """
+    for name, entry in config.other_datasets.items():
+        sources = [entry.source] if isinstance(entry.source, str) else entry.source
+        on_hub = [source for source in sources if source.startswith("hf://")]
+        for source in [] if sources and len(on_hub) == len(sources) else sources or [""]:
+            alone = len(sources) == 1 and HUB_ID.fullmatch(source) and not DATA_FILE.search(source)
+            if not alone and not Path(source).is_file():
+                raise UserError(
+                    f"config key other_datasets.{name}.source: there is no file {source!r} in {Path.cwd()}; name files "
+                    "that are here, or hf://datasets/ORG/NAME@REVISION/PATH, or one Hub id"
+                )
 
 
 def located(config: Config, root: Path) -> Config:

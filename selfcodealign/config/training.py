@@ -18,12 +18,30 @@ class Model(Section):
     )
 
 
+class GivenDataset(Section):
+    """An instruction dataset of others, trained on as it is: one of the paper's baselines, or a reader's own."""
+
+    source: str | list[str] = Field(
+        description="local files (parquet, JSON, JSON Lines), files hf://datasets/ORG/NAME@REVISION/PATH, or a Hub id"
+    )
+    revision: str = Field(default="main", description="revision of a dataset named by its Hub id")
+    split: str = Field(default="train", description="split of a dataset named by its Hub id")
+    instruction: str | list[str] = Field(
+        default="instruction", description="column of the instruction, or several joined by an empty line"
+    )
+    response: str = Field(default="response", description="column of the response")
+    messages: str | None = Field(
+        default=None, description="column of a conversation, in place of the other two; its first exchange is taken"
+    )
+    rows: Count | None = Field(default=None, description="rows to draw at random by the run seed; all if empty")
+
+
 class TrainedModel(Section):
     """One fine-tuned model: a base and a dataset."""
 
     base: str | None = Field(default=None, description="local folder or Hub id to start from; the base model if empty")
     revision: str = Field(default="main", description="revision of a base from the Hub")
-    dataset: str = Field(default="passing", description="name of an entry of `datasets`")
+    dataset: str = Field(default="passing", description="name of an entry of `datasets` or of `other_datasets`")
     seed: int | None = Field(default=None, description="training seed; the global seed if empty")
 
 

@@ -38,7 +38,7 @@ from selfcodealign.config.seeds import (
     SignFunctions,
     TypecheckFunctions,
 )
-from selfcodealign.config.training import Model, TrainDpo, TrainedModel, TrainSft
+from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
 from selfcodealign.evaluation.base import BENCHMARKS
 from selfcodealign.generation.settings import EngineSettings, read_settings
 
@@ -82,6 +82,9 @@ class Config(Section):
     write_responses: WriteResponses = WriteResponses()
     generations: dict[str, Generation] = Field(default={"self": Generation()})
     datasets: dict[str, Dataset] = Field(default={"passing": Dataset()})
+    other_datasets: dict[str, GivenDataset] = Field(
+        default={}, description="instruction datasets of others, which entries of `models` may train on"
+    )
     models: dict[str, TrainedModel] = Field(default={"aligned": TrainedModel()})
     sanitize_responses: SanitizeResponses = SanitizeResponses()
     decontaminate_dataset: DecontaminateDataset = DecontaminateDataset()
@@ -114,7 +117,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _names_resolve(self) -> "Config":
         """Check that every name used is defined, and that names can be file names."""
-        for section in ("generations", "datasets", "models"):
+        for section in ("generations", "datasets", "other_datasets", "models"):
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
                     raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
@@ -129,7 +132,10 @@ class Config(Section):
             for sibling in dataset.equal_rows_with:
                 _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
         for name, model in self.models.items():
-            _known(f"models.{name}.dataset", model.dataset, self.datasets)
+            _known(f"models.{name}.dataset", model.dataset, {**self.datasets, **self.other_datasets})
+        for name in self.other_datasets:
+            if name in self.datasets:
+                raise ValueError(f"other_datasets.{name}: datasets has an entry of this name too; choose another")
         if "base" in self.models:
             raise ValueError("models.base: 'base' names the untrained base model; choose another name")
         for name, run in self.benchmarks.items():
@@ -153,6 +159,8 @@ class Config(Section):
         if self.rounds == 1:
             return self
         for name, model in list(self.models.items()):
+            if model.dataset not in self.datasets:
+                continue  # Nobody here wrote it, so no round can write it anew.
             dataset = self.datasets[model.dataset]
             generation = self.generations[dataset.generation]
             previous = name

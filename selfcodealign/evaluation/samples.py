@@ -99,17 +99,22 @@ def records(path: Path) -> Iterator[Mapping[str, Any]]:
         UserError: nothing is there, or a file is damaged.
     """
     if path.is_file():
-        yield from data.records(path)
+        yield from ({**record, "_file": path.name} for record in data.records(path))
         return
     if not path.is_dir():
         raise UserError(f"{path} does not exist; name a file or folder of samples")
-    for file in sorted(path.rglob("*"), key=_natural):
+    files = sorted(path.rglob("*"), key=_natural)
+    # MultiPL-E writes task.results.json.gz beside task.json.gz: the same samples, executed.
+    executed = {file.with_name(file.name.replace(".results.", ".", 1)) for file in files if ".results." in file.name}
+    for file in files:
+        if file in executed:
+            continue
         if file.suffix == ".py":
             # EvalPlus's folders: HumanEval_0/3.py is sample 3 of HumanEval/0.
             text = file.read_text(encoding="utf-8")
             yield {"task_id": file.parent.name.replace("_", "/", 1), "sample": _number(file), "solution": text}
         elif file.name.endswith((".json", ".jsonl", ".json.gz", ".jsonl.gz")):
-            yield from _whole_or_lines(file)
+            yield from ({**record, "_file": file.name} for record in _whole_or_lines(file))
 
 
 def _whole_or_lines(path: Path) -> Iterator[Mapping[str, Any]]:

@@ -80,12 +80,17 @@ class Run:
     def models(self) -> list[str]:
         """Models in the order of the report: the base, those trained, by selection of their data, and others."""
         base = [BASE] if self.config["evaluate_base"] else []
-        trained = sorted(self.config["models"], key=lambda name: (SELECTIONS.index(self.selection(name)), name))
+        trained = sorted(self.config["models"], key=lambda name: (self._rank(self.selection(name)), name))
         return [*base, *trained, *self.config["other_models"]]
 
-    def selection(self, model: str) -> str:
-        """Name the selection that a trained model's dataset was made by."""
-        return self.config["datasets"][self.config["models"][model]["dataset"]]["selection"]
+    def selection(self, model: str) -> str | None:
+        """Name the selection that a trained model's dataset was made by; None for a dataset of others."""
+        dataset = self.config["models"][model]["dataset"]
+        return self.config["datasets"][dataset]["selection"] if dataset in self.config["datasets"] else None
+
+    @staticmethod
+    def _rank(selection: str | None) -> int:
+        return len(SELECTIONS) if selection is None else SELECTIONS.index(selection)
 
     def _current(self, stage: str, place: str) -> bool:
         """Whether the config still names the generation or dataset that a file belongs to."""
@@ -103,7 +108,8 @@ class Run:
         """Funnels of the data path, the shards of a branch added up; stages beside the path are left out."""
         found = [path for stage in STAGES for path in sorted((self.results / stage).rglob("*.funnel.json"))]
         files = [path for path in found if self._current(*self._place(path))]
-        places = [*self.config["generations"], *self.config["datasets"], *self.config["models"]]
+        named = ("generations", "datasets", "other_datasets", "models")
+        places = [place for section in named for place in self.config[section]]
         order = {place: number for number, place in enumerate(places)}
 
         def rank(funnel: Funnel) -> tuple[Any, ...]:

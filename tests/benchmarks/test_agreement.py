@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from selfcodealign.evaluation import base, data
-from selfcodealign.evaluation.base import PASS
+from selfcodealign.evaluation.base import PASS, Benchmark, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 
 FILES = {
@@ -46,6 +46,53 @@ def mutants(program: str, most: int = 2) -> list[str]:
     return found
 
 
+WRAPPED = "{program}\n\n_right = {name}\n_calls = []\ndef {name}(*values):\n{body}\n"
+BODIES = {
+    "prints": "    print('x' * 100_000)\n    return _right(*values)",
+    "changes its arguments": (
+        "    found = copy.deepcopy(_right(*values))\n    for value in values:\n"
+        "        if isinstance(value, (list, dict, set)):\n            value.clear()\n    return found"
+    ),
+    "is nearly right": "    found = _right(*values)\n    return found * (1 + 1e-9) if type(found) is float else found",
+    "is not quite right": "    found = _right(*values)\n    return found + 1e-4 if isinstance(found, float) else found",
+    "has another type": "    found = _right(*values)\n    return tuple(found) if isinstance(found, list) else found",
+    "returns a generator": "    found = _right(*values)\n    return iter(found) if isinstance(found, list) else found",
+    "returns numbers for truth": "    found = _right(*values)\n    return int(found) if type(found) is bool else found",
+    "remembers": "    _calls.append(values)\n    return _right(*values) if len(_calls) < 12 else None",
+    "recurses without end": "    return {name}(*values)",
+    "takes all memory": "    return [0] * 10**11",
+    "leaves": "    sys.exit(0)",
+    "asks": "    input()\n    return _right(*values)",
+    "raises what is no Exception": "    raise KeyboardInterrupt",
+}
+"""Functions around the authors' solution: some are right all the same, some only seem so."""
+
+ONCE = {
+    "runs on": "    while True:\n        pass",
+    "catches everything": (
+        "    while True:\n        try:\n            sum(range(10**6))\n        except Exception:\n            pass"
+    ),
+}
+"""Those that take a whole time limit."""
+
+
+def traps(benchmark: Benchmark, problem: Problem, number: int) -> list[str]:
+    """Return programs that a harness may misjudge; which, goes round by the number of the problem."""
+    program, name = benchmark.canonical(problem), problem.record["entry_point"]
+    head = f"import copy, sys\n{program}"
+    bodies = list(BODIES.values())
+    chosen = [bodies[number % len(bodies)], bodies[(5 * number + 1) % len(bodies)]]
+    chosen += list(ONCE.values()) if number in (3, 60) else []
+    found = [WRAPPED.format(program=head, name=name, body=body.format(name=name)) for body in chosen]
+    if number % 5 == 0:
+        found.append(f"{program}\n\nif __name__ == '__main__':\n    raise SystemExit(1)\n")
+        found.append("\n".join(line for line in program.split("\n") if "import" not in line))
+        found.append(f"{program}\n\nassert {name} is None\n")
+        found.append(f"{program}\n\nthis is no Python\n")
+        found.append(program.replace(name, f"{name}_"))
+    return found
+
+
 @pytest.mark.parametrize("name", FILES)
 def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
     file, dataset, variable = FILES[name]
@@ -57,6 +104,7 @@ def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
         programs = [benchmark.canonical(problem), benchmark.empty(problem)]
         # Every task must have samples for the official harness; mutants of every third keep the test short.
         programs += mutants(benchmark.canonical(problem)) if number % 3 == 0 else []
+        programs += traps(benchmark, problem, number) if number % 2 == 0 or number == 3 else []
         samples += [(problem, program) for program in programs]
     with (tmp_path / "samples.jsonl").open("w") as sink:
         for problem, program in samples:
@@ -76,6 +124,7 @@ def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
                 differing.append((problem.id, group, theirs[f"{group}_status"], ours[str(place)].reason))
     # The one deliberate difference: EvalPlus takes any output of Mbpp/164, even none.
     unexplained = [item for item in differing if item[0] != "Mbpp/164"]
+    print(f"{name}: {len(samples)} samples, {len(differing)} verdicts differ: {differing}")
     assert len(unexplained) <= 0.01 * len(samples), unexplained
 
 

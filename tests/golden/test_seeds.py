@@ -14,7 +14,7 @@ import pytest
 from scripts import extract_functions
 from selfcodealign.decontamination import Index, load_benchmark
 from selfcodealign.minhash import shingle_set
-from selfcodealign.seeds import typecheck
+from selfcodealign.seeds import filters, names, typecheck
 from selfcodealign.tables import read_rows
 from tests.conftest import missing
 from tests.seed_rows import DOUBLE, deduplicate, gather, outputs, write_shard
@@ -170,6 +170,43 @@ def test_every_benchmark_is_loaded_and_found_again(name, shared):
             words = passage.text.split()
             assert index.search(" ".join(words[: len(words) * 2 // 3 + 10])), passage
     assert index.search(DOUBLE) == []
+
+
+def test_filters_need_no_syntax_tree_for_their_verdicts_on_real_functions(shared):
+    """The pass over bytes and the tree agree on reason and detail, and the tree is hardly ever needed."""
+    functions = pq.read_table(shared / "data/stack/reference-functions-00000.parquet")["content"].to_pylist()
+    banned = frozenset(filters.BANNED_MODULES)
+    compared = undecided = 0
+    for function in functions[::2]:
+        try:
+            imports, _ = names.resolve(function)
+        except SyntaxError:
+            continue
+        code = names.with_imports(function, imports)
+        assert filters.why_dropped(code, parsed=True) == filters.why_dropped(code), code
+        compared += 1
+        undecided += filters._at_a_glance(code, banned) == filters._UNSURE
+    assert compared > 5_000
+    assert undecided < 0.15 * compared
+
+
+def test_a_search_that_looks_at_runs_first_finds_the_same(shared):
+    """A text that shares no run of words is not searched further; no overlap is lost by that."""
+    names_of = ("humaneval", "mbpp-sanitized", "classeval")
+    passages = [p for name in names_of for p in load_benchmark(name, shared / "bench" / BENCHMARKS[name])]
+    index = Index(passages, min_tokens=3)
+    functions = pq.read_table(shared / "data/stack-small/reference-functions.parquet")["content"].to_pylist()
+    texts = [f"{function}x{passage.text}y" for function, passage in zip(functions * 20, passages, strict=False)]
+    texts += [passage.text[len(passage.text) // 3 :] for passage in passages] + functions
+    found = 0
+    for text in texts:
+        plainly = dict(index._exact(text))
+        for number, hit in index._by_grams(text):
+            plainly.setdefault(number, hit)
+        hits = index.search(text)
+        assert sorted(map(repr, hits)) == sorted(map(repr, plainly.values()))
+        found += bool(hits)
+    assert found > len(passages)
 
 
 def test_a_full_disk_is_an_error_and_leaves_no_output(shared, root, tmp_path):

@@ -63,7 +63,8 @@ CASES = [
     ("livecodebench", CALLS, "class Solution:\n    def other(self):\n        pass", False),
     ("canitedit", EDIT, "def f():\n    return 2\n", True),
     ("canitedit", EDIT, "def f():\n    return 1\n", False),
-    ("canitedit", EDIT, "import sys\nsys.exit(0)\n", False),
+    ("canitedit", EDIT, "import sys\nsys.exit(0)\n", True),  # the authors look at the exit status alone
+    ("canitedit", EDIT, "import sys\nsys.exit(1)\n", False),
     ("ds1000", FRAME, "result = x + 1", True),
     ("ds1000", FRAME, "for result in [x + 1]:\n    pass", False),
     ("ds1000", FRAME, "result = x", False),

@@ -137,6 +137,52 @@ def test_canitedit_result_files_are_read(tmp_path):
     assert [one.program for one in found] == ["x = 1", "x = 2", "x = 3"]
 
 
+CIPHER = [
+    Problem(f"1_cipher/{kind}", {"before": "a", "after": "b", "tests": "### START TESTS ###"}, "adaptive", kind)
+    for kind in ("descriptive", "lazy")
+]
+
+
+@pytest.mark.parametrize(
+    ("file", "record", "task"),
+    [
+        ("x.json", {"full_name": "1_cipher", "instr_kind": "instruction_lazy"}, "1_cipher/lazy"),
+        ("x.json", {"name": "1_cipher_instruction_descriptive"}, "1_cipher/descriptive"),
+        ("x.json", {"name": "1_cipher_lazy"}, "1_cipher/lazy"),
+        ("x.json", {"id": 1, "name": "cipher", "instr_kind": "lazy"}, "1_cipher/lazy"),
+        ("1_cipher_instruction_lazy.json", {"name": "1_cipher"}, "1_cipher/lazy"),
+        ("1_cipher_descriptive.json", {"language": "py"}, "1_cipher/descriptive"),
+    ],
+)
+@pytest.mark.parametrize("folder", [True, False])
+def test_canitedit_tasks_are_named_in_several_ways(tmp_path, file, record, task, folder):
+    (tmp_path / file).write_text(json.dumps({**record, "completions": ["x = 1"]}))
+    (found,) = samples.read(base.get("canitedit"), CIPHER, tmp_path if folder else tmp_path / file)
+    assert (found.task_id, found.program) == (task, "x = 1")
+
+
+@pytest.mark.parametrize(
+    ("fields", "program"),
+    [
+        ({"prompt": "import math\n", "completions": ["x = 1"]}, "import math\nx = 1"),
+        ({"prompt": "## Code Before:\na\n## Code After:\n", "completions": ["x = 1"]}, "x = 1"),
+        ({"tests": "assert x", "results": [{"program": "x = 1\nassert x", "status": "OK"}]}, "x = 1"),
+        ({"completions": ["x = 2"], "results": [{"program": "x = 1\n### START TESTS ###\nassert x"}]}, "x = 1"),
+    ],
+)
+def test_canitedit_programs_of_result_files(tmp_path, fields, program):
+    path = tmp_path / "1_cipher_lazy.json.gz"
+    path.write_bytes(gzip.compress(json.dumps({"full_name": "1_cipher", **fields}).encode()))
+    assert [one.program for one in samples.read(base.get("canitedit"), CIPHER, path)] == [program]
+
+
+def test_results_take_the_place_of_the_completions_they_came_from(tmp_path):
+    head = {"full_name": "1_cipher", "instr_kind": "instruction_lazy"}
+    (tmp_path / "a.json").write_text(json.dumps({**head, "completions": ["x = 1"]}))
+    (tmp_path / "a.results.json").write_text(json.dumps({**head, "results": [{"program": "x = 1\nassert x"}]}))
+    assert len(samples.read(base.get("canitedit"), CIPHER, tmp_path)) == 1
+
+
 def test_livecodebench_code_lists_are_read(tmp_path):
     problem = Problem("abc1_a", {"tests": [{"input": "1", "output": "1", "testtype": "stdin"}]})
     path = tmp_path / "custom.json"

@@ -1,5 +1,6 @@
 """CanItEdit (arXiv 2312.12450): edit a program by an instruction, descriptive or lazy, with hidden tests."""
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from selfcodealign.evaluation.statistics import mean
 
 KINDS = ("descriptive", "lazy")
 TESTS = "### START TESTS ###"
+KIND_AT_END = re.compile(r"(?:^|_)(?:instruction_)?(descriptive|lazy)$")
 STOP = ("## Code After:", "## Instruction:", "## Code Before:", "## Test Case:", "## Explanation:")
 """Where the authors stop a model that is asked in their direct format."""
 
@@ -73,23 +75,41 @@ class CanItEdit(Benchmark):
         return problem.record["after"]
 
     def task_of(self, record: Mapping[str, Any]) -> str:
-        """Name the problem by `task_id`, or as the authors' result files do: by name and kind of instruction."""
+        """Name the problem by `task_id`, or as the authors' result files do: by name and kind of instruction.
+
+        The kind stands in `instr_kind`, at the end of the name, or at the end of the file's name.
+        """
         if "task_id" in record:
             return str(record["task_id"])
-        kind = str(record.get("instr_kind", "")).removeprefix("instruction_")
-        numbered = f"{record['id']}_{record['name']}" if "id" in record and "name" in record else record.get("name")
-        return f"{record.get('full_name') or numbered}/{kind}"
+        name = str(record.get("full_name") or record.get("name") or "")
+        if "full_name" not in record and "id" in record and not name.startswith(f"{record['id']}_"):
+            name = f"{record['id']}_{name}"
+        file = str(record.get("_file", "")).split(".")[0]
+        for text in (str(record.get("instr_kind") or ""), name, file):
+            if found := KIND_AT_END.search(text):
+                kind = found[1]
+                return f"{KIND_AT_END.sub('', name) or KIND_AT_END.sub('', file)}/{kind}"
+        return f"{name}/"
 
     def samples_in(self, record: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-        """Yield each completion of the authors' files: `results` after execution, `completions` before it."""
+        """Yield each sample of the authors' files (MultiPL-E's layout): `results` after execution, else `completions`.
+
+        A program of `results` holds the tests; a completion stands after the file's `prompt`, unless that is the
+        request to edit.
+        """
         head = {"task_id": self.task_of(record)}
-        if "results" in record:
+        if record.get("results"):
+            tests = str(record.get("tests") or "")
             for result in record["results"]:
-                yield {**head, "solution": result["program"].split(TESTS)[0].removesuffix("\n")}
+                program = result["program"].split(TESTS)[0]
+                program = program.removesuffix(tests) if tests else program
+                yield {**head, "solution": program.removesuffix("\n")}
         elif "completions" in record:
+            prompt = str(record.get("prompt") or "")
+            prompt = "" if any(mark in prompt for mark in STOP) else prompt
             for completion in record["completions"]:
                 text = completion["content"] if isinstance(completion, Mapping) else completion
-                yield {**head, "solution": text}
+                yield {**head, "solution": prompt + text}
         else:
             yield record
 

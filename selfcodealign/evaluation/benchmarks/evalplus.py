@@ -8,13 +8,11 @@ from typing import Any, ClassVar
 from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Source, Style
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
+from selfcodealign.evaluation.judges.common import GROUP_S
 
 MIN_TIME_LIMIT_S = 1.0
 TIME_FACTOR = 4.0
 """A sample's CPU limit on one input: max(MIN_TIME_LIMIT_S, TIME_FACTOR × the reference's time), EvalPlus's defaults."""
-
-GROUP_S = 60.0
-"""Longest that one group of inputs may take, as in EvalPlus."""
 
 
 class EvalPlus(FunctionCompletion):
@@ -47,7 +45,7 @@ class EvalPlus(FunctionCompletion):
             "min_time_limit_s": MIN_TIME_LIMIT_S,
             "factor": TIME_FACTOR,
         }
-        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 2), {"reference": reference})
+        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 4), {"reference": reference})
 
     def _settings(self, problem: Problem) -> dict[str, Any]:
         task = int(problem.id.split("/")[-1]) if self.dataset == "mbpp" else 0

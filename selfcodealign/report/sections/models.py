@@ -19,7 +19,7 @@ def training(run: Run) -> Section:
     if not trained:
         section.missing = "No model was trained in this run."
         return section
-    arms = {name: run.selection(name) for name in trained}
+    arms = {name: run.selection(name) or "data of others" for name in trained}
     grouped = len(trained) > 4
     for name, records in trained.items():
         steps = [record for record in records if "loss" in record]
@@ -39,11 +39,12 @@ def training(run: Run) -> Section:
                     }
                 )
         dataset = run.config["models"][name]["dataset"]
+        stage = "build_dataset" if dataset in run.config["datasets"] else "import_dataset"
         models.append(
             {
                 "name": name,
                 "dataset": dataset,
-                "rows": sum(1 for _ in run.rows("build_dataset", ["id"], dataset)),
+                "rows": sum(1 for _ in run.rows(stage, ["id"], dataset)),
                 "steps": len(steps),
                 "first": steps[0]["loss"],
                 "last": steps[-1]["loss"],
@@ -227,7 +228,8 @@ def grouped(run: Run, scores: Sequence[Score]) -> dict[str, list[Score]]:
     groups: dict[str, list[Score]] = {}
     for score in scores:
         if score.model in run.config["models"]:
-            groups.setdefault(run.selection(score.model), []).append(score)
+            if selection := run.selection(score.model):
+                groups.setdefault(selection, []).append(score)
         elif score.model == BASE:
             groups[BASE] = [score]
     order = [*SELECTIONS, BASE]

@@ -1,0 +1,173 @@
+"""Read an instruction dataset of others, from files or from the Hub, as rows that a model can be trained on."""
+
+import itertools
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation.data import records
+from selfcodealign.ids import content_id, seed_for
+from selfcodealign.records import GivenRow
+from selfcodealign.stage import run
+from selfcodealign.tables import StageOutput, first_line
+
+log = logging.getLogger(__name__)
+
+SPEAKERS = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "assistant"}
+"""Who speaks, as chat datasets name them: those of OpenAI's layout, and those of ShareGPT's."""
+
+
+def read(name: str, sources: Sequence[str], revision: str, split: str) -> Iterator[Mapping[str, Any]]:
+    """Yield the rows of a dataset as its authors wrote them.
+
+    Args:
+        name: name of the dataset in the config, for messages.
+        sources: local files (parquet, JSON, JSON Lines), files on the Hub (hf://datasets/ORG/NAME@REVISION/PATH), or
+            one Hub id.
+        revision: commit, tag or branch of a Hub id.
+        split: split of a Hub id.
+
+    Raises:
+        UserError: a source cannot be read.
+    """
+    if not sources[0].startswith("hf://") and (len(sources) > 1 or Path(sources[0]).is_file()):
+        for source in sources:
+            yield from records(Path(source))
+        return
+    # Only here: it takes a second to import.
+    from datasets import load_dataset
+
+    token = os.environ.get("HF_TOKEN")
+    try:
+        if sources[0].startswith("hf://"):
+            kind = "parquet" if sources[0].endswith(".parquet") else "json"
+            yield from load_dataset(kind, data_files=list(sources), split="train", streaming=True, token=token)
+        else:
+            yield from load_dataset(sources[0], revision=revision, split=split, streaming=True, token=token)
+    except Exception as error:
+        # The library has many kinds of error for one thing: it is not there, not visible, or of another layout.
+        raise UserError(
+            f"dataset {sources[0]} cannot be read ({first_line(error)}); correct other_datasets.{name}.source, or "
+            "download its file and name that; a gated dataset needs HF_TOKEN"
+        ) from error
+
+
+def exchange(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -> tuple[str, str]:
+    """Return instruction and response of one row; empty where it has none.
+
+    Args:
+        row: as its authors wrote it.
+        number: its place, from 1, for messages.
+        columns: `instruction` (names of columns, joined by an empty line), `response`, and `messages` or None.
+
+    Raises:
+        UserError: the row lacks a column.
+    """
+    wanted = [columns["messages"]] if columns["messages"] else [*columns["instruction"], columns["response"]]
+    if absent := [column for column in wanted if column not in row]:
+        raise UserError(
+            f"row {number} of the dataset has no column {', '.join(absent)}; it has {', '.join(row)}: name the right "
+            "ones by the keys instruction and response, or messages, of its entry in other_datasets"
+        )
+    if columns["messages"]:
+        return first_exchange(row[columns["messages"]])
+    parts = [str(row[column]).strip() for column in columns["instruction"] if row[column]]
+    return "\n\n".join(part for part in parts if part), str(row[columns["response"]] or "").strip()
+
+
+def first_exchange(turns: Sequence[Mapping[str, Any]] | None) -> tuple[str, str]:
+    """Return the first user turn and the assistant's answer to it; the layout of training has one of each."""
+    spoken = [
+        (SPEAKERS.get(turn.get("role") or turn.get("from") or ""), turn.get("content") or turn.get("value") or "")
+        for turn in turns or ()
+    ]
+    for (speaker, text), (other, answer) in itertools.pairwise(spoken):
+        if (speaker, other) == ("user", "assistant"):
+            return text.strip(), answer.strip()
+    return "", ""
+
+
+def why_dropped(row: Mapping[str, str], seen: set[str], drawn: set[str] | None) -> str | None:
+    """Say why a row is not trained on, or None if it is."""
+    if not row["instruction"]:
+        return "no_instruction"
+    if not row["response"]:
+        return "no_response"
+    if row["id"] in seen:
+        return "duplicate"
+    return None if drawn is None or row["id"] in drawn else "not_drawn"
+
+
+def draw(rows: Sequence[Mapping[str, str]], most: int, seed: int) -> set[str]:
+    """Choose the ids of `most` rows with an instruction and a response, by an order drawn from the ids."""
+    ids = {row["id"] for row in rows if row["instruction"] and row["response"]}
+    return set(sorted(ids, key=lambda row_id: (seed_for(seed, "import_dataset", row_id), row_id))[:most])
+
+
+def main(
+    folder: Path,
+    dropped: Path,
+    funnel: Path,
+    *,
+    name: str,
+    source: list[str],
+    revision: str = "main",
+    split: str = "train",
+    instruction: list[str] | None = None,
+    response: str = "response",
+    messages: str | None = None,
+    rows: int | None = None,
+    run_seed: int = 3407,
+) -> None:
+    """Read an instruction dataset of others, from files or from the Hub, as rows that a model can be trained on.
+
+    Args:
+        folder: where `train.parquet` (GivenRow) is written.
+        dropped: rows that are not trained on, with the reason.
+        funnel: counts by reason.
+        name: name of the dataset in the config.
+        source: local files, files on the Hub, or one Hub id.
+        revision: revision of a Hub id.
+        split: split of a Hub id.
+        instruction: columns of the instruction, joined by an empty line; `instruction` if none is named.
+        response: column of the response.
+        messages: column of a conversation, in place of the other two; its first exchange is taken.
+        rows: most rows, drawn at random; all if absent.
+        run_seed: seed of that draw.
+
+    Raises:
+        UserError: a source cannot be read, lacks a column or leaves no row.
+    """
+    columns = {"instruction": instruction or ["instruction"], "response": response, "messages": messages}
+    found = []
+    for number, original in enumerate(read(name, source, revision, split), start=1):
+        asked, answered = exchange(original, number, columns)
+        found.append({"id": content_id("row", name, asked, answered), "instruction": asked, "response": answered})
+    drawn = None if rows is None else draw(found, rows, run_seed)
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    output = StageOutput("import_dataset", rows=part / "train.parquet", dropped=dropped, funnel=funnel, schema=GivenRow)
+    seen: set[str] = set()
+    with output:
+        for row in found:
+            if reason := why_dropped(row, seen, drawn):
+                output.drop(row, reason)
+            else:
+                output.keep(row)
+            seen.add(row["id"])
+        if not output.kept:
+            raise UserError(
+                f"dataset {name} has no row with an instruction and a response ({len(found)} rows, "
+                f"{dict(output.reasons)}); correct the columns named in other_datasets.{name}"
+            )
+    shutil.rmtree(folder, ignore_errors=True)
+    part.rename(folder)
+    log.info("%d of %d rows of %s", output.kept, len(found), ", ".join(source))
+
+
+if __name__ == "__main__":
+    run(main)
