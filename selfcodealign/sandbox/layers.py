@@ -41,7 +41,7 @@ for name, source in start["sources"]:
     module = types.ModuleType(name)
     sys.modules[name] = module
     exec(compile(source, "<sandbox %s>" % name, "exec"), module.__dict__)
-sys.modules["zygote"].main(handle, start["settings"])
+sys.modules["worker"].main(handle, start["settings"])
 """
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",

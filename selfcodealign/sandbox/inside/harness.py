@@ -15,8 +15,10 @@ import inspect
 import itertools
 import json
 import linecache
+import marshal
 import os
 import random
+import socket
 import sys
 import threading
 import traceback
@@ -30,8 +32,9 @@ except ImportError:
     from hashlib import blake2b
 
 import judge  # pyright: ignore[reportMissingImports]
+import translate  # pyright: ignore[reportMissingImports]
 
-RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
+RESPONSE, TESTS, PROGRAM = translate.RESPONSE, translate.TESTS, translate.PROGRAM
 READS_ITSELF = ("__file__", "argv", "inspect", "multiprocessing", "concurrent", "subprocess", "runpy", "os.", "open(")
 VERSION_OFFSET = 24  # of a dict's version: after reference count, type and length
 MORE_FRAMES = 12  # the harness's own, so that a program may recurse as deep as in a file of its own
@@ -66,52 +69,72 @@ class Versions:
 
     def __init__(self, dicts):
         known = sys.implementation.name == "cpython" and (3, 8) <= sys.version_info[:2] <= (3, 12)
+        self.count = len(dicts)
         self.fields = [ctypes.c_uint64.from_address(id(item) + VERSION_OFFSET) for item in dicts] if known else []
         self.seen = [field.value for field in self.fields]
         if len(set(self.seen)) < 2:
             self.fields = []
 
-    def changed(self, place):
-        """Tell whether a dict has been written to; True also where that cannot be known."""
-        return not self.fields or self.fields[place].value != self.seen[place]
+    def changed(self):
+        """List the places of the dicts that have been written to, of all where that cannot be known."""
+        if not self.fields:
+            return range(self.count)
+        now = [field.value for field in self.fields]
+        return [] if now == self.seen else [place for place, value in enumerate(now) if value != self.seen[place]]
 
 
-def snapshot():
-    """Remember what the guarded modules and classes hold; called once, before any program runs."""
-    kinds = (types.FunctionType, types.BuiltinFunctionType, type)
-    modules = []
-    for name in GUARDED:
-        module = sys.modules.get(name)
-        if module is not None:
-            held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
-            modules.append((name, module, tuple(held.items())))
-    classes = [(kind, tuple(vars(kind).items())) for kind in GUARDED_CLASSES]
-    dicts = [vars(module) for _, module, _ in modules]
-    # A class shows its dict only through a proxy.
-    dicts += [item for kind in GUARDED_CLASSES for item in gc.get_referents(vars(kind)) if type(item) is dict]
-    return tuple(modules), tuple(classes), tuple(sys.meta_path), sys.modules, Versions(dicts)
+class Snapshot:
+    """What the guarded modules and classes hold, remembered before any program runs."""
 
+    def __init__(self):
+        kinds = (types.FunctionType, types.BuiltinFunctionType, type)
+        self.modules = []
+        for name in GUARDED:
+            module = sys.modules.get(name)
+            if module is not None:
+                held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
+                self.modules.append((name, module, tuple(held.items())))
+        self.classes = [(kind, tuple(vars(kind).items())) for kind in GUARDED_CLASSES]
+        self.builtins = dict(vars(builtins))
+        self.finders, self.table = tuple(sys.meta_path), sys.modules
+        dicts = [vars(module) for _, module, _ in self.modules]
+        # A class shows its dict only through a proxy.
+        dicts += [item for kind in GUARDED_CLASSES for item in gc.get_referents(vars(kind)) if type(item) is dict]
+        self.versions = Versions(dicts)
+        self.note_table()
 
-def replaced(saved, allowed=""):
-    """Name the first thing that differs from the snapshot, or None; names that `allowed` mentions may differ."""
-    modules, classes, finders, table, versions = saved
-    for name, module, _ in modules:
-        if table.get(name) is not module:
-            return name
-    for place, (name, module, held) in enumerate(modules):
-        if versions.changed(place):
-            current = module.__dict__
-            for key, value in held:
-                if current.get(key) is not value and key not in LIFTED and key not in allowed:
-                    return f"{name}.{key}"
-    for place, (kind, held) in enumerate(classes, len(modules)):
-        if versions.changed(place):
-            for key, value in held:
-                if kind.__dict__.get(key) is not value and not key.startswith("__"):
-                    return f"{kind.__name__}.{key}"
-    if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
-        return "sys.meta_path"
-    return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
+    def note_table(self):
+        """Remember which modules are loaded, once `__main__` is the program's."""
+        self.table_version = Versions([self.table, {}])
+
+    def builtins_now(self):
+        """Return a dict of the builtins for the tests, which keep those they know even if a response replaces some."""
+        if 0 in self.versions.changed():
+            return {**vars(builtins), **dict(self.modules[0][2])}
+        return self.builtins
+
+    def replaced(self, allowed=""):
+        """Name the first thing that differs, or None; names that `allowed` mentions may differ."""
+        if 0 in self.table_version.changed():
+            for name, module, _ in self.modules:
+                if self.table.get(name) is not module:
+                    return name
+        for place in self.versions.changed():
+            if place < len(self.modules):
+                name, module, held = self.modules[place]
+                current = module.__dict__
+                for key, value in held:
+                    if current.get(key) is not value and key not in LIFTED and key not in allowed:
+                        return f"{name}.{key}"
+            else:
+                kind, held = self.classes[place - len(self.modules)]
+                for key, value in held:
+                    if kind.__dict__.get(key) is not value and not key.startswith("__"):
+                        return f"{kind.__name__}.{key}"
+        finders = self.finders
+        if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
+            return "sys.meta_path"
+        return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
 
 
 # ---- values that are equal to everything ----------------------------------------------------------------------------
@@ -162,22 +185,22 @@ def _claims(function, value):
 class Channel:
     """The way to the zygote: one message says that the response has loaded, one ends the case."""
 
-    def __init__(self, handle, key):
+    def __init__(self, descriptor, key, leave):
         owner = os.getpid()
         seal = blake2b(key=key)
-        send, receive, getpid, dumps, leave = handle.send, handle.recv, os.getpid, json.dumps, os._exit
+        read, write, getpid, dumps = os.read, os.write, os.getpid, json.dumps
 
         def loaded():
             if getpid() == owner:
-                send(b"L")
-                seal.update(receive(64))
+                write(descriptor, b"L")
+                seal.update(read(descriptor, 64))
 
         def finish(verdict, reason, status, **info) -> NoReturn:
             """Report and end the process, with the exit status that plain Python would have had."""
             if getpid() == owner:
                 body = dumps({"verdict": verdict, "reason": reason[:500], **info}).encode()
                 try:
-                    send((b"P" + seal.digest() if verdict == "pass" else b"F") + body[:60000])
+                    write(descriptor, (b"P" + seal.digest() if verdict == "pass" else b"F") + body[:60000])
                 except OSError:
                     leave(status)
             leave(status)
@@ -254,7 +277,8 @@ def wind_down():
     process = sys.modules.get("multiprocessing.process")
     if process is not None and process._children:
         sys.modules["multiprocessing.util"]._exit_function()
-    threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
+    if getattr(threading, "_shutdown_locks", True) or getattr(threading, "_threading_atexits", True):
+        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
         try:
@@ -288,18 +312,17 @@ def exit_status(error):
 # ---- whole programs -------------------------------------------------------------------------------------------------
 
 
-def run_program(case, channel):
+def run_program(case, channel, translated):
     """Run a script as `python program.py` would; a pass is status 0 reached by its last statement."""
     main = prepare(case, [(PROGRAM, case["program"])])
-    left, status, tree, last = False, 1, None, None
+    left, status = False, 1
     try:
-        tree = ast.parse(case["program"], PROGRAM)
-        last = tree.body[-1] if tree.body else None
-        exec(compile(tree, PROGRAM, "exec", dont_inherit=True), main.__dict__)
+        ready = marshal.loads(translated) if translated else translate.translate_program(case)
+        exec(ready["code"], main.__dict__)
         status = 0
     except SystemExit as error:
         status = exit_status(error)
-        left = status == 0 and _left_early(error, tree, last)
+        left = status == 0 and _left_early(error, ast.parse(case["program"], PROGRAM))
     except BaseException as error:
         show(error, (PROGRAM,))
         flush()
@@ -316,8 +339,9 @@ def run_program(case, channel):
     channel.finish("pass", "", 0)
 
 
-def _left_early(error, tree, last):
+def _left_early(error, tree):
     """Tell whether status 0 came before a later statement of the script that asserts something."""
+    last = tree.body[-1] if tree.body else None
     trace = error.__traceback__
     while trace is not None and trace.tb_frame.f_code.co_filename != PROGRAM:
         trace = trace.tb_next
@@ -366,11 +390,17 @@ class Instruments:
         if self.unittest_done:
             return
         self.unittest_done = True
+        kinds = [
+            value
+            for value in vars(self.main).values()
+            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "__main__"
+        ]
+        if not kinds:
+            return
         loader = unittest.TestLoader()
         suite = unittest.TestSuite()
-        for value in list(vars(self.main).values()):
-            if isinstance(value, type) and issubclass(value, unittest.TestCase) and value.__module__ == "__main__":
-                suite.addTests(loader.loadTestsFromTestCase(value))
+        for kind in kinds:
+            suite.addTests(loader.loadTestsFromTestCase(kind))
         if not suite.countTestCases():
             return
         result = Result()
@@ -512,17 +542,18 @@ class Result(unittest.TestResult):
             self._keep(unittest.SkipTest(f"skipped while running: {reason}"))
 
 
-def run_tested(case, channel, saved):
+def run_tested(case, channel, saved, translated):
     """Run a response, then its tests; passes only if every test finishes and nothing it relies on was replaced."""
-    role, number = case["role"], case["number"]
     code_text, test_text = case["code"], case["test"]
     main = prepare(case, [(RESPONSE, code_text), (TESTS, test_text)])
+    saved.note_table()
     names = (RESPONSE, TESTS)
     instruments = Instruments(main, saved)
 
     def stop(error, when) -> NoReturn:
-        show(error, names)
-        flush()
+        if case["role"] == "real":
+            show(error, names)
+            flush()
         reason = described(error)
         if isinstance(error, SystemExit):
             reason = f"the program ended itself {when} ({reason})"
@@ -536,99 +567,98 @@ def run_tested(case, channel, saved):
         return {"ran": instruments.ran, "held": instruments.held, "tests": instruments.tests}
 
     try:
-        code = ast.parse(code_text, RESPONSE)
-        compiled = compile(code, RESPONSE, "exec", dont_inherit=True)
-    except BaseException as error:
-        stop(error, "in the response")
-    whole_doctest = False
-    try:
-        test = ast.parse(test_text, TESTS)
-    except BaseException as error:
-        whole_doctest = bool(judge.DOCTEST.search(test_text))
-        if not whole_doctest:
-            stop(error, "in the tests")
-        test = ast.Module(body=[], type_ignores=[])
-    # Tests may be nothing but the examples in the response's docstrings.
-    only_docstrings = not test.body and not whole_doctest and bool(judge.DOCTEST.search(code_text))
-    if role == "real":
-        harmful = judge.looks_for_harness(code, code_text)
-        if harmful:
-            channel.finish("fail", harmful, 1)
-        if case["vacuous"] and not whole_doctest and not only_docstrings:
-            why = judge.why_vacuous(code, test, test_text)
-            if why:
-                channel.finish("vacuous", why, 0)
-    elif role == "stub":
-        compiled = compile(judge.stub_of(code), RESPONSE, "exec", dont_inherit=True)
-    elif not judge.mutate(code, number, case["mutants"]):
-        channel.finish("none", "no such mutant", 0)
-    else:
-        compiled = compile(code, RESPONSE, "exec", dont_inherit=True)
-
-    functions = [
-        node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
-    ]
-    classes = [node.name for node in test.body if isinstance(node, ast.ClassDef)]
-    asserts = any(isinstance(node, ast.Assert) for node in ast.walk(test))
-    raises = any(isinstance(node, ast.Raise) or judge.called_name(node) in judge.LEAVING for node in ast.walk(test))
-    judge.without_last_exit(test)
-    hook = "sandbox_" + os.urandom(8).hex()
-    test = ast.fix_missing_locations(judge.Instrument(hook, test).visit(test))
-    future = compiled.co_flags & FUTURE
-    try:
-        tests = compile(test, TESTS, "exec", flags=future, dont_inherit=True)
-    except BaseException as error:
-        stop(error, "in the tests")
-    run_doctests = whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text
+        ready = marshal.loads(translated) if translated else translate.translate(case, [case["role"]])[0]
+    except translate.Settled as found:
+        channel.finish(found.verdict, found.reason, found.status)
+    except translate.Broken as found:
+        stop(found.error, found.when)
 
     try:
-        exec(compiled, main.__dict__)
+        exec(ready["code"], main.__dict__)
     except BaseException as error:
         stop(error, "while the response was loading")
     if main.__dict__.get("__builtins__") not in (builtins, builtins.__dict__):
         channel.finish("fail", "the response replaces __builtins__", 1)
-    changed = replaced(saved)
+    changed = saved.replaced()
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     channel.loaded()
-    main.__dict__[hook] = instruments
+    main.__dict__[ready["hook"]] = instruments
     # The tests' own code keeps the builtins it knows, even if the response replaces some for a moment.
-    main.__dict__["__builtins__"] = {**vars(builtins), **dict(saved[0][0][2])}
+    main.__dict__["__builtins__"] = saved.builtins_now()
     try:
         try:
-            exec(tests, main.__dict__)
+            exec(ready["tests"], main.__dict__)
         except Finished:
             instruments.unittest_done = True
-        if not whole_doctest:
+        if not ready["whole_doctest"]:
             instruments.run_unittest()
-            instruments.run_uncalled(functions, classes)
-        if run_doctests:
-            instruments.run_doctests(whole_doctest, test_text)
+            instruments.run_uncalled(ready["functions"], ready["classes"])
+        if ready["doctests"]:
+            instruments.run_doctests(ready["whole_doctest"], test_text)
         wind_down()
     except BaseException as error:
         stop(error, "before its tests had finished")
-    changed = replaced(saved, test_text)
+    changed = saved.replaced(test_text)
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
-    if role == "real" and case["vacuous"]:
-        if run_doctests and not instruments.ran and not test.body:
+    if case["role"] == "real" and case["vacuous"]:
+        if ready["doctests"] and not instruments.ran and not ready["statements"]:
             channel.finish("vacuous", "the doctests hold no example", 0, **counts())
-        if asserts and not instruments.ran and not raises:
+        if ready["asserts"] and not instruments.ran and not ready["raises"]:
             channel.finish("vacuous", "no assertion ran", 0, **counts())
     channel.finish("pass", "", 0, **counts())
 
 
-FUTURE = 0
-for _name in ("annotations", "division", "generator_stop"):
-    FUTURE |= getattr(__import__("__future__"), _name).compiler_flag
-
-
-def run(case, handle, key, saved):
-    """Run one case to its end; never returns."""
-    channel = Channel(handle, key)
+def run(case, descriptor, key, saved, translated, leave=os._exit):
+    """Run one case to its end; never returns. `translated`: of `translate`, if it has been done already."""
+    channel = Channel(descriptor, key, leave)
     key = None
     if "program" in case:
-        run_program(case, channel)
+        run_program(case, channel, translated)
     else:
-        run_tested(case, channel, saved)
+        run_tested(case, channel, saved, translated)
     os._exit(70)
+
+
+# ---- before the first program ---------------------------------------------------------------------------------------
+
+
+class Rehearsed(BaseException):
+    """Raised where a case would end its process."""
+
+
+def rehearse(rounds=24):
+    """Run a case of our own in this process, for the interpreter to adapt the code of this module to it.
+
+    CPython 3.11 and newer rewrites the instructions of a function during its first calls. In the process of a case that
+    would copy the pages of memory they lie in, again for every case.
+    """
+
+    def leave(status):
+        raise Rehearsed(status)
+
+    here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    main, path, arguments = sys.modules["__main__"], sys.path[:], sys.argv[:]
+    depth, folder = sys.getrecursionlimit(), os.getcwd()
+    case = {"code": "def f(x): return x + 1", "test": "assert f(1) == 2", "files": {}, "rerun": 0, "vacuous": True}
+    case["number"] = 0
+    roles = ("real", "stub")
+    translated = [marshal.dumps(each) for each in translate.translate(case, roles)]
+    saved = Snapshot()
+    with here, there:
+        for turn in range(rounds):
+            there.send(bytes(32))
+            try:
+                case["role"] = roles[turn % 2]
+                run(case, here.fileno(), bytes(32), saved, translated[turn % 2], leave)
+            except Rehearsed:
+                there.recv(1 << 16)
+                there.recv(1 << 16)
+            finally:
+                gc.disable()
+                sys.modules["__main__"] = main
+                sys.path[:], sys.argv[:] = path, arguments
+                sys.setrecursionlimit(depth)
+                os.chdir(folder)
+    linecache.cache.clear()

@@ -71,7 +71,12 @@ AUDIT_ARCH = (0xC000003E, 0xC00000B7)
 # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK. Others reach past the network namespace: AF_VSOCK ends at the machine's host.
 SOCKET_FAMILIES = (1, 2, 10, 16)
 
+# Looked up here, once: in the process of a case it would be done again for each.
 libc = ctypes.CDLL(None, use_errno=True)
+capset, prctl_call, mount_call = libc.capset, libc.prctl, libc.mount
+prctl_call.argtypes = (ctypes.c_int, *[ctypes.c_ulong] * 4)
+mount_call.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+CAPABILITIES = (struct.pack("II", 0x20080522, 0), bytes(24))  # version 3 of capset, this process; none
 
 
 def check(result, what):
@@ -83,12 +88,14 @@ def check(result, what):
 
 def prctl(option, value):
     """Set one attribute of this process."""
-    check(libc.prctl(option, ctypes.c_ulong(value), 0, 0, 0), f"prctl {option}")
+    if prctl_call(option, value, 0, 0, 0):
+        check(-1, f"prctl {option}")
 
 
 def unshare(flags):
     """Leave the namespaces named by `flags` for new ones."""
-    check(libc.unshare(flags), f"unshare {flags:#x}")
+    if libc.unshare(flags):
+        check(-1, f"unshare {flags:#x}")
 
 
 def setns(descriptor, kind):
@@ -98,8 +105,8 @@ def setns(descriptor, kind):
 
 def mount(source, target, kind, flags, options=None):
     """Mount a file system."""
-    encoded = [item.encode() if item is not None else None for item in (source, target, kind, options)]
-    check(libc.mount(encoded[0], encoded[1], encoded[2], ctypes.c_ulong(flags), encoded[3]), "mount " + target)
+    if mount_call(source, target, kind, flags, options):
+        check(-1, f"mount {target}")
 
 
 def make_read_only():
@@ -131,8 +138,7 @@ def raise_loopback():
 
 def drop_capabilities():
     """Give up every capability, and the way back through set-user-id programs."""
-    header = struct.pack("II", 0x20080522, 0)
-    check(libc.capset(header, b"\0" * 24), "capset")
+    check(capset(*CAPABILITIES), "capset")
     prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
@@ -164,40 +170,51 @@ def system_call_filter():
 def install_filter(built):
     """Put a filter from `system_call_filter` on this process and all its children, for good."""
     prctl(PR_SET_NO_NEW_PRIVS, 1)
-    address = ctypes.c_void_p(ctypes.addressof(built[1]))
-    check(libc.prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, address, 0, 0), "seccomp")
+    check(prctl_call(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(built[1]), 0, 0), "seccomp")
 
 
 def own_namespaces(uid, gid, scratch_mb):
     """Give this process everything of its own: mounts with fresh /tmp, /dev/shm and /proc, ipc, names, ids."""
     unshare(NEWNS | NEWIPC | NEWUTS)
     shared_mb = max(1, scratch_mb // MAIN_SHM_SHARE)
-    sizes = "size={}m,mode=1777,nr_inodes={}"
-    mount("tmpfs", "/tmp", "tmpfs", NOSUID_NODEV, sizes.format(max(1, scratch_mb - shared_mb), "20k"))
-    mount("tmpfs", "/dev/shm", "tmpfs", NOSUID_NODEV_NOEXEC, sizes.format(shared_mb, "2k"))
-    mount("proc", "/proc", "proc", NOSUID_NODEV_NOEXEC)
+    sizes = b"size=%dm,mode=1777,nr_inodes=%dk"
+    mount(b"tmpfs", b"/tmp", b"tmpfs", NOSUID_NODEV, sizes % (max(1, scratch_mb - shared_mb), 20))
+    mount(b"tmpfs", b"/dev/shm", b"tmpfs", NOSUID_NODEV_NOEXEC, sizes % (shared_mb, 2))
+    mount(b"proc", b"/proc", b"proc", NOSUID_NODEV_NOEXEC)
     unshare(NEWUSER)
     map_self(uid, gid)
 
 
 def limit(memory_bytes, cpu_s, files_bytes, processes):
-    """Set the limits that the kernel enforces for this process and each of its children."""
+    """Set a case's own limits, which the kernel enforces for this process and each of its children."""
     limits = (
         (resource.RLIMIT_AS, memory_bytes),
         (resource.RLIMIT_CPU, cpu_s),
         (resource.RLIMIT_FSIZE, files_bytes),
+    ) + (((resource.RLIMIT_NPROC, processes),) if processes else ())
+    for kind, value in limits:
+        at_most(kind, value)
+
+
+def limit_all_alike():
+    """Set the limits that are the same for every case; the processes forked later keep them."""
+    for kind, value in (
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_NOFILE, 256),
         (resource.RLIMIT_STACK, 8 << 20),
         (resource.RLIMIT_MEMLOCK, 1 << 20),
         (resource.RLIMIT_MSGQUEUE, 1 << 20),
         (resource.RLIMIT_SIGPENDING, 1024),
-    ) + (((resource.RLIMIT_NPROC, processes),) if processes else ())
-    for kind, value in limits:
-        hard = resource.getrlimit(kind)[1]
-        if hard != resource.RLIM_INFINITY:
-            value = min(value, hard)
-        resource.setrlimit(kind, (value, value))
+    ):
+        at_most(kind, value)
+
+
+def at_most(kind, value):
+    """Set a soft and hard limit, unless a lower one holds already."""
+    hard = resource.getrlimit(kind)[1]
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def own_memory():

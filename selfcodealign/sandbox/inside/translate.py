@@ -1,0 +1,127 @@
+"""Turn a response and its tests into code that is ready to run; nothing of theirs runs here.
+
+A helper process that lives as long as its worker does this for one case after another: in the freshly forked process of
+a case, the same work would first have to copy the pages of memory it touches. What is out of the ordinary, from a
+syntax error to vacuous tests, is left to the process of the case, which translates for itself and tells what it finds.
+"""
+
+import ast
+import marshal
+import os
+import warnings
+
+import judge  # pyright: ignore[reportMissingImports]
+
+RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
+LONGEST = 200_000  # characters of a case that the helper takes
+FUTURE = 0
+for _name in ("annotations", "division", "generator_stop"):
+    FUTURE |= getattr(__import__("__future__"), _name).compiler_flag
+
+
+class Broken(Exception):
+    """A text is no Python: the error, and where it was found."""
+
+    def __init__(self, error, when):
+        super().__init__(when)
+        self.error, self.when = error, when
+
+
+class Settled(Exception):
+    """The texts alone settle the verdict: verdict, reason, exit status."""
+
+    def __init__(self, verdict, reason, status):
+        super().__init__(reason)
+        self.verdict, self.reason, self.status = verdict, reason, status
+
+
+def compiled(tree, name, flags=0):
+    """Compile a syntax tree as a file of its own."""
+    return compile(tree, name, "exec", flags=flags, dont_inherit=True)
+
+
+def parsed(case):
+    """Return (tree of the response, its code, tree of the tests, are they one doctest); raises Broken."""
+    try:
+        code = ast.parse(case["code"], RESPONSE)
+        response = compiled(code, RESPONSE)
+    except BaseException as error:
+        raise Broken(error, "in the response") from None
+    try:
+        return code, response, ast.parse(case["test"], TESTS), False
+    except BaseException as error:
+        if judge.DOCTEST.search(case["test"]):
+            return code, response, ast.Module(body=[], type_ignores=[]), True
+        raise Broken(error, "in the tests") from None
+
+
+def translate(case, roles):
+    """Return what the harness runs in each of the roles: `real`, `stub` or `mutant`.
+
+    Args:
+        case: a case with `code`, `test`, `vacuous`, and for a mutant its `number` of `mutants`.
+        roles: of these, a mutant only by itself.
+
+    Raises:
+        Broken, Settled: there is nothing to run.
+    """
+    code_text, test_text = case["code"], case["test"]
+    code, response, test, whole_doctest = parsed(case)
+    # Tests may be nothing but the examples in the response's docstrings.
+    only_docstrings = not test.body and not whole_doctest and bool(judge.DOCTEST.search(code_text))
+    responses = []
+    for role in roles:
+        if role == "real":
+            harmful = judge.looks_for_harness(code, code_text)
+            if harmful:
+                raise Settled("fail", harmful, 1)
+            if case["vacuous"] and not whole_doctest and not only_docstrings:
+                why = judge.why_vacuous(code, test, test_text)
+                if why:
+                    raise Settled("vacuous", why, 0)
+            responses.append(response)
+        elif role == "stub":
+            responses.append(compiled(judge.stub_of(code), RESPONSE))
+        else:
+            if not judge.mutate(code, case["number"], case["mutants"]):
+                raise Settled("none", "no such mutant", 0)
+            responses.append(compiled(code, RESPONSE))
+    ready = {
+        "functions": [
+            node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+        ],
+        "classes": [node.name for node in test.body if isinstance(node, ast.ClassDef)],
+        "asserts": any(isinstance(node, ast.Assert) for node in ast.walk(test)),
+        "raises": any(
+            isinstance(node, ast.Raise) or judge.called_name(node) in judge.LEAVING for node in ast.walk(test)
+        ),
+        "statements": bool(test.body),
+        "whole_doctest": whole_doctest,
+        "doctests": whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text,
+        "hook": "sandbox_" + os.urandom(8).hex(),
+    }
+    judge.without_last_exit(test)
+    test = ast.fix_missing_locations(judge.Instrument(ready["hook"], test).visit(test))
+    try:
+        ready["tests"] = compiled(test, TESTS, responses[0].co_flags & FUTURE)
+    except BaseException as error:
+        raise Broken(error, "in the tests") from None
+    return [dict(ready, code=each) for each in responses]
+
+
+def translate_program(case):
+    """Return a whole program, compiled."""
+    return {"code": compiled(ast.parse(case["program"], PROGRAM), PROGRAM)}
+
+
+def translations(case):
+    """Return marshalled translations by role; empty if the case is out of the ordinary. Used by the helper."""
+    # A warning is for the program's own stderr.
+    warnings.simplefilter("error", SyntaxWarning)
+    try:
+        if "program" in case:
+            return {"real": marshal.dumps(translate_program(case))}
+        roles = ("real", "stub") if case["vacuous"] else ("real",)
+        return dict(zip(roles, map(marshal.dumps, translate(case, roles))))  # noqa: B905 - Python 3.8 has no strict
+    except BaseException:
+        return {}
