@@ -180,16 +180,19 @@ def test_instruments_leave_the_tests_meaning_alone():
     test = f"total = 0\n{loop}\nassert total == 10"
     seen = []
 
-    def hook(what, value=None):
-        seen.append(what)
-        return value
+    class Instruments:
+        def hook(self, what, value=None):
+            seen.append(what)
+            return value
 
     tree = ast.parse(test)
-    names = {"hook": hook}
-    exec(compile(ast.fix_missing_locations(judge.Instrument("hook", tree).visit(tree)), "tests", "exec"), names)
+    names = {}
+    code = compile(ast.fix_missing_locations(judge.Instrument("mark", tree).visit(tree)), "tests", "exec")
+    exec(judge.installed(code, "mark", Instruments()), names)
     assert names["total"] == 10
     assert seen.count("ran") == seen.count("held") == 6
-    assert seen.count("watch") > 6
+    assert seen.count("left") == seen.count("right") > 0
+    assert seen.count("watch") == 5
 
 
 def test_nothing_inside_needs_more_than_the_standard_library():

@@ -9,7 +9,6 @@ rules.
 import ast
 import atexit
 import builtins
-import ctypes
 import gc
 import inspect
 import itertools
@@ -31,152 +30,17 @@ try:
 except ImportError:
     from hashlib import blake2b
 
+import guards  # pyright: ignore[reportMissingImports]
 import judge  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
 
 RESPONSE, TESTS, PROGRAM = translate.RESPONSE, translate.TESTS, translate.PROGRAM
 READS_ITSELF = ("__file__", "argv", "inspect", "multiprocessing", "concurrent", "subprocess", "runpy", "os.", "open(")
-VERSION_OFFSET = 24  # of a dict's version: after reference count, type and length
 MORE_FRAMES = 12  # the harness's own, so that a program may recurse as deep as in a file of its own
-GUARDED = (
-    "builtins", "unittest", "unittest.case", "unittest.suite", "unittest.loader", "unittest.result", "unittest.runner",
-    "unittest.main", "unittest.mock", "doctest", "math", "cmath", "operator", "functools", "itertools", "copy", "json",
-    "re", "types", "collections", "contextlib", "numbers", "decimal", "fractions", "statistics", "random", "string",
-    "inspect", "time", "os", "io", "asyncio", "asyncio.runners", "threading", "atexit", "numpy", "numpy.testing",
-    "pandas", "pandas.testing",
-)  # fmt: skip
-GUARDED_CLASSES = (unittest.TestCase, unittest.TestResult, unittest.TestSuite, unittest.TestLoader)
-WATCHED_MODULES = ("unittest.mock",)
-LIFTED = frozenset(
-    {"input", "print", "open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "_"}
-)
 
 
 class Finished(BaseException):
     """Raised after `unittest.main()`, which would have ended the program."""
-
-
-class Forged(Exception):
-    """A value or a replaced function would have made any test pass."""
-
-
-class Versions:
-    """Tell cheaply whether dicts have been written to since they were looked at last.
-
-    CPython 3.8 to 3.12 keeps a number in each dict that changes with every write. Comparing the contents instead would
-    touch the reference count of every function, and so copy most of the memory shared with the zygote.
-    """
-
-    def __init__(self, dicts):
-        known = sys.implementation.name == "cpython" and (3, 8) <= sys.version_info[:2] <= (3, 12)
-        self.count = len(dicts)
-        self.fields = [ctypes.c_uint64.from_address(id(item) + VERSION_OFFSET) for item in dicts] if known else []
-        self.seen = [field.value for field in self.fields]
-        if len(set(self.seen)) < 2:
-            self.fields = []
-
-    def changed(self):
-        """List the places of the dicts that have been written to, of all where that cannot be known."""
-        if not self.fields:
-            return range(self.count)
-        now = [field.value for field in self.fields]
-        return [] if now == self.seen else [place for place, value in enumerate(now) if value != self.seen[place]]
-
-
-class Snapshot:
-    """What the guarded modules and classes hold, remembered before any program runs."""
-
-    def __init__(self):
-        kinds = (types.FunctionType, types.BuiltinFunctionType, type)
-        self.modules = []
-        for name in GUARDED:
-            module = sys.modules.get(name)
-            if module is not None:
-                held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
-                self.modules.append((name, module, tuple(held.items())))
-        self.classes = [(kind, tuple(vars(kind).items())) for kind in GUARDED_CLASSES]
-        self.builtins = dict(vars(builtins))
-        self.finders, self.table = tuple(sys.meta_path), sys.modules
-        dicts = [vars(module) for _, module, _ in self.modules]
-        # A class shows its dict only through a proxy.
-        dicts += [item for kind in GUARDED_CLASSES for item in gc.get_referents(vars(kind)) if type(item) is dict]
-        self.versions = Versions(dicts)
-        self.note_table()
-
-    def note_table(self):
-        """Remember which modules are loaded, once `__main__` is the program's."""
-        self.table_version = Versions([self.table, {}])
-
-    def builtins_now(self):
-        """Return a dict of the builtins for the tests, which keep those they know even if a response replaces some."""
-        if 0 in self.versions.changed():
-            return {**vars(builtins), **dict(self.modules[0][2])}
-        return self.builtins
-
-    def replaced(self, allowed=""):
-        """Name the first thing that differs, or None; names that `allowed` mentions may differ."""
-        if 0 in self.table_version.changed():
-            for name, module, _ in self.modules:
-                if self.table.get(name) is not module:
-                    return name
-        for place in self.versions.changed():
-            if place < len(self.modules):
-                name, module, held = self.modules[place]
-                current = module.__dict__
-                for key, value in held:
-                    if current.get(key) is not value and key not in LIFTED and key not in allowed:
-                        return f"{name}.{key}"
-            else:
-                kind, held = self.classes[place - len(self.modules)]
-                for key, value in held:
-                    if kind.__dict__.get(key) is not value and not key.startswith("__"):
-                        return f"{kind.__name__}.{key}"
-        finders = self.finders
-        if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
-            return "sys.meta_path"
-        return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
-
-
-# ---- values that are equal to everything ----------------------------------------------------------------------------
-
-
-class _Nothing:
-    """A value that no honest object equals, contains, or lies on both sides of."""
-
-
-def always_agrees(value, depth=3):
-    """Tell whether a value, or an element of it, claims to equal anything."""
-    kind = type(value)
-    if kind in (int, str, float, bool, bytes, type(None), complex):
-        return False
-    if depth and kind in (list, tuple, set, frozenset):
-        return any(always_agrees(item, depth - 1) for item in itertools.islice(value, 200))
-    if depth and kind is dict:
-        return any(always_agrees(item, depth - 1) for item in itertools.islice(value.values(), 200))
-    equal = getattr(kind, "__eq__", None)
-    if isinstance(equal, types.FunctionType) and _own(equal) and _claims(equal, value):
-        return True
-    contains = getattr(kind, "__contains__", None)
-    if isinstance(contains, types.FunctionType) and _own(contains) and _claims(contains, value):
-        return True
-    less, more = getattr(kind, "__lt__", None), getattr(kind, "__gt__", None)
-    if isinstance(less, types.FunctionType) and isinstance(more, types.FunctionType) and _own(less) and _own(more):
-        return _claims(less, value) and _claims(more, value)
-    return False
-
-
-def _own(function):
-    """Tell whether a function was made by the program, or by the one library module with a value equal to all."""
-    module = function.__globals__.get("__name__")
-    return module == "__main__" or module in WATCHED_MODULES
-
-
-def _claims(function, value):
-    try:
-        answer = function(value, _Nothing())
-        return answer is not NotImplemented and bool(answer)
-    except Exception:
-        return False
 
 
 # ---- one process, one program ---------------------------------------------------------------------------------------
@@ -204,6 +68,7 @@ class Channel:
                 except OSError:
                     leave(status)
             leave(status)
+            os._exit(status)
 
         self.loaded, self.finish = loaded, finish
 
@@ -365,13 +230,21 @@ class Instruments:
         self.main, self.saved = main, saved
         self.ran = self.held = self.tests = 0
         self.called = set()
+        self.lefts = []  # left sides of the comparisons that are being made
         self.unittest_done = False
 
-    def __call__(self, what, value=None):
+    def hook(self, what, value=None):
         """Do what a hook in the tests asks for."""
-        if what == "watch":
-            if always_agrees(value):
-                raise Forged(f"a {type(value).__name__} claims to equal anything")
+        if what in ("watch", "left", "right"):
+            if guards.always_agrees(value):
+                raise guards.Forged(f"a {type(value).__name__} claims to equal anything")
+            if what == "left":
+                self.lefts.append(value)
+                del self.lefts[:-100]  # left behind where the right side raised
+            elif what == "right" and self.lefts:
+                left = self.lefts.pop()
+                if guards.agree_with_any(left, value) or guards.agree_with_any(value, left):
+                    raise guards.Forged("a compared value would agree with any other")
             return value
         if what == "ran":
             self.ran += 1
@@ -406,19 +279,19 @@ class Instruments:
         result = Result()
         suite.run(result)
         self.tests += result.testsRun
+        if result.testsRun > result.ended + len(result.skipped) and result.first is None:
+            raise AssertionError("a test ended without a result")
         if result.first is not None:
             raise result.first
         if result.testsRun and len(result.skipped) >= result.testsRun:
             raise unittest.SkipTest("every test was skipped")
 
-    def run_uncalled(self, names, classes):
+    def run_uncalled(self, functions, classes):
         """Run pytest-style functions and classes of the tests that nothing has called."""
-        for name in names:
-            function = vars(self.main).get(name)
+        for name, function in functions.items():
             if name not in self.called and isinstance(function, types.FunctionType):
                 self.run_function(function, function)
-        for name in classes:
-            kind = vars(self.main).get(name)
+        for kind in classes.values():
             if not isinstance(kind, type) or issubclass(kind, unittest.TestCase):
                 continue
             methods = [key for key, value in vars(kind).items() if key.startswith("test") and callable(value)]
@@ -507,6 +380,17 @@ class Result(unittest.TestResult):
     """Keep the first failure as an exception; a test that skips itself while it runs has not passed."""
 
     first = None
+    ended = 0
+
+    def addSuccess(self, test):
+        """Count it."""
+        super().addSuccess(test)
+        self.ended += 1
+
+    def addExpectedFailure(self, test, err):
+        """Count it."""
+        super().addExpectedFailure(test, err)
+        self.ended += 1
 
     def _keep(self, error):
         if self.first is None:
@@ -569,9 +453,9 @@ def run_tested(case, channel, saved, translated):
     try:
         ready = marshal.loads(translated) if translated else translate.translate(case, [case["role"]])[0]
     except translate.Settled as found:
-        channel.finish(found.verdict, found.reason, found.status)
+        return channel.finish(found.verdict, found.reason, found.status)
     except translate.Broken as found:
-        stop(found.error, found.when)
+        return stop(found.error, found.when)
 
     try:
         exec(ready["code"], main.__dict__)
@@ -579,27 +463,33 @@ def run_tested(case, channel, saved, translated):
         stop(error, "while the response was loading")
     if main.__dict__.get("__builtins__") not in (builtins, builtins.__dict__):
         channel.finish("fail", "the response replaces __builtins__", 1)
-    changed = saved.replaced()
+    used, bound, imports = ready["names"]
+    changed = saved.replaced() or saved.hidden(main.__dict__, used, bound, imports)
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     channel.loaded()
-    main.__dict__[ready["hook"]] = instruments
     # The tests' own code keeps the builtins it knows, even if the response replaces some for a moment.
-    main.__dict__["__builtins__"] = saved.builtins_now()
+    main.__dict__["__builtins__"] = saved.for_tests()
     try:
         try:
-            exec(ready["tests"], main.__dict__)
+            exec(judge.installed(ready["tests"], ready["hook"], instruments), main.__dict__)
         except Finished:
+            if not ready["calls_main"]:
+                raise AssertionError("the tests were ended from outside") from None
             instruments.unittest_done = True
+        # Looked up now, before one of them can replace another.
+        functions, classes = ({name: vars(main).get(name) for name in ready[kind]} for kind in ("functions", "classes"))
         if not ready["whole_doctest"]:
             instruments.run_unittest()
-            instruments.run_uncalled(ready["functions"], ready["classes"])
+            instruments.run_uncalled(functions, classes)
         if ready["doctests"]:
             instruments.run_doctests(ready["whole_doctest"], test_text)
         wind_down()
     except BaseException as error:
         stop(error, "before its tests had finished")
     changed = saved.replaced(test_text)
+    if not changed and "patch" not in test_text and "setattr" not in test_text:
+        changed = saved.momentarily()
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     if case["role"] == "real" and case["vacuous"]:
@@ -645,7 +535,7 @@ def rehearse(rounds=24):
     case["number"] = 0
     roles = ("real", "stub")
     translated = [marshal.dumps(each) for each in translate.translate(case, roles)]
-    saved = Snapshot()
+    saved = guards.Snapshot()
     with here, there:
         for turn in range(rounds):
             there.send(bytes(32))

@@ -100,13 +100,26 @@ def translate(case, roles):
         "doctests": whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text,
         "hook": "sandbox_" + os.urandom(8).hex(),
     }
+    loads = [node.id for node in ast.walk(test) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
+    imports = [alias.name for node in ast.walk(test) if isinstance(node, ast.Import) for alias in node.names]
+    imports += [node.module for node in ast.walk(test) if isinstance(node, ast.ImportFrom) and node.module]
+    bound = judge.bound_names(test, imports=True)
+    ready["names"] = (sorted(set(loads)), sorted(bound), sorted({part for name in imports for part in _parents(name)}))
     judge.without_last_exit(test)
-    test = ast.fix_missing_locations(judge.Instrument(ready["hook"], test).visit(test))
+    instrument = judge.Instrument(ready["hook"], test)
+    test = ast.fix_missing_locations(instrument.visit(test))
+    ready["calls_main"] = instrument.calls_main
     try:
         ready["tests"] = compiled(test, TESTS, responses[0].co_flags & FUTURE)
     except BaseException as error:
         raise Broken(error, "in the tests") from None
     return [dict(ready, code=each) for each in responses]
+
+
+def _parents(name):
+    """Return a dotted name and those of the packages it lies in."""
+    parts = name.split(".")
+    return [".".join(parts[: end + 1]) for end in range(len(parts))]
 
 
 def translate_program(case):

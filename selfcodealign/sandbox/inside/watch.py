@@ -72,7 +72,8 @@ class Watch:
                 pass
         while self.report is None and not self.broken and self.take_message(None):
             pass
-        return self.seen(*ended, wall_s)
+        status, cpu_s, peak_bytes = ended
+        return self.seen(status, cpu_s, peak_bytes, wall_s)
 
     def take_output(self, descriptor, poller):
         """Read what is there; keep the beginning, discard the rest."""

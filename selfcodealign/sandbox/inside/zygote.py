@@ -17,7 +17,9 @@ import re
 import signal
 import socket
 import struct
+import sys
 
+import guards  # pyright: ignore[reportMissingImports]
 import harness  # pyright: ignore[reportMissingImports]
 import kernel  # pyright: ignore[reportMissingImports]
 
@@ -27,6 +29,7 @@ PRELOAD_PARTS = {
     "pandas": ("pandas", "pandas.testing"),
     "scipy": ("scipy.stats",),
 }
+OWN_MODULES = ("kernel", "judge", "translate", "guards", "harness", "zygote", "watch", "worker")
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
@@ -96,7 +99,9 @@ class Zygote:
         atexit._clear()
         kernel.limit_all_alike()
         harness.rehearse()
-        self.saved = harness.Snapshot()
+        for name in OWN_MODULES:
+            sys.modules.pop(name, None)  # a program that looks through them shall not find these
+        self.saved = guards.Snapshot()
         self.space, self.held = kernel.own_memory()
         # Freeze what is loaded, so that forked children do not copy it when they collect garbage.
         gc.collect()
