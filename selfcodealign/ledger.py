@@ -6,11 +6,15 @@ deletes the declared outputs of a job that failed.
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.ids import digest
+
+ENTRY = re.compile(rb'\{"id": ("(?:[^"\\]|\\.)*"), "record": [ -~]*\}\n')
+"""A whole line. What is in the record is parsed only when it is asked for: most of it never is when a run resumes."""
 
 
 class Ledger:
@@ -31,9 +35,11 @@ class Ledger:
         if self.path.exists() and not self._adopt(header):
             os.replace(self.path, folder / "ledger.outdated.jsonl")
             self._offsets = {}
-        fresh = not self.path.exists()
-        self._file = self.path.open("ab")
-        if fresh:
+        # Unbuffered: every record is handed to the operating system at once, so that a kill loses none of them.
+        self._file = self.path.open("ab", buffering=0)
+        self._reader = self.path.open("rb")
+        self._end = self.path.stat().st_size
+        if not self._end:
             self._write(header)
 
     def _adopt(self, header: dict[str, Any]) -> bool:
@@ -41,17 +47,13 @@ class Ledger:
         whole = 0
         with self.path.open("rb") as file:
             for number, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    break
-                try:
-                    record = json.loads(line)
-                except ValueError:
-                    break
                 if number == 0:
-                    if record != header:
+                    if line != _line(header):
                         return False
+                elif found := ENTRY.fullmatch(line):
+                    self._offsets[json.loads(found[1])] = whole
                 else:
-                    self._offsets[record["id"]] = whole
+                    break
                 whole += len(line)
         if whole == 0:
             return False
@@ -67,14 +69,11 @@ class Ledger:
 
     def get(self, row_id: str) -> dict[str, Any]:
         """Read one finished record; KeyError if it is not finished."""
-        self._file.flush()
-        with self.path.open("rb") as file:
-            file.seek(self._offsets[row_id])
-            return json.loads(file.readline())["record"]
+        self._reader.seek(self._offsets[row_id])
+        return json.loads(self._reader.readline())["record"]
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (id, record) of everything finished, in the order of appending."""
-        self._file.flush()
         with self.path.open("rb") as file:
             next(file, None)
             for line in file:
@@ -86,22 +85,30 @@ class Ledger:
         self._offsets[row_id] = self._write({"id": row_id, "record": record})
 
     def _write(self, entry: dict[str, Any]) -> int:
-        offset = self._file.seek(0, os.SEEK_END)
-        self._file.write(json.dumps(entry, ensure_ascii=True).encode() + b"\n")
+        line = _line(entry)
+        offset = self._end
+        self._end += len(line)
+        # A nearly full disk may take a part; the rest then says why it does not fit.
+        while line:
+            line = line[self._file.write(line) :]
         return offset
 
     def sync(self) -> None:
         """Force what was appended to disk."""
-        self._file.flush()
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Flush and close the file."""
+        """Sync and close the file."""
         self.sync()
         self._file.close()
+        self._reader.close()
 
     def __enter__(self) -> "Ledger":
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
+
+
+def _line(entry: dict[str, Any]) -> bytes:
+    return json.dumps(entry, ensure_ascii=True).encode() + b"\n"

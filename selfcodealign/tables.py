@@ -88,12 +88,13 @@ class StageOutput:
     ) -> None:
         self.stage = stage
         self.funnel = funnel
+        self.dropped_schema = dropped_schema or schema
         self.kept = 0
         self.produced = 0
         self.reasons: Counter[str] = Counter()
         self.extra: dict[str, Any] = {}
         self._rows = RowWriter(rows, schema)
-        self._dropped = RowWriter(dropped, dropped_schema or schema, "reason", "detail")
+        self._dropped = RowWriter(dropped, self.dropped_schema, "reason", "detail")
 
     @property
     def entered(self) -> int:
@@ -150,6 +151,7 @@ class RowWriter:
 
         self.path = path
         self.schema = arrow_schema(schema, *extra)
+        self._names = frozenset(self.schema.names)
         path.parent.mkdir(parents=True, exist_ok=True)
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         self._buffer: list[dict[str, Any]] = []
@@ -157,7 +159,7 @@ class RowWriter:
 
     def write(self, row: dict[str, Any]) -> None:
         """Add one row; absent columns become null, unknown ones are a programming error."""
-        unknown = row.keys() - set(self.schema.names)
+        unknown = row.keys() - self._names
         if unknown:
             raise KeyError(f"{self.path.name}: unknown columns {sorted(unknown)}")
         self._buffer.append(row)

@@ -1,5 +1,7 @@
 """Finished work survives being killed, and never mixes with work done under other settings."""
 
+import pytest
+
 from selfcodealign.ledger import Ledger
 
 
@@ -26,6 +28,32 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
         assert dict(ledger.records()) == {"a": {"v": 1}, "b": {"v": 2}, "c": {"v": 3}}
 
 
+@pytest.mark.parametrize("damage", [b"\0" * 5, b"\xff", b"\n"], ids=["zeros", "no text", "line cut in two"])
+def test_a_line_that_a_failing_disk_left_damaged_ends_what_is_trusted(tmp_path, damage):
+    with Ledger(tmp_path, {}) as ledger:
+        for name in "abc":
+            ledger.append(name, {"v": "some text"})
+    lines = ledger.path.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b" text", damage)
+    ledger.path.write_bytes(b"".join(lines))
+    with Ledger(tmp_path, {}) as ledger:
+        assert "a" in ledger
+        assert "b" not in ledger
+        assert "c" not in ledger
+        ledger.append("b", {"v": 2})
+    with Ledger(tmp_path, {}) as ledger:
+        assert dict(ledger.records()) == {"a": {"v": "some text"}, "b": {"v": 2}}
+
+
+def test_an_id_may_hold_any_character(tmp_path):
+    names = ['with "quotes"', "back\\slash", "ünï\u2028", 'x", "record": {']
+    with Ledger(tmp_path, {}) as ledger:
+        for name in names:
+            ledger.append(name, {"is": name})
+    with Ledger(tmp_path, {}) as ledger:
+        assert [ledger.get(name) for name in names] == [{"is": name} for name in names]
+
+
 def test_other_settings_start_afresh_and_keep_the_old_file(tmp_path):
     with Ledger(tmp_path, {"temperature": 0.7}) as ledger:
         ledger.append("a", {})
@@ -36,5 +64,13 @@ def test_other_settings_start_afresh_and_keep_the_old_file(tmp_path):
 
 def test_records_can_be_read_before_they_are_synced(tmp_path):
     with Ledger(tmp_path, {}) as ledger:
+        for number in range(50):
+            ledger.append(str(number), {"v": number})
+            assert ledger.get(str(number)) == {"v": number}
+            assert ledger.get(str(number // 2)) == {"v": number // 2}
+
+
+def test_a_record_is_with_the_operating_system_as_soon_as_it_is_appended(tmp_path):
+    with Ledger(tmp_path, {}) as ledger:
         ledger.append("a", {"v": 1})
-        assert ledger.get("a") == {"v": 1}
+        assert ledger.path.read_bytes().endswith(b'{"id": "a", "record": {"v": 1}}\n')
