@@ -2,14 +2,15 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from selfcodealign.generation.engine import Totals, answered, make_stage
+from selfcodealign.generation.attributes import Draw
+from selfcodealign.generation.engine import Answer, fault, make_stage, write_one_each
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.ids import content_id
 from selfcodealign.records import ConceptRow, SeedRow
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
+from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 
@@ -24,19 +25,13 @@ def concepts_of(text: str, *, reference: bool = False) -> list[str]:
 
 
 def why_dropped(text: str, finish_reason: str, headings: frozenset[str], *, reference: bool = False) -> str | None:
-    """Name what is wrong with an answer, or None.
-
-    The reference takes any answer that ended by itself.
-    """
-    if finish_reason != "stop":
-        return finish_reason
-    if reference:
-        return None
+    """Name what is wrong with an answer, or None: a fault of any answer's, no concepts, or one that is none."""
+    if (reason := fault(text, finish_reason, headings, reference=reference)) or reference:
+        return reason
     concepts = concepts_of(text)
     if not concepts:
         return "empty"
-    spills = any("\n" in concept or len(concept) > LONGEST_CONCEPT for concept in concepts)
-    return "malformed" if spills or not headings.isdisjoint(text.splitlines()) else None
+    return "malformed" if any("\n" in concept or len(concept) > LONGEST_CONCEPT for concept in concepts) else None
 
 
 def main(
@@ -101,33 +96,25 @@ def main(
         max_tokens=max_tokens,
     )
     headings = stage.template.headings(stage.mode)
-    totals = Totals()
+
+    def made(row: dict[str, Any], _: Draw, answer: Answer) -> dict[str, Any]:
+        concepts = concepts_of(answer.text, reference=reference)
+        row_id = content_id("con", row["id"], concepts, answer.columns["seed"])
+        return {"id": row_id, "seed_id": row["id"], "concepts": concepts, **answer.columns}
+
     with StageOutput(
         stage.name, rows=rows, dropped=dropped, funnel=funnel, schema=ConceptRow, dropped_schema=SeedRow
     ) as output:
-        for row, _, (answer,) in answered(
+        write_one_each(
             stage,
-            lambda: read_rows(seeds, list(SeedRow.model_fields)),
+            seeds,
             lambda row, _: {"code": row["content"] if reference else row["content"].rstrip()},
             read_settings(EngineSettings, "--engine", engine or {}),
             work,
-            count_rows(seeds),
-        ):
-            totals.add(answer)
-            reason = answer.reason or why_dropped(answer.text, answer.finish_reason, headings, reference=reference)
-            if reason:
-                output.drop(row, reason, answer.detail or answer.text)
-                continue
-            concepts = concepts_of(answer.text, reference=reference)
-            output.keep(
-                {
-                    "id": content_id("con", row["id"], concepts, answer.columns["seed"]),
-                    "seed_id": row["id"],
-                    "concepts": concepts,
-                    **answer.columns,
-                }
-            )
-        output.extra = totals.columns()
+            output,
+            why_dropped=lambda answer: why_dropped(answer.text, answer.finish_reason, headings, reference=reference),
+            made=made,
+        )
     log.info("read concepts off %d of %d seeds", output.kept, output.entered)
 
 

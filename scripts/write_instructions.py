@@ -7,32 +7,18 @@ from typing import Any, Literal
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.attributes import Draw
-from selfcodealign.generation.engine import Totals, answered, make_stage
+from selfcodealign.generation.engine import Answer, fault, make_stage, write_one_each
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.ids import content_id
 from selfcodealign.records import ConceptRow, InstructionRow, SeedRow
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
+from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 
 CATEGORIES = {"function implementation": 2, "class implementation": 1, "program implementation": 1}
 DIFFICULTIES = {"easy": 1, "medium": 1, "hard": 1}
 """The reference's weights."""
-
-
-def why_dropped(text: str, finish_reason: str, headings: frozenset[str], *, reference: bool = False) -> str | None:
-    """Name what is wrong with an answer, or None.
-
-    The reference takes any answer that ended by itself.
-    """
-    if finish_reason != "stop":
-        return finish_reason
-    if reference:
-        return None
-    if not text.strip():
-        return "empty"
-    return None if headings.isdisjoint(text.splitlines()) else "malformed"
 
 
 def origin(row: dict[str, Any], path: str) -> dict[str, Any]:
@@ -141,36 +127,32 @@ def main(
         }
 
     headings = stage.template.headings(stage.mode)
-    totals = Totals()
+
+    def made(row: dict[str, Any], draw: Draw, answer: Answer) -> dict[str, Any]:
+        instruction = answer.text.strip()
+        return {
+            "id": content_id("ins", row["id"], instruction, answer.columns["seed"]),
+            **origin(row, path),
+            "instruction": instruction,
+            "category": draw.category,
+            "difficulty": draw.difficulty,
+            "language": language,
+            **answer.columns,
+        }
+
     with StageOutput(
         stage.name, rows=rows, dropped=dropped, funnel=funnel, schema=InstructionRow, dropped_schema=kind
     ) as output:
-        for row, draw, (answer,) in answered(
+        write_one_each(
             stage,
-            lambda: read_rows(source, list(kind.model_fields)),
+            source,
             fields,
             read_settings(EngineSettings, "--engine", engine or {}),
             work,
-            count_rows(source),
-        ):
-            totals.add(answer)
-            reason = answer.reason or why_dropped(answer.text, answer.finish_reason, headings, reference=reference)
-            if reason:
-                output.drop(row, reason, answer.detail or answer.text)
-                continue
-            instruction = answer.text.strip()
-            output.keep(
-                {
-                    "id": content_id("ins", row["id"], instruction, answer.columns["seed"]),
-                    **origin(row, path),
-                    "instruction": instruction,
-                    "category": draw.category,
-                    "difficulty": draw.difficulty,
-                    "language": language,
-                    **answer.columns,
-                }
-            )
-        output.extra = totals.columns()
+            output,
+            why_dropped=lambda answer: fault(answer.text, answer.finish_reason, headings, reference=reference),
+            made=made,
+        )
     log.info("wrote %d instructions from %d rows", output.kept, output.entered)
 
 

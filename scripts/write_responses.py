@@ -10,7 +10,7 @@ from selfcodealign.generation.settings import EngineSettings, ModelSettings, rea
 from selfcodealign.ids import content_id
 from selfcodealign.records import InstructionRow, ResponseRow
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
+from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 
@@ -95,11 +95,11 @@ def main(
     ) as output:
         for row, _, answers in answered(
             stage,
-            lambda: read_rows(instructions, list(InstructionRow.model_fields)),
+            instructions,
+            InstructionRow,
             lambda row, _: {"instruction": row["instruction"]},
             read_settings(EngineSettings, "--engine", engine or {}),
             work,
-            count_rows(instructions),
         ):
             for answer in answers:
                 totals.add(answer)

@@ -13,13 +13,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel
+
 from selfcodealign.generation.attributes import Draw, Drawer
 from selfcodealign.generation.backends import Backend, Completion, Request, Sampling, Scores, open_backend
 from selfcodealign.generation.prompts import Mode, Template, load_template
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ledger import Ledger
 from selfcodealign.stage import progress
-from selfcodealign.tables import count_rows
+from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -120,26 +122,78 @@ class Totals:
         }
 
 
-def answered(
+def fault(text: str, finish_reason: str, headings: frozenset[str], *, reference: bool = False) -> str | None:
+    """Name what is wrong with an answer of any kind, or None: cut off, empty, or run on into a heading of the prompt.
+
+    The reference takes any answer that ended by itself.
+    """
+    if finish_reason != "stop":
+        return finish_reason
+    if reference:
+        return None
+    if not text.strip():
+        return "empty"
+    return None if headings.isdisjoint(text.splitlines()) else "malformed"
+
+
+def write_one_each(
     stage: Stage,
-    rows: Callable[[], Iterable[dict[str, Any]]],
+    source: Path,
     fields: Callable[[dict[str, Any], Draw], dict[str, str]],
     engine: EngineSettings,
     work: Path,
-    total: int,
+    output: StageOutput,
+    *,
+    why_dropped: Callable[[Answer], str | None],
+    made: Callable[[dict[str, Any], Draw, Answer], dict[str, Any]],
+) -> None:
+    """Ask once about every row; keep the row that is made of the answer, or drop the source's with the reason.
+
+    Args:
+        stage: what to ask.
+        source: file of the rows to ask about.
+        fields: fills the placeholders of a row's prompt.
+        engine: how the model is run.
+        work: folder of the ledger.
+        output: takes the rows, and the totals for the funnel; its kind of dropped rows is that of the source.
+        why_dropped: names what is wrong with an answer that the model gave, or None.
+        made: makes the row to keep of a source's row, what was drawn for it, and the answer.
+    """
+    totals = Totals()
+    for row, draw, (answer,) in answered(stage, source, output.dropped_schema, fields, engine, work):
+        totals.add(answer)
+        reason = answer.reason or why_dropped(answer)
+        if reason:
+            output.drop(row, reason, answer.detail or answer.text)
+        else:
+            output.keep(made(row, draw, answer))
+    output.extra = totals.columns()
+
+
+def answered(
+    stage: Stage,
+    source: Path,
+    schema: type[BaseModel],
+    fields: Callable[[dict[str, Any], Draw], dict[str, str]],
+    engine: EngineSettings,
+    work: Path,
 ) -> Iterator[tuple[dict[str, Any], Draw, list[Answer]]]:
     """Ask about every row and yield (row, what was drawn for it, its answers by sample), in the rows' order.
 
     Args:
         stage: what to ask.
-        rows: reads the rows, and is called twice; a row is in memory only while it is worked on.
+        source: file of the rows, read twice; a row is in memory only while it is worked on.
+        schema: kind of the rows.
         fields: fills the placeholders of a row's prompt.
         engine: how the model is run.
         work: folder of the ledger.
-        total: number of rows, for the progress display.
     """
+
+    def rows() -> Iterator[dict[str, Any]]:
+        return read_rows(source, list(schema.model_fields))
+
     with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
-        wanted = total * stage.samples
+        wanted = count_rows(source) * stage.samples
         # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
         skip: Container[str] = () if engine.backend == "transformers" else ledger
         if len(ledger) < wanted:

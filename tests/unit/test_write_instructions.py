@@ -3,9 +3,10 @@ import json
 import pytest
 
 from scripts import extract_concepts
-from scripts.write_instructions import main, origin, weights, why_dropped
+from scripts.write_instructions import main, origin, weights
 from selfcodealign.errors import UserError
 from selfcodealign.generation.cli_prompt import prompt_of
+from selfcodealign.generation.engine import fault
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
 from tests.stub_server import running
 
@@ -23,8 +24,8 @@ HEADINGS = frozenset({"### Properties", "### Task"})
     ],
 )
 def test_an_answer_is_dropped_for_its_first_fault(text, finish_reason, fixed, reference):
-    assert why_dropped(text, finish_reason, HEADINGS) == fixed
-    assert why_dropped(text, finish_reason, HEADINGS, reference=True) == reference
+    assert fault(text, finish_reason, HEADINGS) == fixed
+    assert fault(text, finish_reason, HEADINGS, reference=True) == reference
 
 
 def test_a_task_leads_back_to_what_it_was_written_from():
