@@ -8,23 +8,30 @@ import textwrap
 import time
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo import domain
 from scripts import extract_concepts
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling
+from selfcodealign.generation.backends.openai import OpenAIBackend
 from selfcodealign.generation.backends.transformers import TransformersBackend
 from selfcodealign.generation.backends.vllm import VllmBackend
 from selfcodealign.generation.prompts import load_template
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ids import rng_for
+from selfcodealign.training import documents
 from tests.conftest import ROOT, missing
 from tests.generation_rows import PROMPTS, outputs, rows_of, write_seeds
 
 MODEL = str(ROOT / "demo" / "model")
 PYTHON = Path(os.environ.get("SELFCODEALIGN_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
 GREEDY = Sampling(0.0, 1.0, 200, ("\n## Example", "</tests>"))
+SHORT = Sampling(0.0, 1.0, 32)
 WARM = Sampling(0.7, 1.0, 200, ("\n## Example", "</tests>"))
 SETTINGS = {
     "backend": "vllm",
@@ -37,12 +44,15 @@ SETTINGS = {
 }
 
 
+def instruction(number):
+    return domain.instruction_of(domain.draw_task(rng_for(1, "vllm", str(number))))
+
+
 def requests(count, samples=1):
     template = load_template(PROMPTS, ROOT / "demo" / "examples" / "fewshot.txt")
     made = []
     for number in range(count):
-        instruction = domain.instruction_of(domain.draw_task(rng_for(1, "vllm", str(number))))
-        prompt = template.render("I->R", (1 + number % 2,), instruction=instruction)
+        prompt = template.render("I->R", (1 + number % 2,), instruction=instruction(number))
         made += [
             Request(f"row{number}/{sample}", 100 * number + sample, lambda prompt=prompt: prompt, number % 2)
             for sample in range(samples)
@@ -51,18 +61,44 @@ def requests(count, samples=1):
 
 
 @pytest.fixture(scope="module")
-def server():
+def checkpoint(tmp_path_factory):
+    """Fine-tune the demo's model for two steps, as the workflow does."""
+    folder = tmp_path_factory.mktemp("fine-tuned")
+    rows = [
+        {"id": f"row-{number}", "instruction": instruction(number), "response": f"```python\nanswer = {number}\n```"}
+        for number in range(16)
+    ]
+    (folder / "data").mkdir()
+    pq.write_table(pa.Table.from_pylist(rows), folder / "data" / "train.parquet")
+    outputs = {name: folder / name for name in ("model", "metrics", "example", "funnel", "work")}
+    settings = {"epochs": 1, "batch_rows": 8, "learning_rate": 1e-5, "precision": "fp32", "tracker": "none"}
+    flags = {"dataset": folder / "data", "base": MODEL, "max_tokens": 512, **outputs, **settings}
+    command = [sys.executable, "scripts/train_sft.py"]
+    command += [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    done = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return str(outputs["model"])
+
+
+# Starting a server takes longer than all tests on it, so one serves them all.
+@pytest.fixture(scope="module")
+def server(checkpoint):
     if not PYTHON.exists():
         missing(f"no vLLM at {PYTHON}: run `make test-vllm`, which installs it")
-    runner = VllmBackend(ModelSettings(name=MODEL), EngineSettings(**SETTINGS))
+    with pytest.MonkeyPatch.context() as patch:
+        # The server would compile its log-probabilities at their first use, which takes a minute.
+        patch.setenv("TORCHDYNAMO_DISABLE", "1")
+        runner = VllmBackend(ModelSettings(name=checkpoint), EngineSettings(**SETTINGS))
     yield runner
     runner.close()
     assert not alive(runner._server.pid)
 
 
 @pytest.fixture(scope="module")
-def local():
-    return TransformersBackend(ModelSettings(name=MODEL), EngineSettings())
+def local(checkpoint):
+    return TransformersBackend(ModelSettings(name=checkpoint), EngineSettings())
 
 
 def alive(group):
@@ -80,6 +116,25 @@ def test_greedy_answers_and_token_counts_are_those_of_the_in_process_backend(ser
     # Two engines round differently, which may turn a near tie.
     assert sum(served[name].text == own[name].text for name in own) >= 22
     assert all(answer.finish_reason == "stop" for answer in served.values())
+
+
+def test_a_fine_tuned_checkpoint_is_asked_in_the_layout_that_it_was_trained_on(server, checkpoint):
+    settings = server.engine.model_copy(update={"api": "chat"})
+    asked = [Request(str(number), 0, lambda number=number: instruction(number)) for number in range(8)]
+    served = {
+        answer.id: answer for answer in OpenAIBackend(ModelSettings(name=checkpoint), settings).complete(asked, SHORT)
+    }
+    tokenizer = AutoTokenizer.from_pretrained(checkpoint)
+    model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+    equal = 0
+    for request in asked:
+        document = documents.encode(tokenizer, request.id, request.prompt, "")
+        prompt = torch.tensor([document.tokens[: document.prompt_tokens]])
+        own = model.generate(prompt, do_sample=False, max_new_tokens=SHORT.max_tokens)[0, prompt.shape[1] :]
+        assert served[request.id].tokens_in == prompt.shape[1]
+        equal += served[request.id].text == tokenizer.decode(own, skip_special_tokens=True)
+    # Two engines round differently, which may turn a near tie.
+    assert equal >= 7
 
 
 def test_a_seed_gives_the_same_sample_again_and_another_seed_another(server):
@@ -129,14 +184,12 @@ def test_a_stage_runs_on_the_server(server, tmp_path):
         "backoff_s": "0.1",
     }
     flags = {"few_shots": 1, "max_tokens": 48, "examples": ROOT / "demo" / "examples" / "fewshot.txt"}
-    extract_concepts.main(seeds, PROMPTS, **out, model=MODEL, engine=engine, **flags)
+    extract_concepts.main(seeds, PROMPTS, **out, model=server.model, engine=engine, **flags)
     assert len(rows_of(out["rows"])) + len(rows_of(out["dropped"])) == 12
 
 
 def test_strangers_on_the_machine_cannot_use_the_server(server, monkeypatch):
-    from selfcodealign.generation.backends.openai import OpenAIBackend
-
-    stranger = OpenAIBackend(ModelSettings(name=MODEL), EngineSettings(base_url=server.engine.base_url))
+    stranger = OpenAIBackend(ModelSettings(name=server.model), EngineSettings(base_url=server.engine.base_url))
     with pytest.raises(UserError, match="refuses access"):
         list(stranger.complete(requests(1), GREEDY))
 

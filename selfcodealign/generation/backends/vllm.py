@@ -117,6 +117,10 @@ class VllmBackend(OpenAIBackend):
                 break
             with suppress(subprocess.TimeoutExpired):
                 self._server.wait(END_S)
+        # What the kernel was told to kill may take a moment to go, with the memory that the next job needs.
+        deadline = time.monotonic() + END_S
+        while _runs(self._server.pid) and time.monotonic() < deadline:
+            time.sleep(0.05)
         self._guard.kill()
         self._guard.wait()
         self._log.close()
@@ -155,6 +159,17 @@ def visible_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
+
+
+def _runs(group: int) -> bool:
+    """Say whether a process of a process group still runs; one that ended and waits to be collected does not."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            # The name, in brackets, may hold anything; state, parent and group follow it.
+            state, _, found = path.read_text().rpartition(")")[2].split()[:3]
+            if int(found) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _free_port() -> int:
