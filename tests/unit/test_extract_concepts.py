@@ -150,6 +150,25 @@ def test_a_finished_ledger_needs_no_server_and_other_settings_need_it_again(tmp_
         main(seeds, PROMPTS, **out, **asking(stub.url, retries=0), temperature=0.1)
 
 
+def test_the_key_of_the_server_is_written_nowhere(tmp_path, monkeypatch, caplog, capfd):
+    monkeypatch.setenv("TEACHER_KEY", "open-sesame")
+    seeds, out = write_seeds(tmp_path / "seeds.parquet", 6), outputs(tmp_path)
+    refuse = {"refuse": lambda body: (500, "out of order") if "number_3(" in body["prompt"] else None}
+    with caplog.at_level("DEBUG"), running(key="open-sesame", **refuse) as stub:
+        flags = asking(stub.url, api_key_env="TEACHER_KEY", retries=1)
+        main(seeds, PROMPTS, **out, **flags)
+        monkeypatch.setenv("TEACHER_KEY", "wrong-key")
+        with pytest.raises(UserError, match="check the key in TEACHER_KEY") as error:
+            main(seeds, PROMPTS, **out, **flags, temperature=0.1)
+    assert len(rows_of(out["rows"])) == 5
+    said = [caplog.text, *capfd.readouterr(), str(error.value)]
+    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) == 6  # The seeds, three outputs and two ledgers.
+    for secret in ("open-sesame", "wrong-key"):
+        assert all(secret not in text for text in said)
+        assert all(secret.encode() not in data for data in written)
+
+
 def test_a_seed_that_the_server_refuses_is_kept_among_the_dropped(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 6), outputs(tmp_path)
     with running(refuse=lambda body: (400, "not allowed") if "number_3(" in body["prompt"] else None) as stub:
