@@ -35,9 +35,10 @@ EXPLAINED: dict[str, dict[str, str]] = {
         "ClassEval_69": "its first unittest class holds no tests, and a class passes only if a test ran",
     },
     "ds1000": {
-        "516": "expects matplotlib.colors to have been imported by an earlier problem",
-        "624": "downloads its data",
-        "656": "downloads its data",
+        **dict.fromkeys(("515", "516", "593", "595", "630"), "uses matplotlib.colors, which nothing has imported"),
+        **dict.fromkeys(("519", "539", "565", "566", "567", "577", "598", "624", "629"), "downloads its data"),
+        **dict.fromkeys(("650", "654", "655", "656", "661", "819"), "downloads its data"),
+        **dict.fromkeys(("377", "378", "379", "380"), "is filed under numpy, but imports torch or tensorflow"),
     },
 }
 """Authors' solutions that fail where they are run, and why."""
@@ -93,7 +94,8 @@ def test_the_authors_solutions_pass_and_empty_ones_do_not(name, shared, referenc
     assert {name: reason for name, reason in failed.items() if name.split("/")[0] not in known} == {}
     # ClassEval's classes have five unittest classes each, and those are what it counts.
     groups = [status == PASS for problem in problems for status in found[f"{problem.id} canonical"].groups.values()]
-    assert sum(groups) >= 0.99 * len(groups)
+    if benchmark.name != "ds1000":  # 20 of its 883 problems without torch and tensorflow need network or luck
+        assert sum(groups) >= 0.99 * len(groups)
     assert empty == []
 
 
