@@ -22,10 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from accelerate.state import AcceleratorState, PartialState
+from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from selfcodealign.training import attention, checkpoints, schedule, trainer
+from selfcodealign.config import TrainSft
+from selfcodealign.training import attention, checkpoints, schedule, sft, trainer
 from selfcodealign.training.documents import Document, common_beginning
+from selfcodealign.training.last_layer import LastLayer
 
 ROOT = Path(__file__).parents[1]
 CPU = torch.device("cpu")
@@ -43,7 +46,11 @@ def network(shape: str, implementation: str) -> Any:
     config = AutoConfig.for_model(
         "llama", **SHAPES[shape], num_attention_heads=6, num_key_value_heads=6, tie_word_embeddings=True
     )
-    return AutoModelForCausalLM.from_config(config, attn_implementation=implementation).train()
+    model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation).train()
+    if implementation == attention.PER_DOCUMENT:
+        model.last_layer = LastLayer()
+        model.last_layer.attach(model, CPU)
+    return model
 
 
 BEGINNING = 24
@@ -123,7 +130,8 @@ def packed(model: Any, documents: list[Document]) -> Iterator[torch.Tensor]:
     )
     weights = schedule.token_weights(documents, step, "reference")
     for content in step.bins:
-        yield trainer.weighted_loss(model, model, trainer.micro_batch(documents, content, weights, 0, shared), CPU)
+        batch = trainer.micro_batch(documents, content, weights, 0, shared)
+        yield trainer.weighted_loss(model, model, batch, CPU, model.last_layer)
 
 
 Way = Callable[[Any, list[Document]], Iterator[torch.Tensor]]
@@ -168,6 +176,118 @@ def speed(shape: str, rows: int, repeats: int) -> dict[str, Any]:
         "largest_difference_in_loss": max(
             abs(mine - theirs) for mine, theirs in zip(losses["packed"], losses["one row at a time"], strict=True)
         ),
+    }
+
+
+class StepTimes(TrainerCallback):
+    """Note the CPU time of this process at the end of each step, and the loss."""
+
+    def __init__(self) -> None:
+        self.cpu_s: list[float] = []
+        self.losses: list[float] = []
+
+    def on_step_end(self, *args: Any, **kwargs: Any) -> None:
+        """Note the time."""
+        self.cpu_s.append(time.process_time())
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **kwargs: Any) -> None:
+        """Note the loss."""
+        if logs and "loss" in logs:
+            self.losses.append(logs["loss"])
+
+    @property
+    def fastest(self) -> float:
+        """CPU seconds of the fastest step but the first."""
+        return min(after - before for before, after in itertools.pairwise(self.cpu_s))
+
+
+def reference_trainer(documents: list[Document], steps: int, folder: Path) -> StepTimes:
+    """Train as the published `train.py`: transformers' Trainer, one row a micro-batch, the step's rows accumulated."""
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        tokens = torch.tensor([items[0]["tokens"]])
+        labels = tokens.masked_fill(torch.arange(tokens.shape[1]) < items[0]["prompt"], -100)
+        return {"input_ids": tokens, "labels": labels, "attention_mask": torch.ones_like(tokens)}
+
+    times = StepTimes()
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=1,
+        gradient_accumulation_steps=len(documents),
+        num_train_epochs=steps,
+        learning_rate=1e-4,
+        lr_scheduler_type="constant",
+        max_grad_norm=0,
+        optim="adamw_torch",
+        logging_steps=1,
+        logging_nan_inf_filter=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        use_cpu=True,
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+    )
+    rows: Any = [{"tokens": document.tokens, "prompt": document.prompt_tokens} for document in documents]
+    made = Trainer(network("demo", "sdpa"), arguments, train_dataset=rows, data_collator=collate, callbacks=[times])
+    # transformers 4.40.1 averaged the micro-batches' means; later versions do so only for models without this.
+    made.model_accepts_loss_kwargs = False
+    made.pop_callback(PrinterCallback)
+    made.train()
+    return times
+
+
+def this_trainer(documents: list[Document], steps: int, folder: Path) -> StepTimes:
+    """Train the same rows in the same steps with this project's trainer, packed."""
+    settings = TrainSft(
+        learning_rate=1e-4,
+        schedule="constant",
+        warmup_share=0,
+        precision="fp32",
+        deepspeed="none",
+        micro_batch_tokens=CAPACITY,
+        max_tokens=CAPACITY,
+        batch_rows=len(documents),
+        tracker="none",
+    )
+    shared = common_beginning(documents)
+    planned = sft.plan(documents, settings, steps, 0, shared)
+    times = StepTimes()
+    shares = trainer.StepShares(documents, planned, "reference", 0, 1, filler=0, shared_tokens=shared)
+    arguments = sft.training_arguments(folder / "work", settings, len(planned), 0)
+    model = network("demo", attention.PER_DOCUMENT)
+    made = trainer.StepTrainer(
+        model,
+        arguments,
+        train_dataset=shares,
+        last_layer=model.last_layer,
+        callbacks=[times, trainer.Metrics(folder / "metrics.jsonl", documents, planned, steps)],
+    )
+    made.pop_callback(PrinterCallback)
+    made.train()
+    return times
+
+
+def trainers(rows: int, steps: int, turns: int = 2) -> dict[str, Any]:
+    """Compare the two trainers whole, with all they do besides computing, on the demo's model without DeepSpeed."""
+    documents = rows_like_the_pipelines(rows)
+    ways = {"the published trainer": reference_trainer, "this trainer": this_trainer}
+    found: dict[str, list[StepTimes]] = {name: [] for name in ways}
+    for _ in range(turns):
+        for name, way in ways.items():
+            AcceleratorState._reset_state()
+            PartialState._reset_state()
+            with tempfile.TemporaryDirectory() as folder:
+                found[name].append(way(documents, steps, Path(folder)))
+    trained = sum(document.response_tokens for document in documents)
+    rates = {name: trained / min(times.fastest for times in runs) for name, runs in found.items()}
+    pairs = zip(found["this trainer"][0].losses, found["the published trainer"][0].losses, strict=True)
+    return {
+        "shape": "demo, whole trainers",
+        "rows": rows,
+        "response_tokens_per_cpu_s": {name: round(rate) for name, rate in rates.items()},
+        "this_over_the_published": round(rates["this trainer"] / rates["the published trainer"], 2),
+        "largest_difference_in_loss": max(abs(mine - theirs) for mine, theirs in pairs),
     }
 
 
@@ -266,12 +386,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=64, help="rows of an optimizer step")
     parser.add_argument("--repeats", type=int, default=2)
-    parser.add_argument("--only", choices=("speed", "curves", "deepspeed"), help="answer one question alone")
+    parser.add_argument(
+        "--only", choices=("speed", "trainers", "curves", "deepspeed"), help="answer one question alone"
+    )
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     for shape in SHAPES:
         if arguments.only in (None, "speed"):
             print(json.dumps(speed(shape, arguments.rows, arguments.repeats)), flush=True)
+    if arguments.only in (None, "trainers"):
+        print(json.dumps(trainers(arguments.rows, steps=3)), flush=True)
     if arguments.only in (None, "curves"):
         print(json.dumps(equal_curves(arguments.rows // 4, seeds=3)), flush=True)
     if arguments.only in (None, "deepspeed"):

@@ -46,26 +46,22 @@ def per_document_attention(
     """
     kwargs.pop("is_causal", None)
 
-    def attend(part: slice, seen_key: torch.Tensor, seen_value: torch.Tensor) -> torch.Tensor:
+    def attend(own_query: torch.Tensor, seen_key: torch.Tensor, seen_value: torch.Tensor) -> torch.Tensor:
         """Attend from a part of the row to the shared tokens and itself."""
-        length, seen = part.stop - part.start, seen_key.shape[2]
+        length, seen = own_query.shape[2], seen_key.shape[2]
         plain = length == seen and (sliding_window is None or length <= sliding_window)
         mask = None if plain else _lower_right(length, seen, sliding_window, query.device)
-        return sdpa_attention_forward(module, query[:, :, part], seen_key, seen_value, mask, is_causal=plain, **kwargs)[
-            0
-        ]
+        return sdpa_attention_forward(module, own_query, seen_key, seen_value, mask, is_causal=plain, **kwargs)[0]
 
-    start = shared_tokens
-    head_key, head_value = key[:, :, :start], value[:, :, :start]
-    outputs = [attend(slice(0, start), head_key, head_value)] if start else []
-    for length in document_lengths or [query.shape[2] - start]:
-        part = slice(start, start + length)
-        own_key, own_value = key[:, :, part], value[:, :, part]
+    lengths = document_lengths or [query.shape[2] - shared_tokens]
+    # Split, not sliced: the gradient of each slice would fill and add up a tensor as long as the whole row.
+    parts = [whole.split([shared_tokens, *lengths], dim=2) for whole in (query, key, value)]
+    (head_query, head_key, head_value), *own = zip(*parts, strict=True)
+    outputs = [attend(head_query, head_key, head_value)] if shared_tokens else []
+    for own_query, own_key, own_value in own:
         if shared_tokens:
-            own_key = torch.cat([head_key, own_key], dim=2)
-            own_value = torch.cat([head_value, own_value], dim=2)
-        outputs.append(attend(part, own_key, own_value))
-        start += length
+            own_key, own_value = torch.cat([head_key, own_key], dim=2), torch.cat([head_value, own_value], dim=2)
+        outputs.append(attend(own_query, own_key, own_value))
     return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0], None
 
 

@@ -106,7 +106,8 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
         disable_tqdm=True,
         seed=seed_for(seed, "train_dpo", "trainer") % 2**31,
         use_cpu=cpu,
-        ddp_backend="gloo" if cpu else None,
+        # Naming a backend would wrap even a single process's model for others to share.
+        ddp_backend="gloo" if cpu and processes.process_count() > 1 else None,
         dataloader_pin_memory=not cpu,
         deepspeed=None if settings.deepspeed == "none" else sft.read_deepspeed(settings.deepspeed),
     )

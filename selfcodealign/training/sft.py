@@ -71,6 +71,7 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     from selfcodealign.training import attention, card, checkpoints
     from selfcodealign.training import model as models
     from selfcodealign.training import trainer as training
+    from selfcodealign.training.last_layer import LastLayer
 
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -154,6 +155,7 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
             shared_tokens=shared,
         )
 
+    last_layer = LastLayer()
     interruption = training.Interruption()
     signal.signal(signal.SIGTERM, interruption.request)
     validation = shares(held_out, plan(held_out, settings, 1, seed, shared)) if held_out else None
@@ -164,12 +166,14 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         train_dataset=shares(trained, steps),
         eval_dataset=validation,
         validation=validation,
+        last_layer=last_layer,
         processing_class=tokenizer,
         callbacks=[training.Metrics(live_metrics, trained, steps, settings.epochs), interruption],
     )
     trainer.pop_callback(PrinterCallback)
     if settings.packing:
         trainer.add_callback(training.PackingGuard())
+    trainer.add_callback(training.NarrowLastLayer(last_layer))
     tell_deepspeed(trainer, max(len(step.share(0, processes.process_count())) for step in steps))
     start = agreed_checkpoint(checkpoints.last_good(paths.work) if first else None)
     if start:
@@ -311,8 +315,8 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
 
     cpu = not torch.cuda.is_available()
     os.environ["TENSORBOARD_LOGGING_DIR"] = str(work / "tensorboard")
-    saving = "steps" if settings.save_every_steps < steps else "no"
     best = settings.keep == "best"
+    saving = "steps" if settings.save_every_steps < steps or best else "no"
     return TrainingArguments(
         output_dir=str(work),
         per_device_train_batch_size=1,
@@ -331,7 +335,8 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
         save_strategy=saving,
         save_steps=settings.save_every_steps,
         save_total_limit=settings.checkpoints_kept,
-        eval_strategy=saving if settings.validation_share else "no",
+        # A run shorter than the interval is validated, and for `best` saved, at its end.
+        eval_strategy="steps" if settings.validation_share else "no",
         eval_steps=settings.save_every_steps,
         load_best_model_at_end=best,
         metric_for_best_model="eval_loss" if best else None,
@@ -341,7 +346,8 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
         disable_tqdm=True,
         seed=seed_for(seed, "train_sft", "trainer") % 2**31,
         use_cpu=cpu,
-        ddp_backend="gloo" if cpu else None,
+        # Naming a backend would wrap even a single process's model for others to share.
+        ddp_backend="gloo" if cpu and processes.process_count() > 1 else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=not cpu,
         deepspeed=engine(settings),

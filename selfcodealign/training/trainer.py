@@ -17,6 +17,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 from selfcodealign.tables import write_text
 from selfcodealign.training import attention, checkpoints
 from selfcodealign.training.documents import Document
+from selfcodealign.training.last_layer import LastLayer
 from selfcodealign.training.schedule import Bin, Loss, Step, token_weights
 
 log = logging.getLogger(__name__)
@@ -74,7 +75,11 @@ def micro_batch(
 
 
 def weighted_loss(
-    model: torch.nn.Module, base: PreTrainedModel, batch: MicroBatch, device: torch.device
+    model: torch.nn.Module,
+    base: PreTrainedModel,
+    batch: MicroBatch,
+    device: torch.device,
+    last_layer: LastLayer | None = None,
 ) -> torch.Tensor:
     """Return Σ weight × (−log p(token)) over a micro-batch.
 
@@ -85,10 +90,13 @@ def weighted_loss(
         base: the model inside, which knows its attention.
         batch: the micro-batch.
         device: where to compute.
+        last_layer: computes these tokens only, if it is given and on.
     """
+    positions = batch.positions.to(device)
+    if last_layer is not None and last_layer.on:
+        last_layer.positions = positions
     logits = model(
-        **attention.inputs(batch.documents, base, device, batch.shared_tokens),
-        logits_to_keep=batch.positions.to(device),
+        **attention.inputs(batch.documents, base, device, batch.shared_tokens), logits_to_keep=positions
     ).logits[0]
     lost = torch.nn.functional.cross_entropy(logits.float(), batch.targets.to(device), reduction="none")
     return (lost * batch.weights.to(device)).sum()
@@ -151,9 +159,12 @@ class StepTrainer(SealedCheckpoints):
     micro-batches, which packing needs.
     """
 
-    def __init__(self, *args: Any, validation: StepShares | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self, *args: Any, validation: StepShares | None = None, last_layer: LastLayer | None = None, **kwargs: Any
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.validation = validation
+        self.last_layer = last_layer
 
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Return the shares in the schedule's order; nothing is shuffled or spread over processes here."""
@@ -195,10 +206,13 @@ class StepTrainer(SealedCheckpoints):
             with contextlib.nullcontext() if last or self.is_deepspeed_enabled else self.accelerator.no_sync(model):
                 with self.compute_loss_context_manager():
                     # Gradients are averaged over processes, while the weights already sum to 1 over all of them.
-                    loss = weighted_loss(model, self.inner, batch, self.args.device) * self.args.world_size
+                    loss = self._loss(model, batch) * self.args.world_size
                 self.accelerator.backward(loss, **options)
             total += loss.detach()
         return total
+
+    def _loss(self, model: Any, batch: MicroBatch) -> torch.Tensor:
+        return weighted_loss(model, self.inner, batch, self.args.device, self.last_layer)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Return the loss on the validation documents, averaged as in training."""
@@ -210,7 +224,7 @@ class StepTrainer(SealedCheckpoints):
         with torch.no_grad():
             for number in range(len(self.validation)):
                 for batch in self.validation[number]["micro_batches"]:
-                    total += weighted_loss(model, self.inner, batch, self.args.device) * self.args.world_size
+                    total += self._loss(model, batch) * self.args.world_size
         mean = float(torch.as_tensor(self.accelerator.gather(total)).mean()) / len(self.validation)
         metrics = {"eval_loss": mean}
         self.log(metrics)
@@ -348,6 +362,22 @@ class Interruption(TrainerCallback):
             torch.distributed.all_reduce(asked, torch.distributed.ReduceOp.MAX)
         if asked:
             self.asked = control.should_save = control.should_training_stop = True
+
+
+class NarrowLastLayer(TrainerCallback):
+    """Measure before the first step whether the last layer may be computed where the loss is taken alone.
+
+    It holds the hooks and not the trainer, which would then never be freed, nor its DeepSpeed settings with it.
+    """
+
+    def __init__(self, last_layer: LastLayer) -> None:
+        self.last_layer = last_layer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Switch it on if it changes no logit; all processes take part."""
+        self.last_layer.attach(inner(kwargs["model"]), args.device)
 
 
 class PackingGuard(TrainerCallback):

@@ -9,6 +9,7 @@ import torch
 from selfcodealign.errors import UserError
 from selfcodealign.training import attention, trainer
 from selfcodealign.training.documents import Document, common_beginning
+from selfcodealign.training.last_layer import LastLayer
 from selfcodealign.training.schedule import steps, token_weights
 
 from .conftest import ARCHITECTURES, network
@@ -24,7 +25,9 @@ DOCUMENTS = [
 SHARED = common_beginning(DOCUMENTS)
 
 
-def gradients(model: Any, *, packing: bool, shared: int = 0) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    model: Any, *, packing: bool, shared: int = 0, last: LastLayer | None = None
+) -> tuple[float, dict[str, torch.Tensor]]:
     """Compute loss and gradients of one step over all documents."""
     model.zero_grad()
     (step,) = steps(
@@ -34,7 +37,8 @@ def gradients(model: Any, *, packing: bool, shared: int = 0) -> tuple[float, dic
     weights = token_weights(DOCUMENTS, step, "reference")
     total = 0.0
     for content in step.bins:
-        loss = trainer.weighted_loss(model, model, trainer.micro_batch(DOCUMENTS, content, weights, 0, shared), CPU)
+        batch = trainer.micro_batch(DOCUMENTS, content, weights, 0, shared)
+        loss = trainer.weighted_loss(model, model, batch, CPU, last)
         loss.backward()
         total += loss.item()
     return total, {name: weight.grad.clone() for name, weight in model.named_parameters()}
@@ -60,6 +64,35 @@ def test_computing_a_common_beginning_once_changes_neither_loss_nor_gradients(ar
     assert together == pytest.approx(apart, abs=1e-5)
     for name, gradient in expected.items():
         torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_a_last_layer_computed_where_the_loss_is_taken_changes_neither_loss_nor_gradients(
+    architecture: str, checkpointing: bool
+) -> None:
+    model = network(architecture, attention.PER_DOCUMENT).train()
+    apart, expected = gradients(model, packing=False)
+    last = LastLayer()
+    assert last.attach(model, CPU)
+    widths = []
+    model.model.layers[-1].mlp.register_forward_hook(lambda part, given, made: widths.append(given[0].shape[1]))
+    if checkpointing:
+        model.activation_checkpointing_enable()
+    together, found = gradients(model, packing=True, shared=SHARED, last=last)
+    # Computing a layer again may stop as soon as the backward pass has what it needs.
+    assert sum(widths[:2]) == sum(document.response_tokens for document in DOCUMENTS) or checkpointing
+    assert together == pytest.approx(apart, abs=1e-5)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_a_last_layer_whose_tokens_need_each_other_is_computed_whole() -> None:
+    model = network("llama", attention.PER_DOCUMENT)
+    feed_forward = model.model.layers[-1].mlp.forward
+    model.model.layers[-1].mlp.forward = lambda row: feed_forward(row + row.cumsum(dim=1))
+    assert not LastLayer().attach(model, CPU)
+    assert not model.model.layers[-1].mlp._forward_hooks
 
 
 def test_a_common_beginning_ends_before_the_token_that_predicts_a_response() -> None:

@@ -117,7 +117,7 @@ def test_the_card_says_from_what_and_how(trained: Path, tiny: Callable[[str], Pa
     [
         ("llama", {"deepspeed": "config/deepspeed/zero3.json", "processes": 2}),
         ("starcoder2", {"deepspeed": "none", "precision": "bf16_pure", "optimizer": "adafactor", "loss": "reference"}),
-        ("qwen2", {"lora_rank": 4, "deepspeed": "config/deepspeed/zero2.json"}),
+        ("qwen2", {"lora_rank": 4, "deepspeed": "config/deepspeed/zero3.json", "activation_checkpointing": True}),
     ],
 )
 def test_each_way_of_training_exports_a_model_that_loads_whole(
@@ -130,7 +130,8 @@ def test_each_way_of_training_exports_a_model_that_loads_whole(
 ) -> None:
     train(dataset, tiny(architecture), **changes)
     folder = tmp_path / "run/model"
-    model, report = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    model, report = loaded
     assert not report["missing_keys"]
     assert not report["unexpected_keys"]
     before = load_file(tiny(architecture) / "model.safetensors")
@@ -141,6 +142,36 @@ def test_each_way_of_training_exports_a_model_that_loads_whole(
     assert any("layers.1" in name for name in changed)
     assert losses(tmp_path / "run/metrics.jsonl")[-1] < losses(tmp_path / "run/metrics.jsonl")[0]
     assert model.config.tie_word_embeddings == (architecture != "qwen2")
+
+
+def test_a_run_shorter_than_the_interval_of_checkpoints_is_validated_and_keeps_its_best(
+    tiny: Callable[[str], Path], dataset: Path, train: Train, tmp_path: Path
+) -> None:
+    train(dataset, tiny("llama"), save_every_steps=1_000, validation_share=0.2, keep="best")
+    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    (validated,) = [line for line in lines if "validation_loss" in line]
+    assert validated["step"] == max(line["step"] for line in lines)
+    assert f"validation loss | {validated['validation_loss']:.4f}" in (tmp_path / "run/model/README.md").read_text()
+
+
+def test_nothing_is_dropped_out_of_starcoder2_whose_configuration_asks_for_it(tmp_path: Path) -> None:
+    from selfcodealign.training import model as models
+
+    from .conftest import network
+
+    asked = dict.fromkeys(("residual_dropout", "embedding_dropout", "attention_dropout"), 0.1)
+    network("starcoder2", **asked).save_pretrained(tmp_path)
+    ids = torch.arange(40)[None]
+    careless = AutoModelForCausalLM.from_pretrained(tmp_path).train()
+    assert not torch.equal(careless(ids).logits, careless(ids).logits)
+
+    config = models.load_config(str(tmp_path), "main", False)
+    assert [getattr(config, name) for name in asked] == [0.0, 0.0, 0.0]
+    model = models.load_model(
+        str(tmp_path), config, "main", dtype=torch.float32, attention="sdpa", trust_remote_code=False
+    ).train()
+    assert torch.equal(model(ids).logits, model(ids).logits)
+    assert torch.equal(model(ids).logits, model.eval()(ids).logits)
 
 
 def test_an_adapter_folded_in_computes_what_the_adapter_does() -> None:
