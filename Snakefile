@@ -29,6 +29,7 @@ include: "rules/verify.smk"
 include: "rules/dataset.smk"
 include: "rules/train.smk"
 include: "rules/evaluate.smk"
+include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/cluster.smk"
 

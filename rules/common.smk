@@ -14,6 +14,7 @@ sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
 from selfcodealign import images
+from selfcodealign.config.tables import evaluated
 from selfcodealign.errors import UserError
 
 try:
@@ -21,6 +22,7 @@ try:
     RAW_SHARDS = schema.raw_shards(CONFIG)
     schema.check_models(CONFIG)
     schema.check_given_datasets(CONFIG)
+    schema.check_benchmarks(CONFIG)
 except UserError as error:
     raise WorkflowError(str(error))
 
@@ -72,8 +74,18 @@ def script(name):
     return os.path.relpath(ROOT / "scripts" / f"{name}.py")
 
 
-def flags(section):
-    """Turn the config section of a rule into command-line flags."""
+def shipped(path):
+    """Path of a file that comes with the pipeline, also for a run in another folder."""
+    return os.path.relpath(ROOT / path)
+
+
+def flags(section, changes=None):
+    """Turn the config section of a rule into command-line flags; empty values are left out.
+
+    With `changes`, a function of the wildcards that returns the keys which differ for one entry, a params function.
+    """
+    if changes is not None:
+        return lambda wildcards: written_flags(config[section] | changes(wildcards))
     return written_flags(config[section])
 
 
@@ -158,6 +170,16 @@ def pairs(values):
     return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
 
 
+def template_of(wildcards):
+    """Layout of a generation's prompts."""
+    return CONFIG.generations[wildcards.generation].template or CONFIG.prompts.template
+
+
+def examples_of_generation(wildcards):
+    """Examples file of a generation's prompts."""
+    return examples_of(template_of(wildcards), CONFIG.prompts.examples)
+
+
 def engine(wildcards):
     """How a generation's model is run: the global settings, and what differs for it."""
     return pairs(config["engine"] | CONFIG.generations[wildcards.generation].engine)
@@ -224,12 +246,17 @@ def dataset_generation(wildcards):
     return CONFIG.datasets[wildcards.dataset].generation
 
 
+def shards_of(dataset):
+    """Seed shards that a dataset is made from: all, or the first so many."""
+    return SEED_SHARDS[: CONFIG.datasets[dataset].seed_shards]
+
+
 def of_generation(rule, shard="{shard}", suffix=".parquet"):
     """Input function: the files that `rule` made for a dataset's generation, one per seed shard."""
 
     def files(wildcards):
         name = dataset_generation(wildcards)
-        return [f"results/{rule}/{name}/{number}{suffix}" for number in SEED_SHARDS]
+        return [f"results/{rule}/{name}/{number}{suffix}" for number in shards_of(wildcards.dataset)]
 
     return files
 
@@ -268,10 +295,27 @@ def training_seed(wildcards):
     return CONFIG.seed if seed is None else seed
 
 
-EVALUATED_MODELS = [BASE] * CONFIG.evaluate_base + [
-    *CONFIG.models,
-    *CONFIG.other_models,
-]
+def training_settings(wildcards):
+    """Keys of train_sft that differ for a model."""
+    return CONFIG.models[wildcards.model].settings
+
+
+def trained_with(key):
+    """Resource function: a key of train_sft as it is for a model."""
+    return lambda wildcards: (config["train_sft"] | training_settings(wildcards))[key]
+
+
+EVALUATED = evaluated(CONFIG)
+SCORES = [f"results/score_benchmark/{model}/{name}.json" for model, names in EVALUATED.items() for name in names]
+
+
+def scores_of_benchmark(wildcards):
+    """Scores of every model that is evaluated on a benchmark."""
+    return [
+        f"results/score_benchmark/{model}/{wildcards.benchmark}.json"
+        for model, names in EVALUATED.items()
+        if wildcards.benchmark in names
+    ]
 
 
 def evaluated_model(wildcards):
@@ -387,6 +431,12 @@ def setting(key):
     return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
 
 
+def augmentation(wildcards):
+    """Keys of augment_dataset that differ for a dataset."""
+    share = CONFIG.datasets[wildcards.dataset].augment_share
+    return {} if share is None else {"share": share}
+
+
 def agreement(wildcards):
     """Scores of cross_verify_responses, for a dataset that is selected by them."""
     if CONFIG.datasets[wildcards.dataset].selection != "consensus":
@@ -416,7 +466,7 @@ def siblings(wildcards):
 def seeds_of_dataset(wildcards):
     """Seed shards that a dataset's generation grew from."""
     gathered = next(branch for branch in branches(dataset_generation(wildcards)) if branch.startswith("gather_"))
-    return files_of(gathered, ".parquet")
+    return files_of(gathered, ".parquet", shards_of(wildcards.dataset))
 
 
 def stages_before(name):
@@ -436,34 +486,50 @@ def branches(name):
     return [*seeds, *concepts, f"write_instructions/{author}", *own]
 
 
-def files_of(branch, suffix):
-    """Files of a branch: one for each raw shard, seed shard, or just one."""
+def files_of(branch, suffix, shards=SEED_SHARDS):
+    """Files of a branch: one for each raw shard, each of the seed shards, or just one."""
     stage, _, name = branch.partition("/")
     if stage in [*SEED_STAGES, "sample_snippets"]:
         return [f"results/{stage}/{shard}{suffix}" for shard in SHARDS]
     if name in CONFIG.datasets and stage in [*CHAIN, "build_dataset"]:
         return [f"results/{branch}{suffix}"]
-    return [f"results/{branch}/{shard}{suffix}" for shard in SEED_SHARDS]
+    return [f"results/{branch}/{shard}{suffix}" for shard in shards]
+
+
+def funnels_of(name):
+    """Funnels of all stages that lead to a dataset, and its own; seeds are gathered whole."""
+    found = []
+    for branch in [*stages_before(name), f"build_dataset/{name}"]:
+        found += files_of(branch, ".funnel.json", SEED_SHARDS if branch.startswith("gather_") else shards_of(name))
+    return found
 
 
 def funnels_before(wildcards):
     """Funnels of all stages that lead to a dataset."""
-    return [path for branch in stages_before(wildcards.dataset) for path in files_of(branch, ".funnel.json")]
+    shards = shards_of(wildcards.dataset)
+    return [path for branch in stages_before(wildcards.dataset) for path in files_of(branch, ".funnel.json", shards)]
 
 
 def dropped_before(wildcards):
     """Dropped rows of the stages from sanitising on, for examples in the card."""
     branches = stages_before(wildcards.dataset)
     start = next(number for number, name in enumerate(branches) if name.startswith("sanitize_responses"))
-    return [path for branch in branches[start:] for path in files_of(branch, ".dropped.parquet")]
+    shards = shards_of(wildcards.dataset)
+    return [path for branch in branches[start:] for path in files_of(branch, ".dropped.parquet", shards)]
 
 
 def funnel_links():
-    """Pairs of branches such that what the first produced entered the second."""
+    """Words BEFORE=AFTER or BEFORE=AFTER@SHARDS: what the first branch produced entered the second.
+
+    From the gathered seeds on, a dataset may be made from the first so many seed shards only.
+    """
     links = set()
     for name in CONFIG.datasets:
         path = [*stages_before(name), f"build_dataset/{name}"]
-        links.update(zip(path, path[1:]))
+        gathered = next(number for number, branch in enumerate(path) if branch.startswith("gather_"))
+        for number, (first, second) in enumerate(zip(path, path[1:])):
+            part = f"@{len(shards_of(name))}" if number >= gathered and len(shards_of(name)) < len(SEED_SHARDS) else ""
+            links.add(f"{first}={second}{part}")
     return sorted(links)
 
 

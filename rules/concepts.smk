@@ -13,8 +13,8 @@ rule extract_concepts:
         script=script("extract_concepts"),
         seeds=seeds_of,
         earlier=earlier(seeds_of),
-        prompts=lookup(dpath="prompts/template", within=config),
-        examples=examples_of(CONFIG.prompts.template, CONFIG.prompts.examples),
+        prompts=template_of,
+        examples=examples_of_generation,
         implicit=writer,
     output:
         rows="<results>/extract_concepts/{generation}/{shard}.parquet",

@@ -296,7 +296,7 @@ rule augment_dataset:
     params:
         mode=CONFIG.mode,
         seed=CONFIG.seed,
-        flags=flags("augment_dataset"),
+        flags=flags("augment_dataset", augmentation),
     message:
         "Showing tests in some instructions of dataset {wildcards.dataset}"
     shell:
@@ -473,9 +473,7 @@ rule check_funnels:
     """Check that no row appears or vanishes between source file and dataset."""
     input:
         script=script("check_funnels"),
-        funnels=sorted(
-            {path for link in funnel_links() for branch in link for path in files_of(branch, ".funnel.json")}
-        ),
+        funnels=sorted({path for name in CONFIG.datasets for path in funnels_of(name)}),
     output:
         totals="<results>/check_funnels/totals.json",
     log:
@@ -489,7 +487,7 @@ rule check_funnels:
         mem_mb=by_attempt(1_000),
         runtime=30,
     params:
-        links=[f"{first}={second}" for first, second in funnel_links()],
+        links=funnel_links(),
     message:
         "Checking that no row was lost"
     shell:

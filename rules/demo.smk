@@ -12,7 +12,7 @@ rule make_demo_shards:
     """Write raw shards: toy functions, what the filters should reject, and modules of the standard library."""
     input:
         script=script("make_demo_shards"),
-        implicit=["demo/domain.py", "demo/corpus.py"],
+        implicit=[shipped("demo/domain.py"), shipped("demo/corpus.py")],
     output:
         shards=[
             "<results>/make_demo_shards/00000.parquet",
@@ -46,7 +46,7 @@ rule make_demo_benchmark:
     """Write held-out tasks of the toy domain, with hidden tests."""
     input:
         script=script("make_demo_benchmark"),
-        implicit="demo/domain.py",
+        implicit=shipped("demo/domain.py"),
     output:
         tasks="<results>/make_demo_benchmark/tasks.jsonl",
     log:
@@ -77,7 +77,7 @@ rule pretrain_demo_model:
     """Train the tiny base model from scratch; about an hour on two cores, and no other rule asks for it."""
     input:
         script=script("pretrain_demo_model"),
-        implicit=["demo/domain.py", "demo/corpus.py"],
+        implicit=[shipped("demo/domain.py"), shipped("demo/corpus.py")],
     output:
         model=directory("<results>/pretrain_demo_model"),
     log:

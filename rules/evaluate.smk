@@ -223,10 +223,7 @@ rule compare_models:
     """Compare the models on the same tasks, pair by pair."""
     input:
         script=script("compare_models"),
-        scores=collect(
-            "<results>/score_benchmark/{model}/{{benchmark}}.json",
-            model=EVALUATED_MODELS,
-        ),
+        scores=scores_of_benchmark,
     output:
         comparison="<results>/compare_models/{benchmark}.json",
     log:

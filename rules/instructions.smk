@@ -12,8 +12,8 @@ rule write_instructions:
         script=script("write_instructions"),
         source=inspiration,
         earlier=earlier(inspiration),
-        prompts=lookup(dpath="prompts/template", within=config),
-        examples=examples_of(CONFIG.prompts.template, CONFIG.prompts.examples),
+        prompts=template_of,
+        examples=examples_of_generation,
         implicit=writer,
     output:
         rows="<results>/write_instructions/{generation}/{shard}.parquet",

@@ -74,11 +74,8 @@ rule build_report:
             *REPORT_PARTS,
             rules.check_funnels.output.totals,
             collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
-            collect(
-                "<results>/score_benchmark/{model}/{benchmark}.json",
-                model=EVALUATED_MODELS,
-                benchmark=CONFIG.benchmarks,
-            ),
+            SCORES,
+            collect("<results>/build_table/{table}.json", table=CONFIG.tables),
         ],
     output:
         report=report(

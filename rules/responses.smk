@@ -12,8 +12,8 @@ rule write_responses:
         script=script("write_responses"),
         instructions=tasks,
         earlier=earlier(tasks),
-        prompts=lookup(dpath="prompts/template", within=config),
-        examples=examples_of(CONFIG.prompts.template, CONFIG.prompts.examples),
+        prompts=template_of,
+        examples=examples_of_generation,
         implicit=writer,
     output:
         rows="<results>/write_responses/{generation}/{shard}.parquet",
@@ -37,7 +37,10 @@ rule write_responses:
         run_seed=generation_seed,
         mode=CONFIG.mode,
         engine=engine,
-        flags=flags("write_responses"),
+        flags=flags(
+            "write_responses",
+            lambda wildcards: CONFIG.generations[wildcards.generation].responses,
+        ),
     message:
         "Writing responses for shard {wildcards.shard} of {wildcards.generation}"
     shell:

@@ -84,7 +84,7 @@ rule train_sft:
         "<timings>/train_sft/{model}.jsonl"
     container:
         around(CONFIG.train_sft.nodes)
-    threads: lookup(dpath="train_sft/processes", within=config)
+    threads: trained_with("processes")
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -98,7 +98,7 @@ rule train_sft:
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
         seed=training_seed,
         container=inside(CONFIG.train_sft.nodes),
-        flags=flags("train_sft"),
+        flags=flags("train_sft", training_settings),
     message:
         "Fine-tuning model {wildcards.model}"
     shell:

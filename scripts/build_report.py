@@ -4,35 +4,26 @@ Everything is read from the folders of the run; sections whose inputs are absent
 network and no script. Rows shown are drawn by the run seed, so that the same run gives the same page.
 """
 
-import json
 import logging
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from selfcodealign.paper import published
 from selfcodealign.report import charts
 from selfcodealign.report.page import Headline, Section, count, duration, percent, render
 from selfcodealign.report.results import Run, read_json
-from selfcodealign.report.sections import data, models, record
+from selfcodealign.report.sections import data, models, record, tables
 from selfcodealign.stage import run as run_stage
 from selfcodealign.tables import write_json, write_text
 
 log = logging.getLogger(__name__)
 
 
-def published() -> dict[str, Any]:
-    """Read the paper's numbers: what is beside the benchmark tables, and under `tables` those tables."""
-    package = resources.files("selfcodealign")
-    facts = yaml.safe_load(package.joinpath("report", "paper.yaml").read_text(encoding="utf-8"))
-    return facts | {"tables": json.loads(package.joinpath("evaluation", "paper.json").read_text(encoding="utf-8"))}
-
-
 def sections_of(run: Run, paper: dict[str, Any]) -> list[Section]:
     """Build every section, in the order of the page."""
     return [
         models.benchmarks(run, paper),
+        tables.filled(run),
         models.arms(run, paper),
         data.funnel(run, paper),
         data.pass_rates(run),

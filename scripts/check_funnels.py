@@ -5,10 +5,11 @@ entered the next), and the files (as many rows in the parquet files as the funne
 """
 
 import logging
+import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from selfcodealign.dataset.funnels import SUFFIX, Funnel, leaks, read_funnels
+from selfcodealign.dataset.funnels import SUFFIX, Funnel, Link, leaks, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.stage import run
 from selfcodealign.tables import count_rows, write_json
@@ -30,18 +31,18 @@ def miscounted(funnels: Iterable[Funnel]) -> list[str]:
     return found
 
 
-def links_of(words: Iterable[str]) -> list[tuple[str, str]]:
-    """Read links written BEFORE=AFTER.
+def links_of(words: Iterable[str]) -> list[Link]:
+    """Read links written BEFORE=AFTER, or BEFORE=AFTER@SHARDS where only the first so many seed shards count.
 
     Raises:
         UserError: a word is not of this form.
     """
     links = []
     for word in words:
-        before, separator, after = word.partition("=")
-        if not (before and separator and after):
+        found = re.fullmatch(r"([^=@]+)=([^=@]+)(?:@(\d+))?", word)
+        if not found:
             raise UserError(f"link {word!r} should be BEFORE=AFTER, for example judge_seeds=gather_seeds")
-        links.append((before, after))
+        links.append((found[1], found[2], int(found[3]) if found[3] else None))
     return links
 
 
@@ -51,7 +52,8 @@ def main(funnels: list[Path], totals: Path, *, links: list[str]) -> None:
     Args:
         funnels: funnel files of every stage, shard and branch.
         totals: the funnels with shards added up, in the order of the data path (JSON).
-        links: pairs BEFORE=AFTER of branches; what BEFORE produced must have entered AFTER.
+        links: pairs BEFORE=AFTER of branches; what BEFORE produced must have entered AFTER. With @SHARDS at the end
+            only the first so many shards count, because a dataset was made from them alone.
 
     Raises:
         UserError: a row appeared or vanished; the sentence says where.

@@ -5,7 +5,7 @@ because Snakemake reads this package at every start.
 """
 
 from selfcodealign.config.dataset import Dataset
-from selfcodealign.config.paths import check_given_datasets, check_models, located, raw_shards
+from selfcodealign.config.paths import check_benchmarks, check_given_datasets, check_models, located, raw_shards
 from selfcodealign.config.reading import extended, load, merged, read, schema
 from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
 from selfcodealign.config.whole import Config
@@ -16,6 +16,7 @@ __all__ = [
     "TrainDpo",
     "TrainSft",
     "TrainedModel",
+    "check_benchmarks",
     "check_given_datasets",
     "check_models",
     "extended",

@@ -27,6 +27,11 @@ class Dataset(Section):
     equal_rows_with: list[str] = Field(
         default=[], description="datasets to cut to the same number of rows, for fair ablations"
     )
+    seed_shards: Count | None = Field(
+        default=None,
+        description="use only so many seed shards, the first ones: a smaller run that shares a larger one's files",
+    )
+    augment_share: Share | None = Field(default=None, description="this dataset's `augment_dataset.share`, if not that")
 
 
 class SanitizeResponses(Section):

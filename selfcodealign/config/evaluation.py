@@ -34,6 +34,9 @@ class GivenModel(Section):
         default="chat",
         description="asked by raw completion, in this project's training layout, or in its own chat template",
     )
+    benchmarks: list[str] | None = Field(
+        default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
+    )
 
 
 class ExecutePrograms(Section):

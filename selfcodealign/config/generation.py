@@ -103,3 +103,9 @@ class Generation(Section):
     engine: dict[str, str | int | float | bool] = Field(
         default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
     )
+    template: str | None = Field(
+        default=None, description="layout of this writer's prompts in place of `prompts.template`"
+    )
+    responses: dict[str, str | int | float | bool] = Field(
+        default={}, description="keys of `write_responses` that differ for this writer, for example temperature"
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from selfcodealign.config.whole import Config
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation import base
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DATA_FILE = re.compile(r"\.(parquet|jsonl?|ndjson)(\.gz)?$")
@@ -58,6 +59,7 @@ def check_models(config: Config) -> None:
     named = {"model.base": config.model.base}
     named |= {f"generations.{name}.model": entry.model for name, entry in config.generations.items() if entry.model}
     named |= {f"models.{name}.base": entry.base for name, entry in config.models.items() if entry.base}
+    named |= {f"other_models.{name}.model": entry.model for name, entry in config.other_models.items()}
     for key, model in named.items():
         folder = Path(model).expanduser()
         if model in config.models or (not folder.exists() and HUB_ID.fullmatch(model)):
@@ -86,6 +88,22 @@ def check_given_datasets(config: Config) -> None:
                 )
 
 
+def check_benchmarks(config: Config) -> None:
+    """Check that every benchmark's problems can be had, before any job starts; files under results/ are made by rules.
+
+    Raises:
+        UserError: a file does not exist, or a benchmark that is published as no single file has none.
+    """
+    for name, run in config.benchmarks.items():
+        files = [run.file] if isinstance(run.file, str) else run.file or []
+        absent = [file for file in files if not file.startswith("results/") and not Path(file).exists()]
+        if absent:
+            raise UserError(f"config key benchmarks.{name}.file: there is no {absent[0]} in {Path.cwd()}; put it there")
+        kind = base.get(run.benchmark or name)
+        if not files and not any(source.url for source in kind.sources):
+            raise UserError(f"config key benchmarks.{name}.file: {kind.title} is not published as one file; name yours")
+
+
 def located(config: Config, root: Path) -> Config:
     """Find the files that come with the pipeline when it runs in another folder than its own.
 
@@ -99,6 +117,7 @@ def located(config: Config, root: Path) -> Config:
         (found.judge_seeds, "prompts"),
         (found.judge_seeds, "examples"),
         (found.train_sft, "deepspeed"),
+        *((generation, "template") for generation in found.generations.values()),
     )
     for section, key in shipped:
         path = getattr(section, key)

@@ -8,7 +8,10 @@ from pydantic import ValidationError
 from selfcodealign.config.whole import Config
 from selfcodealign.errors import UserError
 
-REPLACED = ("generations", "datasets", "models", "benchmarks", "categories", "difficulties")
+REPLACED = (
+    *("generations", "datasets", "models", "other_models", "other_datasets", "paper_models", "benchmarks", "tables"),
+    *("categories", "difficulties"),
+)
 """Sections of named entries: a config that has one means these entries and no others."""
 
 
@@ -66,7 +69,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
-    """Lay one config over another, section by section; `generations`, `datasets` and `models` are replaced whole."""
+    """Lay one config over another, section by section; sections of named entries are replaced whole."""
     result = dict(values)
     for key, value in over.items():
         mergeable = isinstance(value, dict) and isinstance(result.get(key), dict)

@@ -43,6 +43,12 @@ class TrainedModel(Section):
     revision: str = Field(default="main", description="revision of a base from the Hub")
     dataset: str = Field(default="passing", description="name of an entry of `datasets` or of `other_datasets`")
     seed: int | None = Field(default=None, description="training seed; the global seed if empty")
+    settings: dict[str, str | int | float | bool] = Field(
+        default={}, description="keys of `train_sft` that differ for this model, for example those of a larger base"
+    )
+    benchmarks: list[str] | None = Field(
+        default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
+    )
 
 
 class TrainSft(Section):

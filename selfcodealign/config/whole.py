@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from selfcodealign.config.dataset import (
     AugmentDataset,
@@ -38,9 +38,11 @@ from selfcodealign.config.seeds import (
     SignFunctions,
     TypecheckFunctions,
 )
+from selfcodealign.config.tables import BASE, Table, cells
 from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
 from selfcodealign.evaluation.base import BENCHMARKS
 from selfcodealign.generation.settings import EngineSettings, read_settings
+from selfcodealign.paper import COLUMNS
 
 NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 ISLANDS = (
@@ -104,6 +106,7 @@ class Config(Section):
         default={"demo": BenchmarkRun(file="results/make_demo_benchmark/tasks.jsonl")},
         description="benchmarks that every model is evaluated on",
     )
+    tables: dict[str, Table] = Field(default={}, description="tables of the paper to fill with this run's numbers")
     execute_programs: ExecutePrograms = ExecutePrograms()
     score_benchmark: ScoreBenchmark = ScoreBenchmark()
     containers: dict[str, str] = Field(
@@ -127,12 +130,21 @@ class Config(Section):
                 _known(f"generations.{name}.answers", generation.answers, self.generations)
                 if self.generations[generation.answers].answers is not None:
                     raise ValueError(f"generations.{name}.answers: {generation.answers!r} writes no tasks of its own")
+            _settings(f"generations.{name}.responses", generation.responses, self.write_responses)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.generation", dataset.generation, self.generations)
+            if (dataset.seed_shards or 1) > self.gather_seeds.shards:
+                raise ValueError(
+                    f"datasets.{name}.seed_shards: there are {self.gather_seeds.shards} (gather_seeds.shards), "
+                    f"not {dataset.seed_shards}"
+                )
             for sibling in dataset.equal_rows_with:
                 _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
         for name, model in self.models.items():
             _known(f"models.{name}.dataset", model.dataset, {**self.datasets, **self.other_datasets})
+            _settings(f"models.{name}.settings", model.settings, self.train_sft)
+            if "nodes" in model.settings:
+                raise ValueError(f"models.{name}.settings: nodes are the same for all models; set train_sft.nodes")
         for name in self.other_datasets:
             if name in self.datasets:
                 raise ValueError(f"other_datasets.{name}: datasets has an entry of this name too; choose another")
@@ -146,8 +158,15 @@ class Config(Section):
         for key in ("containers", "container_digests"):
             for name in getattr(self, key):
                 _known(f"{key}.{name}", name, dict.fromkeys(ISLANDS))
+        for section in ("models", "other_models"):
+            for name, model in getattr(self, section).items():
+                for benchmark in model.benchmarks or ():
+                    _known(f"{section}.{name}.benchmarks", benchmark, self.benchmarks)
         for name in self.paper_models:
-            _known(f"paper_models.{name}", name, {"base": 0, **self.models, **self.other_models})
+            _known(f"paper_models.{name}", name, {BASE: 0, **self.models, **self.other_models})
+        for name in self.tables:
+            _known(f"tables.{name}", name, COLUMNS)
+            cells(self, name)
         return self
 
     @model_validator(mode="after")
@@ -178,3 +197,15 @@ class Config(Section):
 def _known(key: str, name: str, entries: dict[str, Any]) -> None:
     if name not in entries:
         raise ValueError(f"{key}: no entry named {name!r}; there are {', '.join(sorted(entries))}")
+
+
+def _settings(key: str, values: dict[str, Any], section: Section) -> None:
+    """Check keys of a section that differ for one entry."""
+    known = type(section).model_fields
+    for name in values:
+        _known(key, name, known)
+    try:
+        type(section).model_validate(section.model_dump() | values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{key}.{first['loc'][-1]}: {first['msg']}, not {first['input']!r}") from None

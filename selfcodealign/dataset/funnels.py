@@ -12,6 +12,8 @@ from selfcodealign.pipeline import position
 
 SHARD = re.compile(r"\d{5}")
 SUFFIX = ".funnel.json"
+Link = tuple[str, str, int | None]
+"""Two branches, and of how many seed shards; None: of all."""
 
 
 @dataclass
@@ -28,10 +30,19 @@ class Funnel:
     produced: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     files: list[Path] = field(default_factory=list)
+    by_shard: dict[int, tuple[int, int]] = field(default_factory=dict)
+    """Entered and produced of each shard, for a stage that runs once for each."""
 
     def __str__(self) -> str:
         reasons = ", ".join(f"{reason} {count}" for reason, count in self.dropped.most_common(6))
         return f"{self.name}: {self.entered} in, {self.kept} kept" + (f" ({reasons})" if reasons else "")
+
+    def within(self, shards: int | None) -> tuple[int, int]:
+        """Return entered and produced, of the first so many shards where that is asked and there are shards."""
+        if shards is None or not self.by_shard:
+            return self.entered, self.produced
+        counted = [counts for number, counts in self.by_shard.items() if number < shards]
+        return sum(entered for entered, _ in counted), sum(produced for _, produced in counted)
 
 
 def branch(path: Path, stage: str) -> str:
@@ -68,6 +79,9 @@ def read_funnels(paths: Iterable[Path]) -> dict[str, Funnel]:
             funnel.produced += counts["produced"]
             funnel.dropped.update(counts["dropped"])
             funnel.files.append(path)
+            shard = path.name.removesuffix(SUFFIX)
+            if SHARD.fullmatch(shard):
+                funnel.by_shard[int(shard)] = counts["entered"], counts["produced"]
         except OSError as error:
             raise UserError(f"funnel {path} cannot be read: {error.strerror}; run the stage that makes it") from error
         except (ValueError, KeyError, TypeError) as error:
@@ -75,10 +89,11 @@ def read_funnels(paths: Iterable[Path]) -> dict[str, Funnel]:
     return dict(sorted(found.items(), key=lambda item: (position(item[1].stage), item[0])))
 
 
-def leaks(funnels: dict[str, Funnel], links: Iterable[tuple[str, str]]) -> list[str]:
+def leaks(funnels: dict[str, Funnel], links: Iterable[Link]) -> list[str]:
     """Return one sentence for each place where rows appear or vanish.
 
-    Within a stage, entered = kept + Σ dropped. Along a link (A, B), what A produced is what entered B.
+    Within a stage, entered = kept + Σ dropped. Along a link (A, B, shards), what A produced is what entered B, in the
+    first so many shards or, with None, in all.
     """
     found = []
     for funnel in funnels.values():
@@ -87,15 +102,14 @@ def leaks(funnels: dict[str, Funnel], links: Iterable[tuple[str, str]]) -> list[
             found.append(
                 f"{funnel.name}: {funnel.entered} rows entered, but {funnel.kept} were kept and {gone} dropped"
             )
-    for before, after in links:
+    for before, after, shards in links:
         absent = [name for name in (before, after) if name not in funnels]
         if absent:
             found.append(f"{before} → {after}: no funnel of {' and '.join(absent)}")
-        elif funnels[before].produced != funnels[after].entered:
-            found.append(
-                f"{before} → {after}: {funnels[before].produced} rows were produced, "
-                f"but {funnels[after].entered} entered"
-            )
+            continue
+        (_, produced), (entered, _) = funnels[before].within(shards), funnels[after].within(shards)
+        if produced != entered:
+            found.append(f"{before} → {after}: {produced} rows were produced, but {entered} entered")
     return found
 
 

@@ -1,14 +1,13 @@
 """From verdicts to numbers: pass@k with intervals, per-task tables, the paper's numbers, and warnings."""
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from selfcodealign.evaluation import statistics
 from selfcodealign.evaluation.base import PASS, Benchmark, Metric, Problem, Sampling
+from selfcodealign.paper import published, rows_of
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Samples' rows by problem id: `passed`, `groups` (name → status), `measures`."""
@@ -138,24 +137,18 @@ def settings_warnings(benchmark: Benchmark, version: str | None, sampling: Sampl
     return found
 
 
-PAPER = Path(__file__).parent / "paper.json"
-"""Numbers of arXiv 2410.24198 by table, model and column."""
-
-
 def paper_number(benchmark: Benchmark, model: str | None) -> dict[str, Any] | None:
     """Return the paper's number for this benchmark: its own model's, and the named model's where it has one."""
     if benchmark.paper is None:
         return None
-    tables = json.loads(PAPER.read_text(encoding="utf-8"))
     table, column = benchmark.paper
-    place = tables[table]["columns"].index(column)
-    ours = tables["ours"]
+    rows, ours = rows_of(table), published()["aligned"]
     found: dict[str, Any] = {
-        "source": tables["source"],
+        "source": published()["source"],
         "table": table,
         "column": column,
-        "ours": {"model": ours, "value": tables[table]["rows"][ours][place]},
+        "ours": {"model": ours, "value": rows[ours][column]},
     }
-    if model in tables[table]["rows"]:
-        found["same_model"] = {"model": model, "value": tables[table]["rows"][model][place]}
+    if model in rows:
+        found["same_model"] = {"model": model, "value": rows[model][column]}
     return found

@@ -65,6 +65,20 @@ def mean_over_tasks_and_seeds(runs: Sequence[Mapping[str, float]], seed: int = 0
     return Estimate(float(np.mean([[run[task] for task in tasks] for run in runs])), float(low), float(high))
 
 
+def mean_over_benchmarks(scores: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
+    """Return the mean of several benchmarks' means, tasks resampled within each; percentile interval.
+
+    Args:
+        scores: for each benchmark, task → value 0…1.
+        seed: of the bootstrap.
+    """
+    rng = np.random.default_rng((seed, 2))
+    values = [np.array([tasks[name] for name in sorted(tasks)]) for tasks in scores]
+    draws = np.mean([one[rng.integers(0, len(one), (RESAMPLES, len(one)))].mean(axis=1) for one in values], axis=0)
+    low, high = np.quantile(draws, [0.025, 0.975])
+    return Estimate(float(np.mean([one.mean() for one in values])), float(low), float(high))
+
+
 def difference(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
     """Return mean(first) - mean(second), paired by task, seeds resampled independently."""
     tasks = common_tasks([*first, *second])

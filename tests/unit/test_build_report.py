@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from scripts.build_report import main, published
+from scripts.build_report import main
 from selfcodealign import __main__ as command
 from selfcodealign.errors import UserError
+from selfcodealign.paper import published
 from selfcodealign.report import charts
 from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds, share
 from selfcodealign.report.results import Run
@@ -20,7 +21,19 @@ from selfcodealign.tables import write_json
 from tests.small_run import SmallRun, add_ablation, make_run, provenance
 
 SECTIONS = (
-    *("benchmarks", "arms", "funnel", "pass-rates", "mix", "lengths", "judge", "decontamination", "training", "rows"),
+    *(
+        "benchmarks",
+        "tables",
+        "arms",
+        "funnel",
+        "pass-rates",
+        "mix",
+        "lengths",
+        "judge",
+        "decontamination",
+        "training",
+        "rows",
+    ),
     *("dropped-rows", "isolation", "time", "provenance"),
 )
 FIGURES = ("funnel", "verdicts", "lengths", "judge_scores", "loss", "scores")

@@ -73,7 +73,7 @@ def test_a_leak_is_named(tmp_path, second, sentence):
         funnel_file(tmp_path, "filter_seeds", "00000", 5, 3, {"too_long": 2}),
         funnel_file(tmp_path, "judge_seeds", "00000", *second),
     ]
-    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds")]) == ([sentence] if sentence else [])
+    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds", None)]) == ([sentence] if sentence else [])
 
 
 def test_one_row_may_become_several(tmp_path):
@@ -81,12 +81,12 @@ def test_one_row_may_become_several(tmp_path):
         funnel_file(tmp_path, "write_responses", "self/00000", 5, 3, {"malformed": 2}, produced=30),
         funnel_file(tmp_path, "sanitize_responses", "self/00000", 30, 30, {}),
     ]
-    assert leaks(read_funnels(files), [("write_responses/self", "sanitize_responses/self")]) == []
+    assert leaks(read_funnels(files), [("write_responses/self", "sanitize_responses/self", None)]) == []
 
 
 def test_a_missing_stage_is_a_leak(tmp_path):
     files = [funnel_file(tmp_path, "filter_seeds", "00000", 5, 5, {})]
-    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds")]) == [
+    assert leaks(read_funnels(files), [("filter_seeds", "judge_seeds", None)]) == [
         "filter_seeds → judge_seeds: no funnel of judge_seeds"
     ]
 

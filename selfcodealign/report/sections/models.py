@@ -10,6 +10,9 @@ from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks
 from selfcodealign.report.page import Figure, Section, percent, plural
 from selfcodealign.report.results import BASE, SELECTIONS, Run, Score, read_json
 
+PAPER_SELECTIONS = {"passing": "passes_only", "random": "random_subset", "failing": "failures_only"}
+"""Selection of a dataset → its row in the paper's table on response selection."""
+
 
 def training(run: Run) -> Section:
     """Show the loss of every model and one training example with its loss mask."""
@@ -191,6 +194,9 @@ def arms(run: Run, paper: Mapping[str, Any]) -> Section:
     if not run.scores:
         section.missing = "No model was evaluated in this run."
         return section
+    if run.config["tables"]:
+        section.missing = "Models of several bases and writers are compared in the tables above, row by row."
+        return section
     parts = []
     for benchmark in dict.fromkeys(score.benchmark for score in run.scores):
         scores = [score for score in run.scores if score.benchmark == benchmark]
@@ -240,7 +246,8 @@ def _part(run: Run, one: Score, groups: Mapping[str, Sequence[Score]], paper: Ma
     by_task = {name: [score.by_task for score in scores] for name, scores in groups.items()}
     means = {name: mean_over_tasks_and_seeds(runs, run.seed) for name, runs in by_task.items()}
     names = list(groups)
-    published = {name: facts["score"] for name, facts in paper["selection"].items()}
+    selected = paper["tables"]["response_selection"]["rows"]
+    published = {name: selected[row][-1] for name, row in PAPER_SELECTIONS.items()}
     pairs = [(a, b) for place, a in enumerate(names) for b in names[place + 1 :]]
     return {
         "benchmark": one.benchmark,
@@ -288,7 +295,11 @@ def best_known(run: Run) -> list[tuple[str, str, str]]:
     """Return (benchmark's title, value, note) of base and trained models for the head of the page."""
     found = []
     for benchmark in dict.fromkeys(score.benchmark for score in run.scores):
-        groups = grouped(run, [score for score in run.scores if score.benchmark == benchmark])
+        shown = [score for score in run.scores if score.benchmark == benchmark]
+        if run.config["tables"]:
+            # Models of several bases and writers are no arms of one comparison.
+            shown = [score for score in shown if score.model in run.config["paper_models"]]
+        groups = grouped(run, shown)
         for name, scores in groups.items():
             mean = sum(score.value for score in scores) / len(scores)
             one = scores[0]
