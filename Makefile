@@ -53,6 +53,12 @@ setup: .venv/.ready
 	@sh envs/node.sh
 	touch $@
 
+# What pyright sees when it checks seeds; name .venv-typecheck/bin/python in typecheck_functions.python.
+.venv-typecheck/.ready: envs/typecheck.txt
+	test -x .venv-typecheck/bin/python || $(PYTHON) -m venv .venv-typecheck
+	.venv-typecheck/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

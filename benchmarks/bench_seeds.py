@@ -2,7 +2,8 @@
 
 The published method is written out here as plainly as its scripts have it: the whole file parsed and queried; MinHash
 by regular expressions, SHA-1 and numpy; autoimport (skipped where it is not installed); pyright on batches of 250
-without a check of names; one `in` per benchmark string. Times are CPU seconds of this process and its children.
+without a check of names; a dataset filtered row by row, with one `in` per benchmark string and two parses. Times are
+CPU seconds of this process and its children.
 
 Without --shard the corpus is a shard of test data if there is one, else the standard library of this Python. The part
 of it that is measured is small, so that all takes about two minutes; --files sets it.
@@ -28,6 +29,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scripts.infer_imports import imports_of
 from selfcodealign import minhash
@@ -143,7 +146,7 @@ def deduplicate_as_published(texts: list[str], bands: int = 41, rows: int = 6) -
     return sum(forest.find(number) == number for number in range(len(texts)))
 
 
-def typecheck_as_published(texts: list[str]) -> set[str]:
+def typecheck_as_published(texts: list[str], python: str) -> set[str]:
     """Run pyright on batches of 250 with readable output; return the texts in files without errors."""
     command = [typecheck.node(), *typecheck.Pyright()._command[2:3]]
     passed = set()
@@ -152,21 +155,47 @@ def typecheck_as_published(texts: list[str]) -> set[str]:
             files = {hashlib.sha1(text.encode()).hexdigest(): text for text in texts[start : start + 250]}
             for name, text in files.items():
                 (Path(folder) / f"{name}.py").write_text(text)
-            arguments = [*command, "--pythonpath", sys.executable, *(f"{name}.py" for name in files)]
+            arguments = [*command, "--pythonpath", python, *(f"{name}.py" for name in files)]
             said = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False).stdout
             wrong = {Path(line.split(":")[0].strip()).stem for line in said.splitlines() if "- error:" in line}
             passed |= {text for name, text in files.items() if name not in wrong}
     return passed
 
 
-def filter_as_published(texts: list[str], passages: list[str]) -> int:
-    """Apply the published filters one string at a time; return how many texts are kept."""
-    kept = 0
-    for text in texts:
-        if any(passage in text for passage in passages):
-            continue
-        kept += filters.why_dropped_reference(text) is None
-    return kept
+def filter_as_published(texts: list[str], passages: list[str]) -> list[str]:
+    """Filter a dataset row by row: bad words, each benchmark string, lines, a new parser for `return`, a second parse.
+
+    Returns:
+        The texts that are kept.
+    """
+    import datasets
+    import tree_sitter
+    import tree_sitter_python
+
+    language = tree_sitter.Language(tree_sitter_python.language())
+    returns = tree_sitter.Query(language, "(return_statement) @return")
+    blocks = tree_sitter.Query(language, "(function_definition body: (block) @block)")
+    shared = tree_sitter.Parser(language)
+
+    def kept(row: dict[str, str]) -> bool:
+        code = row["content"]
+        lower = code.lower()
+        if any(word in lower for word in filters.REFERENCE_WORDS) or any(passage in code for passage in passages):
+            return False
+        lines = code.split("\n")
+        if len(lines) > 150 or any(line.startswith("def ") and "():" in line for line in lines):
+            return False
+        tree = tree_sitter.Parser(language).parse(code.encode())
+        found = tree_sitter.QueryCursor(returns).captures(tree.root_node).get("return", [])
+        if not any(len(node.children) > 1 for node in found):
+            return False
+        tree = shared.parse(code.encode())
+        block = min(tree_sitter.QueryCursor(blocks).captures(tree.root_node)["block"], key=lambda node: node.start_byte)
+        docstring = block.children[0].children[0].text
+        return docstring is not None and (docstring.startswith(b'"""') or docstring.endswith(b'"""'))
+
+    data = datasets.Dataset.from_dict({"content": texts})
+    return data.filter(kept, load_from_cache_file=False)["content"]
 
 
 # ---- measurements ---------------------------------------------------------------------------------------------------
@@ -245,7 +274,11 @@ def measure_names(functions: list[str], published: int) -> tuple[list[str], dict
         for text, (imports, reason, _) in zip(functions, results, strict=True)
         if not reason
     ]
-    figures: dict[str, float] = {"functions": len(functions), "cpu_ms_each": 1e3 * fast / len(functions)}
+    figures: dict[str, float] = {
+        "functions": len(functions),
+        "returning": len(returning),
+        "cpu_ms_each": 1e3 * fast / len(functions),
+    }
     if importlib.util.find_spec("autoimport"):
         from autoimport import fix_code  # pyright: ignore[reportMissingImports]
 
@@ -265,23 +298,26 @@ def measure_names(functions: list[str], published: int) -> tuple[list[str], dict
     return ready, figures
 
 
-def measure_typecheck(functions: list[str], ready: list[str], count: int) -> dict[str, float]:
+def measure_typecheck(functions: list[str], ready: list[str], count: int, python: str) -> dict[str, float]:
     """Compare pyright per function that entered the seed stages: batches of 250 of all, or one batch of the named."""
     share = len(ready) / len(functions)
     checked = ready[:count]
     entering = len(checked) / share
-    verdicts, fast = timed(lambda: typecheck.Pyright().check({str(n): text for n, text in enumerate(checked)}))
+    verdicts, fast = timed(lambda: typecheck.Pyright(python).check({str(n): text for n, text in enumerate(checked)}))
     # As after autoimport: what can be imported is, whether or not other names stay undefined.
-    returning = [text for text in functions if lexer.returns_value(lexer.as_array(text.encode()))][:250]
-    returning = [names.with_imports(text, known_imports(text)) for text in returning]
-    _, slow = timed(lambda: typecheck_as_published(returning))
+    returning = [text for text in functions if lexer.returns_value(lexer.as_array(text.encode()))]
+    count_returning = len(returning)
+    returning = [names.with_imports(text, known_imports(text)) for text in returning[:250]]
+    _, slow = timed(lambda: typecheck_as_published(returning, python))
     return {
         "checked": len(checked),
         "share_that_is_checked": share,
         "cpu_s_per_1000_checked": 1e3 * fast / len(checked),
         "cpu_s_per_1000_entering": 1e3 * fast / entering,
         "published_cpu_s_per_1000_checked": 1e3 * slow / len(returning),
-        "ratio": slow / len(returning) / (fast / entering),
+        "cpu_s_per_1000_returning": 1e3 * fast / len(checked) * len(ready) / count_returning,
+        # The published method checks all that return a value.
+        "ratio": slow / len(returning) / (fast / len(checked) * len(ready) / count_returning),
         "share_that_passes": sum(verdict.passed for verdict in verdicts.values()) / len(checked),
     }
 
@@ -308,16 +344,19 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
         print(f"no benchmark files in {SHARED}: decontamination is not measured", file=sys.stderr)
         return {}
     passages = [passage.text for passage in reference_passages(files, "seeds")]
+    filter_as_published(ready[:20], passages)
+    filters.why_dropped(ready[0], parsed=True)
     index = Index([passage for name, path in files.items() for passage in load_benchmark(name, path)])
     index.search(ready[0])
     _, slow = timed(lambda: filter_as_published(ready, passages))
-    _, fast = timed(lambda: [filters.why_dropped(text) for text in ready], 2)
-    _, search = timed(lambda: [index.search(text) for text in ready], 2)
+    _, fast = timed(lambda: [filters.why_dropped(text, parsed=True) for text in ready], 3)
+    _, search = timed(lambda: [index.search(text) for text in ready], 3)
     theirs, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
     exact = ReferenceIndex(reference_passages(files, "seeds"), lower=False)
     ours, automaton = timed(lambda: [bool(exact.search(text)) for text in ready], 2)
     return {
         "functions": len(ready),
+        "cpu_ms_each": 1e3 * (fast + search) / len(ready),
         "filters_cpu_ms_each": 1e3 * fast / len(ready),
         "decontamination_cpu_ms_each": 1e3 * search / len(ready),
         "published_cpu_ms_each": 1e3 * slow / len(ready),
@@ -328,6 +367,43 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
     }
 
 
+def measure_chain(figures: dict[str, dict[str, float]], megabytes: float, functions: int) -> dict[str, float]:
+    """Add up what a documented function costs from file to seed, by the rates of this run.
+
+    Each step is charged for the functions that enter it here, those of the published method by its own order: it
+    checks with pyright whatever returns a value.
+    """
+    extraction, near = figures["extract_functions"], figures["near-deduplication"]
+    imports, check = figures["infer_imports"], figures["typecheck_functions"]
+    filtering = figures["filter_seeds, decontaminate_seeds"]
+    unique, returning = imports["functions"], imports["returning"]
+    ours = {
+        "extraction": megabytes / extraction["fixed_mode_mb_s"],
+        "near-deduplication": functions / near["functions_s"],
+        "imports": unique * imports["cpu_ms_each"] / 1e3,
+        "pyright": unique * check["cpu_s_per_1000_entering"] / 1e3,
+        "filters": filtering["functions"] * filtering["cpu_ms_each"] / 1e3,
+    }
+    theirs = {
+        "extraction": megabytes / extraction["published_mb_s"],
+        "near-deduplication": functions / near["published_functions_s"],
+        "imports": returning * imports["published_cpu_ms_each"] / 1e3,
+        "pyright": returning * check["published_cpu_s_per_1000_checked"] / 1e3,
+        "filters": filtering["functions"] * filtering["published_cpu_ms_each"] / 1e3,
+    }
+    hours = 5e6 / functions / 3600
+    shares = {f"{name}_core_hours": seconds * hours for name, seconds in ours.items()}
+    return {
+        "functions": functions,
+        "published_cpu_s": sum(theirs.values()),
+        "cpu_s": sum(ours.values()),
+        "ratio": sum(theirs.values()) / sum(ours.values()),
+        "published_core_hours_for_5_million": sum(theirs.values()) * hours,
+        "core_hours_for_5_million": sum(ours.values()) * hours,
+        **shares,
+    }
+
+
 def main() -> None:
     """Measure every stage and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -335,6 +411,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=2_000, help="files of it, drawn at random")
     parser.add_argument("--published", type=int, default=500, help="functions that the slow methods see")
     parser.add_argument("--checked", type=int, default=400, help="functions that pyright sees")
+    parser.add_argument("--python", default=sys.executable, help="interpreter whose packages pyright sees, for both")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
     options = parser.parse_args()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
@@ -343,8 +420,10 @@ def main() -> None:
     functions, figures["extract_functions"] = measure_extraction(files)
     unique, figures["near-deduplication"] = measure_deduplication(functions, options.published)
     ready, figures["infer_imports"] = measure_names(unique, options.published // 4)
-    figures["typecheck_functions"] = measure_typecheck(unique, ready, options.checked)
+    figures["typecheck_functions"] = measure_typecheck(unique, ready, options.checked, options.python)
     figures["filter_seeds, decontaminate_seeds"] = measure_filters(ready)
+    if all("ratio" in values for values in figures.values()):
+        figures["whole chain"] = measure_chain(figures, figures["extract_functions"]["megabytes"], len(functions))
     for stage, values in figures.items():
         print(stage)
         for name, value in values.items():

@@ -20,7 +20,7 @@ BANNED_MODULES = ("argparse", "os", "subprocess", "sys", "setuptools", "distutil
 """Modules of scripts, systems and plots, whose functions have no result to test."""
 
 _MARKER = re.compile(r"\b(?:todo|fixme|xxx|hack|bug)\b", re.IGNORECASE)
-_REFERENCE_WORDS = (
+REFERENCE_WORDS = (
     "todo",
     "fixme",
     "bug",
@@ -170,7 +170,7 @@ def why_dropped_reference(code: str) -> tuple[str, str] | None:
     returns_nothing, no_docstring.
     """
     lower = code.lower()
-    for word in _REFERENCE_WORDS:
+    for word in REFERENCE_WORDS:
         if word in lower:
             return "banned_word", word
     lines = code.split("\n")
