@@ -2,7 +2,8 @@
 
 `python -m demo.measure results/verify_responses/*/*.parquet` reads verified responses and says how much of the code is
 right (hidden tests of the instruction), and how often right and wrong code passes its own tests. The pipeline never
-sees these figures.
+sees these figures. `by operation` says the same of right code for each operation that a task names, worst first: there
+one sees which values the model computes wrongly.
 """
 
 import json
@@ -43,11 +44,22 @@ def summary(rows: list[dict[str, Any]], right: dict[str, bool]) -> dict[str, flo
     }
 
 
+def by_operation(rows: list[dict[str, Any]], right: dict[str, bool]) -> dict[str, dict[str, float]]:
+    """Return for each operation the right responses whose task has it, and the share that passes; worst first."""
+    verdicts: dict[str, list[bool]] = {}
+    for row in rows:
+        if right.get(row["id"]) and (task := read_instruction(row["instruction"])):
+            for name in task.composition:
+                verdicts.setdefault(name, []).append(row["passed"])
+    table = {name: {"right": len(passed), "pass": sum(passed) / len(passed)} for name, passed in verdicts.items()}
+    return dict(sorted(table.items(), key=lambda item: (item[1]["pass"], item[0])))
+
+
 def main(paths: list[Path]) -> None:
     """Print the shares as JSON."""
     rows = [row for row in read_rows(paths, ["id", "instruction", "response", "passed"]) if row["response"]]
     right = {verdict["id"]: verdict["passed"] for verdict in run_cases(cases(rows), Settings())}
-    print(json.dumps(summary(rows, right), indent=2))
+    print(json.dumps(summary(rows, right) | {"by operation": by_operation(rows, right)}, indent=2))
 
 
 if __name__ == "__main__":
