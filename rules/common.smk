@@ -281,7 +281,11 @@ def training_dataset(wildcards):
 def given_files(wildcards):
     """Local files of a dataset of others; nothing when the job reads it from the Hub."""
     source = config["other_datasets"][wildcards.dataset]["source"]
-    return [path for path in ([source] if isinstance(source, str) else source) if Path(path).is_file()]
+    return [
+        path
+        for path in ([source] if isinstance(source, str) else source)
+        if Path(path).is_file() or path.startswith("results/")
+    ]
 
 
 def given_flags(wildcards):
@@ -367,6 +371,7 @@ BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups
 
 wildcard_constraints:
     group=r"\d{2}",
+    format=r"[a-z0-9_]+",
 
 
 def raw_shard_path(wildcards):

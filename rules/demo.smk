@@ -3,6 +3,7 @@ The embedded demo: raw shards and a benchmark of the toy domain, and the recipe 
 
 OUT  <results>/make_demo_shards/{shard}.parquet    files of the toy domain and of the standard library
      <results>/make_demo_benchmark/tasks.jsonl     held-out tasks in HumanEval's format
+     <results>/make_rehearsal_file/{format}.jsonl  the same in a benchmark's own format, for a rehearsal of the tables
      <results>/pretrain_demo_model/                the tiny base model, trained anew (only when asked for)
 WORK work/pretrain_demo_model/                     checkpoint of the training; survives a kill
 """
@@ -69,6 +70,38 @@ rule make_demo_benchmark:
 
         python {input.script:q} \
             --tasks {output.tasks:q} \
+            {params.flags}
+        """
+
+
+rule make_rehearsal_file:
+    """Write toy tasks in the format of one of the paper's benchmarks, or as an instruction dataset of others."""
+    input:
+        script=script("make_rehearsal_file"),
+        implicit=[shipped("demo/domain.py"), shipped("demo/formats.py")],
+    output:
+        file="<results>/make_rehearsal_file/{format}.jsonl",
+    log:
+        "<logs>/make_rehearsal_file/{format}.log",
+    benchmark:
+        "<timings>/make_rehearsal_file/{format}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=by_attempt(2_000),
+        runtime=10,
+    params:
+        flags=flags("make_rehearsal_file"),
+    message:
+        "Writing toy tasks in the format {wildcards.format}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --format {wildcards.format} \
+            --file {output.file:q} \
             {params.flags}
         """
 

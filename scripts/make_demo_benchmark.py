@@ -19,7 +19,7 @@ from selfcodealign.tables import write_text
 FEWEST_CASES = 6
 
 
-def held_out_tasks(split: str, seed: int) -> Iterator[Task]:
+def held_out_tasks(split: str, seed: int | str) -> Iterator[Task]:
     """Yield a task for each held-out composition that can be tested well, in random order."""
     rng = random.Random(f"benchmark:{split}:{seed}")
     pairs = domain.compositions(split)

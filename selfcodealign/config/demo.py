@@ -25,6 +25,13 @@ class MakeDemoBenchmark(Section):
     seed: int = Field(default=0, description="another seed gives other parameters and another order")
 
 
+class MakeRehearsalFile(Section):
+    """Write toy tasks in the formats of the paper's benchmarks, for a rehearsal of its tables."""
+
+    count: Count = Field(default=12, description="records in a file")
+    seed: int = Field(default=0, description="another seed gives other tasks")
+
+
 class PretrainDemoModel(Section):
     """Train the demo's base model from scratch; not part of any other target."""
 

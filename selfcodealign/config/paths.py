@@ -81,7 +81,7 @@ def check_given_datasets(config: Config) -> None:
         on_hub = [source for source in sources if source.startswith("hf://")]
         for source in [] if sources and len(on_hub) == len(sources) else sources or [""]:
             alone = len(sources) == 1 and HUB_ID.fullmatch(source) and not DATA_FILE.search(source)
-            if not alone and not Path(source).is_file():
+            if not alone and not Path(source).is_file() and not source.startswith("results/"):
                 raise UserError(
                     f"config key other_datasets.{name}.source: there is no file {source!r} in {Path.cwd()}; name files "
                     "that are here, or hf://datasets/ORG/NAME@REVISION/PATH, or one Hub id"

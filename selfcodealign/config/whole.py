@@ -15,7 +15,7 @@ from selfcodealign.config.dataset import (
     SanitizeResponses,
     VerifyResponses,
 )
-from selfcodealign.config.demo import MakeDemoBenchmark, MakeDemoShards, PretrainDemoModel
+from selfcodealign.config.demo import MakeDemoBenchmark, MakeDemoShards, MakeRehearsalFile, PretrainDemoModel
 from selfcodealign.config.evaluation import BenchmarkRun, ExecutePrograms, GivenModel, ScoreBenchmark
 from selfcodealign.config.generation import (
     ExtractConcepts,
@@ -66,6 +66,7 @@ class Config(Section):
     data: Data = Data()
     make_demo_shards: MakeDemoShards = MakeDemoShards()
     make_demo_benchmark: MakeDemoBenchmark = MakeDemoBenchmark()
+    make_rehearsal_file: MakeRehearsalFile = MakeRehearsalFile()
     pretrain_demo_model: PretrainDemoModel = PretrainDemoModel()
     judge_seeds: JudgeSeeds = JudgeSeeds()
     extract_functions: ExtractFunctions = ExtractFunctions()

@@ -1,0 +1,34 @@
+r"""A benchmark of your own: one file in `selfcodealign/evaluation/benchmarks/`, and one line in `evaluation/base.py`.
+
+    BENCHMARKS["one_liners"] = ("one_liners", "OneLiners")
+
+Sampling, execution in the sandbox, pass@k with intervals and the command line come with the interface. A record here is
+`{"task_id": "abs/1", "prompt": "def absolute(x):\n", "solution": "    return abs(x)\n", "tests": ["assert …"]}`.
+"""
+
+from pathlib import Path
+
+from selfcodealign.evaluation.base import Case, Limits, Problem
+from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
+from selfcodealign.evaluation.data import need, records
+
+
+class OneLiners(FunctionCompletion):
+    """Functions asked for by their head and judged by assertions, one group of tests a task."""
+
+    name = "one_liners"
+    title = "One-liners"
+    groups = ("tests",)
+
+    def problems(self, path: Path) -> list[Problem]:
+        """Read the file; a record without one of the fields is an error that names it."""
+        found = need(records(path), path, "task_id", "prompt", "solution", "tests")
+        return [Problem(id=record["task_id"], record=record) for record in found]
+
+    def canonical(self, problem: Problem) -> str:
+        """Head and solution: what `evaluate --canonical` scores."""
+        return problem.record["prompt"] + problem.record["solution"]
+
+    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+        """Run the assertions by a judge of `selfcodealign/evaluation/judges/`; 3 CPU seconds."""
+        return Case(program, "asserts", {"setup": "", "tests": problem.record["tests"]}, Limits(cpu_s=3.0))

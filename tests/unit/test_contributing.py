@@ -1,0 +1,104 @@
+"""The examples of CONTRIBUTING.md do what it says, against the interfaces as they are."""
+
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from selfcodealign.errors import UserError
+from selfcodealign.evaluation.execution import Task, execute
+from selfcodealign.evaluation.scoring import score
+from selfcodealign.generation.backends import Request, Sampling
+from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.records import SeedRow
+from selfcodealign.sandbox import Settings
+from selfcodealign.stage import parser
+from selfcodealign.tables import read_rows, write_rows
+from tests.seed_rows import DOUBLE, seed_row
+
+ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "docs" / "examples"
+
+
+def example(name):
+    """Load an example as a module."""
+    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_contributing_names_every_example():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == set(
+        re.findall(r"docs/examples/([\w.]+)", text)
+    )
+
+
+def test_the_benchmark_is_read_judged_and_scored(tmp_path):
+    benchmark = example("benchmark").OneLiners()
+    record = {
+        "task_id": "abs/1",
+        "prompt": "def absolute(x):\n",
+        "solution": "    return abs(x)\n",
+        "tests": ["assert absolute(-2) == 2"],
+    }
+    file = tmp_path / "tasks.jsonl"
+    file.write_text(json.dumps(record) + "\n")
+    (problem,) = benchmark.problems(file)
+    assert benchmark.prompt(problem, "base").text == record["prompt"]
+    tasks = [Task("right", problem, benchmark.canonical(problem)), Task("empty", problem, benchmark.empty(problem))]
+    found = execute(benchmark, tasks, Settings(workers=1), tmp_path / "references")
+    rows = [
+        {"passed": benchmark.passed(found[task.id].groups), "groups": found[task.id].groups, "measures": {}}
+        for task in tasks
+    ]
+    assert [row["passed"] for row in rows] == [True, False]
+    assert score(benchmark, [problem], {"abs/1": rows})["metrics"]["pass@1"]["value"] == 50.0
+
+
+def test_the_backend_answers_by_id_and_says_why_it_cannot(tmp_path):
+    answers = tmp_path / "answers.jsonl"
+    answers.write_text(json.dumps({"prompt": "one", "text": "1"}) + "\n")
+    backend = example("backend").ReplayBackend(ModelSettings(name=str(answers)), EngineSettings())
+    asked = [Request(name, 0, lambda name=name: name) for name in ("one", "two", "done")]
+    found = {answer.id: answer for answer in backend.complete(asked, Sampling(0.0, 1.0, 8), done={"done"})}
+    assert (found["one"].text, found["two"].reason, len(found)) == ("1", "not_recorded", 2)
+    with pytest.raises(UserError, match="cannot be read"):
+        example("backend").ReplayBackend(ModelSettings(name=str(tmp_path / "gone")), EngineSettings())
+
+
+def test_the_stage_keeps_and_drops_with_a_funnel(tmp_path):
+    stage = example("count_calls")
+    busy = 'def busy(x):\n    """Busy."""\n    return ' + "str(" * 9 + "x" + ")" * 9
+    write_rows(tmp_path / "seeds.parquet", SeedRow, [seed_row(DOUBLE), seed_row(busy)])
+    files = {name: tmp_path / name for name in ("kept", "dropped", "funnel")}
+    stage.main(tmp_path / "seeds.parquet", **files)
+    assert [row["content"] for row in read_rows(files["kept"])] == [DOUBLE]
+    assert [row["reason"] for row in read_rows(files["dropped"])] == ["many_calls"]
+    counts = json.loads(files["funnel"].read_text())
+    assert (counts["entered"], counts["kept"], counts["dropped"]) == (2, 1, {"many_calls": 1})
+
+
+def test_the_rule_of_the_stage_passes_the_flags_of_its_script_and_is_planned(tmp_path):
+    known = {flag for action in parser(example("count_calls").main)._actions for flag in action.option_strings}
+    rule = (EXAMPLES / "stage.smk").read_text()
+    assert set(re.findall(r"^\s+(--[a-z-]+) ", rule, re.MULTILINE)) <= known
+    folder = tmp_path / "checkout"
+    kept = ("Snakefile", "rules", "scripts", "selfcodealign", "config.yaml", "prompts", "demo", "report", "profiles")
+    folder.mkdir()
+    for name in kept:
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
+    shutil.copy(EXAMPLES / "count_calls.py", folder / "scripts")
+    shutil.copy(EXAMPLES / "stage.smk", folder / "rules")
+    entry = folder / "Snakefile"
+    entry.write_text(entry.read_text().replace("rule all:", 'include: "rules/stage.smk"\n\n\nrule all:'))
+    command = [str(Path(sys.executable).parent / "snakemake"), "--dry-run", "results/count_calls/00000.parquet"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert "Counting the calls of shard 00000" in done.stdout + done.stderr
+    assert done.returncode == 0
