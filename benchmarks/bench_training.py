@@ -131,7 +131,8 @@ def packed(model: Any, documents: list[Document]) -> Iterator[torch.Tensor]:
     weights = schedule.token_weights(documents, step, "reference")
     for content in step.bins:
         batch = trainer.micro_batch(documents, content, weights, 0, shared)
-        yield trainer.weighted_loss(model, model, batch, CPU, model.last_layer)
+        with model.last_layer.at(batch.positions):
+            yield trainer.weighted_loss(model, model, batch, CPU)
 
 
 Way = Callable[[Any, list[Document]], Iterator[torch.Tensor]]

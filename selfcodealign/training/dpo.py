@@ -36,6 +36,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     Raises:
         UserError: no pair, or a model without a chat template.
     """
+    sft.check_tracker("train_dpo", settings.tracker)
     processes.prepare(work.parent / "extensions")
     import torch
     from datasets import Dataset

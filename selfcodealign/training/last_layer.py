@@ -4,6 +4,8 @@ Behind the keys and values of the last layer, each token is computed for its own
 attention's output and the feed-forward of that layer are needed only where the loss is taken; prompts need none.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -28,8 +30,7 @@ class LastLayer:
 
     Attributes:
         on: the model allows it.
-        positions: (k,) places in the row whose logits are read, or None to compute all. It stays set after the forward
-            pass, because activation checkpointing computes the layer again in the backward pass.
+        positions: (k,) places in the row whose logits are read, or None to compute all.
     """
 
     def __init__(self) -> None:
@@ -50,6 +51,18 @@ class LastLayer:
             for hook in hooks:
                 hook.remove()
         return self.on
+
+    @contextmanager
+    def at(self, positions: torch.Tensor) -> Iterator[None]:
+        """Compute certain tokens only while the context lasts, if the model allows it.
+
+        The backward pass belongs inside: activation checkpointing computes the layer again there.
+        """
+        self.positions = positions if self.on else None
+        try:
+            yield
+        finally:
+            self.positions = None
 
     @torch.no_grad()
     def _changes_nothing(self, model: PreTrainedModel, device: torch.device) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import signal
 from collections import Counter
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -240,6 +241,20 @@ def check(settings: TrainSft) -> None:
         )
     if settings.keep == "best" and not settings.validation_share:
         raise UserError("train_sft.keep is best, but nothing is held out to choose by: set train_sft.validation_share")
+    check_tracker("train_sft", settings.tracker)
+
+
+def check_tracker(section: str, tracker: str) -> None:
+    """Make sure before anything is loaded that the tracker can be imported.
+
+    Raises:
+        UserError: it is not installed.
+    """
+    if tracker != "none" and find_spec(tracker) is None:
+        raise UserError(
+            f"{section}.tracker is {tracker}, which is not installed: run `pip install {tracker}` where training runs, "
+            f"or set {section}.tracker to tensorboard or none"
+        )
 
 
 def read_deepspeed(name: str) -> dict[str, Any]:

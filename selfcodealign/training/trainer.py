@@ -75,11 +75,7 @@ def micro_batch(
 
 
 def weighted_loss(
-    model: torch.nn.Module,
-    base: PreTrainedModel,
-    batch: MicroBatch,
-    device: torch.device,
-    last_layer: LastLayer | None = None,
+    model: torch.nn.Module, base: PreTrainedModel, batch: MicroBatch, device: torch.device
 ) -> torch.Tensor:
     """Return Σ weight × (−log p(token)) over a micro-batch.
 
@@ -90,11 +86,8 @@ def weighted_loss(
         base: the model inside, which knows its attention.
         batch: the micro-batch.
         device: where to compute.
-        last_layer: computes these tokens only, if it is given and on.
     """
     positions = batch.positions.to(device)
-    if last_layer is not None and last_layer.on:
-        last_layer.positions = positions
     logits = model(
         **attention.inputs(batch.documents, base, device, batch.shared_tokens), logits_to_keep=positions
     ).logits[0]
@@ -203,16 +196,22 @@ class StepTrainer(SealedCheckpoints):
             if self.is_deepspeed_enabled:
                 model.set_gradient_accumulation_boundary(last)
             options = {"scale_wrt_gas": False} if self.is_deepspeed_enabled else {}
-            with contextlib.nullcontext() if last or self.is_deepspeed_enabled else self.accelerator.no_sync(model):
+            synchronised = (
+                contextlib.nullcontext() if last or self.is_deepspeed_enabled else self.accelerator.no_sync(model)
+            )
+            with synchronised, self._reading(batch):
                 with self.compute_loss_context_manager():
                     # Gradients are averaged over processes, while the weights already sum to 1 over all of them.
-                    loss = self._loss(model, batch) * self.args.world_size
+                    loss = weighted_loss(model, self.inner, batch, self.args.device) * self.args.world_size
                 self.accelerator.backward(loss, **options)
             total += loss.detach()
         return total
 
-    def _loss(self, model: Any, batch: MicroBatch) -> torch.Tensor:
-        return weighted_loss(model, self.inner, batch, self.args.device, self.last_layer)
+    def _reading(self, batch: MicroBatch) -> contextlib.AbstractContextManager[None]:
+        """Let the last layer compute what the loss of a micro-batch reads; the backward pass belongs inside."""
+        if self.last_layer is None:
+            return contextlib.nullcontext()
+        return self.last_layer.at(batch.positions.to(self.args.device))
 
     def evaluate(self, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Return the loss on the validation documents, averaged as in training."""
@@ -224,7 +223,8 @@ class StepTrainer(SealedCheckpoints):
         with torch.no_grad():
             for number in range(len(self.validation)):
                 for batch in self.validation[number]["micro_batches"]:
-                    total += self._loss(model, batch) * self.args.world_size
+                    with self._reading(batch):
+                        total += weighted_loss(model, self.inner, batch, self.args.device) * self.args.world_size
         mean = float(torch.as_tensor(self.accelerator.gather(total)).mean()) / len(self.validation)
         metrics = {"eval_loss": mean}
         self.log(metrics)

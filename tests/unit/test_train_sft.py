@@ -162,6 +162,13 @@ def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any]
         sft.check(TrainSft(**changes))
 
 
+def test_a_tracker_that_is_not_installed_is_named_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sft, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r"train_sft.tracker is wandb, .* `pip install wandb`"):
+        sft.check(TrainSft(tracker="wandb"))
+    sft.check(TrainSft(tracker="none"))
+
+
 def test_the_default_settings_and_the_papers_are_accepted() -> None:
     sft.check(TrainSft())
     sft.check(
