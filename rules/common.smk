@@ -13,8 +13,8 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
-from selfcodealign import images
-from selfcodealign.config.tables import evaluated
+from selfcodealign import images, preflight
+from selfcodealign.config.tables import cells, evaluated
 from selfcodealign.errors import UserError
 
 try:
@@ -58,7 +58,7 @@ shell.prefix(
 IN_CONTAINERS = "apptainer" in {str(method) for method in workflow.deployment_settings.deployment_method}
 if IN_CONTAINERS:
     seen = [os.environ.get("APPTAINER_BIND", ""), str(ROOT), *(path for path in [HUB_HOME] if Path(path).is_dir())]
-    os.environ["APPTAINER_BIND"] = ",".join(dict.fromkeys(filter(None, seen)))
+    os.environ.update(APPTAINER_BIND=",".join(dict.fromkeys(filter(None, seen))))
 
 
 wildcard_constraints:
@@ -578,3 +578,115 @@ def island(wildcards):
 def problems_file(wildcards):
     """Local file of a benchmark's problems; nothing when they are fetched."""
     return CONFIG.benchmarks[wildcards.benchmark].file or []
+
+
+# ---- training on several nodes ----
+
+
+# srun is a program of the host. A job on one node runs in its container as every other; one on several runs outside, and
+# srun enters the container on each node.
+
+
+def around(nodes):
+    """Image that Snakemake starts a training job in: none for a job on several nodes."""
+    return image("train") if nodes == 1 else None
+
+
+def inside(nodes):
+    """Command with which srun enters the container on each node; nothing on one node or without containers."""
+    if nodes == 1 or not IN_CONTAINERS:
+        return ""
+    words = shlex.split(workflow.deployment_settings.apptainer_args)
+    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
+
+
+# ---- tables ----
+
+
+WRITING_STAGES = ("extract_concepts", "write_instructions", "write_responses")
+
+
+def files_of_cell(cell, wins):
+    """Files that a cell's number is read from; `wins` are the models that EvalPerf's wins are counted against."""
+    kind, model = cell.source.kind, cell.model
+    if kind == "score":
+        return [f"results/score_benchmark/{model}/{name}.json" for name in cell.source.benchmarks]
+    if kind == "wins":
+        players = [model, *(other for other in wins if other != model)]
+        return [f"results/score_benchmark/{player}/{cell.source.benchmarks[0]}.json" for player in players]
+    dataset = CONFIG.models[model].dataset
+    if kind == "pass_rate":
+        return [f"results/build_dataset/{dataset}/sft/train.parquet"]
+    if kind == "rows":
+        return [f"results/build_dataset/{dataset}.funnel.json"]
+    if kind == "finetune_h":
+        return [workflow.pathvars.apply(f"<timings>/train_sft/{model}.jsonl")]
+    written = [branch for branch in stages_before(dataset) if branch.partition("/")[0] in WRITING_STAGES]
+    if kind == "generation_h":
+        return [
+            workflow.pathvars.apply(f"<timings>/{branch}/{shard}.jsonl")
+            for branch in written
+            for shard in shards_of(dataset)
+        ]
+    gathered = next(branch for branch in stages_before(dataset) if branch.startswith("gather_"))
+    return files_of(gathered, ".funnel.json", shards_of(dataset))
+
+
+def planned_cells(wildcards):
+    """Every cell that this run fills of a table, with the files that its number is read from."""
+    found = cells(CONFIG, wildcards.table)
+    wins = list(dict.fromkeys(cell.model for cell in found if cell.source.kind == "wins"))
+    parallel = CONFIG.tables[wildcards.table].parallel_jobs
+    return [
+        {
+            "row": cell.row,
+            "column": cell.column,
+            "model": cell.model,
+            "kind": cell.source.kind,
+            "metric": cell.source.metric,
+            "files": files_of_cell(cell, wins),
+            "divide": parallel if cell.source.kind == "generation_h" else 1,
+        }
+        for cell in found
+    ]
+
+
+def files_of_table(wildcards):
+    """Inputs of a table: what its cells are read from, and the models whose jobs were timed."""
+    found = []
+    for cell in planned_cells(wildcards):
+        if cell["kind"] == "pass_rate":
+            found += [f"results/build_dataset/{CONFIG.models[cell['model']].dataset}"]
+        elif cell["kind"] in ("generation_h", "finetune_h"):
+            found += [f"results/train_sft/{cell['model']}"]
+        else:
+            found += cell["files"]
+    return list(dict.fromkeys(found))
+
+
+# ---- before the first job ----
+
+
+def check_before_start():
+    """Stop now for what would stop the run hours later; a dry run is not stopped."""
+    jobs = list(workflow.dag.needrun_jobs())
+    try:
+        if IN_CONTAINERS:
+            used = {job.container_img_url for job in jobs}
+            images.check(
+                {island: name for island, name in CONFIG.containers.items() if image(island) in used},
+                CONFIG.container_digests,
+            )
+        if workflow.executor_plugin.name == "slurm":
+            partitions, with_gpu = {}, set()
+            for job in jobs:
+                partition = str(job.resources.get("slurm_partition") or "")
+                partitions.setdefault(partition, set()).add(job.rule.name)
+                if job.resources.get("gpu") or "gpu" in str(job.resources.get("gres", "")):
+                    with_gpu.add(partition)
+            preflight.check_partitions(partitions, with_gpu)
+        else:
+            preflight.check_gpu(CONFIG)
+        preflight.check_hub(preflight.hub_models(CONFIG), Path(HUB_HOME))
+    except UserError as error:
+        raise WorkflowError(str(error))

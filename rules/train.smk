@@ -11,22 +11,6 @@ OUT  results/import_dataset/{dataset}/              those rows, as training read
 WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
 """
 
-# srun is a program of the host. A job on one node runs in its container as every other; one on several runs outside, and
-# srun enters the container on each node.
-
-
-def around(nodes):
-    """Image that Snakemake starts a training job in: none for a job on several nodes."""
-    return image("train") if nodes == 1 else None
-
-
-def inside(nodes):
-    """Command with which srun enters the container on each node; nothing on one node or without containers."""
-    if nodes == 1 or not IN_CONTAINERS:
-        return ""
-    words = shlex.split(workflow.deployment_settings.apptainer_args)
-    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
-
 
 rule import_dataset:
     """Read an instruction dataset of others, for models to compare with."""
