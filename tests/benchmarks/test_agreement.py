@@ -20,6 +20,13 @@ FILES = {
 }
 
 
+EVERY = {"humaneval_plus": 1, "mbpp_plus": 3}
+"""Unless all are wanted, one problem in so many."""
+
+INPUTS = 20
+"""Most plus inputs of a task."""
+
+
 class OffByOne(ast.NodeTransformer):
     """Change the n-th small integer of a program by one."""
 
@@ -94,11 +101,16 @@ def traps(benchmark: Benchmark, problem: Problem, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
+def test_verdicts_agree_with_the_official_package(name, shared, tmp_path, full):
     file, dataset, variable = FILES[name]
     benchmark = base.get(name)
     benchmark.rules = "0.2+broadcasting"  # pyright: ignore[reportAttributeAccessIssue]
-    problems = benchmark.problems(shared / "bench" / file)
+    # The first inputs alone: some of MBPP+'s later ones have outputs of hundreds of megabytes, which the official
+    # package hands from process to process. (A task without any holds an empty object.)
+    with (tmp_path / "problems.jsonl").open("w") as sink:
+        for record in data.records(shared / "bench" / file)[:: 1 if full else EVERY[name]]:
+            print(json.dumps({**record, "plus_input": list(record["plus_input"])[:INPUTS]}), file=sink)
+    problems = benchmark.problems(tmp_path / "problems.jsonl")
     samples = []
     for number, problem in enumerate(problems):
         programs = [benchmark.canonical(problem), benchmark.empty(problem)]
@@ -109,7 +121,6 @@ def test_verdicts_agree_with_the_official_package(name, shared, tmp_path):
     with (tmp_path / "samples.jsonl").open("w") as sink:
         for problem, program in samples:
             print(json.dumps({"task_id": problem.id, "solution": program}), file=sink)
-    (tmp_path / "problems.jsonl").write_bytes(data.content(shared / "bench" / file))
     official = official_verdicts(tmp_path, dataset, variable)
     tasks = [Task(str(place), problem, program) for place, (problem, program) in enumerate(samples)]
     ours = execute(benchmark, tasks, sandbox_settings(benchmark), tmp_path / "references")
