@@ -133,7 +133,7 @@ def test_verdicts_agree_with_the_official_package(name, shared, tmp_path, full):
         for group in ("base", "plus"):
             if (theirs[f"{group}_status"] == "pass") != (ours[str(place)].groups[group] == PASS):
                 differing.append((problem.id, group, theirs[f"{group}_status"], ours[str(place)].reason))
-    # EvalPlus takes any output of Mbpp/164, even none, and gives samples of Mbpp/734 the inputs its reference has emptied.
+    # EvalPlus takes any output of Mbpp/164, even none; samples of Mbpp/734 get inputs that its reference emptied.
     unexplained = [item for item in differing if item[0] not in ("Mbpp/164", "Mbpp/734")]
     print(f"{name}: {len(samples)} samples, {len(differing)} verdicts differ: {differing}")
     assert len(unexplained) <= 0.01 * len(samples), unexplained
