@@ -171,10 +171,10 @@ def answered(rng: random.Random, author: float) -> str:
     return SFT_PROMPT.format(domain.instruction_of(task)) + rng.choice(OPENINGS) + answer
 
 
-def exercise(rng: random.Random, author: float, emphasis: int = 1) -> str:
-    """A function with many worked examples, mostly of one step; hard operations are drawn `emphasis` times as often."""
+def exercise(rng: random.Random, author: float) -> str:
+    """A function with many worked examples, mostly of one step."""
     while True:
-        task = domain.draw_task(rng, rng.choice((1, 1, 1, 2)), emphasis=emphasis)
+        task = domain.draw_task(rng, rng.choice((1, 1, 1, 2)))
         cases = domain.draw_cases(rng, task, rng.choice((4, 5, 6)), telling=0.5)
         if len(cases) >= 3:
             break
@@ -201,11 +201,11 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def document(rng: random.Random, exercises: float, emphasis: int = 1) -> str:
-    """Draw one document; with probability `exercises` an exercise, in which hard operations have that emphasis."""
+def document(rng: random.Random, exercises: float) -> str:
+    """Draw one document; with probability `exercises` an exercise."""
     author = rng.choice((domain.CAREFUL, domain.CARELESS))
     if rng.random() < exercises:
-        return exercise(rng, author, emphasis) + "\n"
+        return exercise(rng, author) + "\n"
     kind = rng.choices(list(KINDS), [share for _, share, _ in KINDS.values()])[0]
     write, _, counts = KINDS[kind]
     examples = [write(rng, author) for _ in range(rng.choice(counts))]
@@ -215,7 +215,7 @@ def document(rng: random.Random, exercises: float, emphasis: int = 1) -> str:
     return "\n\n".join([system, *(f"## Example {i}\n{text}" for i, text in enumerate(examples, 1))]) + "\n"
 
 
-def documents(count: int, seed: str, exercises: float, emphasis: int = 1) -> list[str]:
+def documents(count: int, seed: str, exercises: float) -> list[str]:
     """Draw a corpus of so many documents."""
     rng = random.Random(seed)
-    return [document(rng, exercises, emphasis) for _ in range(count)]
+    return [document(rng, exercises) for _ in range(count)]

@@ -201,39 +201,15 @@ def split_of(composition: Sequence[str]) -> Split:
     return "test" if draw < 3 else "dev" if draw == 3 else "train"
 
 
-# Operations whose values a model of this size learns last: after the first stage of training, at temperature 0.5, fewer
-# than 95 % of their values were right (of "mask" and "delete" some 60 %), measured on training compositions.
-HARD = (
-    "mask",
-    "delete",
-    "starts",
-    "above",
-    "below",
-    "longer",
-    "contains",
-    "without",
-    "anyabove",
-    "allbelow",
-    "novowels",
-)
-
-
-def _draw_operation(rng: random.Random, operations: Sequence[Operation], emphasis: int) -> Operation:
-    """Draw one operation, a hard one `emphasis` times as often as another."""
-    return rng.choice([o for o in operations for _ in range(emphasis if o.name in HARD else 1)])
-
-
-def draw_task(rng: random.Random, steps: int | None = None, split: Split = "train", emphasis: int = 1) -> Task:
-    """Draw a task of one or two steps whose composition belongs to the split; hard operations `emphasis` times as often."""
+def draw_task(rng: random.Random, steps: int | None = None, split: Split = "train") -> Task:
+    """Draw a task of one or two steps whose composition belongs to the split."""
     while True:
-        starts = STARTING_FROM[rng.choices(list(STARTS), list(STARTS.values()))[0]]
-        first = _draw_operation(rng, starts, emphasis)
+        first = rng.choice(STARTING_FROM[rng.choices(list(STARTS), list(STARTS.values()))[0]])
         chain: list[Operation] = [first]
         if (steps or rng.choices((1, 2), (35, 65))[0]) == 2:
             if first.gives not in STARTING_FROM:
                 continue
-            others = [o for o in STARTING_FROM[first.gives] if o is not first]
-            chain.append(_draw_operation(rng, others, emphasis))
+            chain.append(rng.choice([o for o in STARTING_FROM[first.gives] if o is not first]))
         if split_of([o.name for o in chain]) != split:
             continue
         name = "_".join(o.name for o in chain)

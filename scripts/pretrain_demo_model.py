@@ -1,16 +1,11 @@
 """Train the demo's tokenizer and its tiny base model from scratch on the synthetic corpus of `demo/corpus.py`.
 
-A Llama of 2.9 million parameters: AdamW for the embedding and the norms, Muon for the matrices, over a corpus of which
-no document is seen twice. Exercises, from which the model learns to compute values, come mostly early; few-shot
-documents mostly late. Computed values weigh more in the loss than the random arguments they are computed from, of which
-there is nothing to learn.
-
-There are two stages, each with a cosine schedule and optimizers of its own. The second, `refine_steps` long, warms the
-learning rates to a share of their peaks and shows the operations of `domain.HARD` more often, in exercises only: it is
-for the values that the first stage leaves uncertain, since a response whose own test is wrong is lost.
-
-About an hour on two cores; a checkpoint after every block of steps lets a killed run continue. Which
-documents are seen depends on the seed alone; the last bits of the weights also on threads and machine.
+A Llama of 2.9 million parameters: AdamW for the embedding and the norms, Muon for the matrices, one cosine schedule
+over a corpus of which no document is seen twice. Exercises, from which the model learns to compute values, come mostly
+early; few-shot documents mostly late. Computed values weigh more in the loss than the random arguments they are
+computed from, of which there is nothing to learn. About an hour on two cores; a checkpoint after every block of steps
+lets a killed run continue. Which documents are seen depends on the seed alone; the last bits of the weights also on
+threads and machine.
 """
 
 import json
@@ -137,20 +132,13 @@ def pack(
 
 
 def block_of_rows(
-    tokenizer: PreTrainedTokenizerFast,
-    seed: int,
-    step: int,
-    rows: int,
-    length: int,
-    exercises: float,
-    answers: float,
-    emphasis: int = 1,
+    tokenizer: PreTrainedTokenizerFast, seed: int, step: int, rows: int, length: int, exercises: float, answers: float
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Write and pack the documents for the steps of one block; returns ids, weights and the number of documents."""
     documents: list[str] = []
     ids, weights = np.empty((0, length + 1), dtype=np.int64), np.empty((0, length + 1), dtype=np.float32)
     while len(ids) < rows:
-        documents += corpus.documents(rows, f"corpus:{seed}:{step}:{len(documents)}", exercises, emphasis)
+        documents += corpus.documents(rows, f"corpus:{seed}:{step}:{len(documents)}", exercises)
         if len(documents) * 2 >= rows * 3:  # A row holds two documents or more; do not pack far too early.
             ids, weights = pack(tokenizer, documents, length, answers)
     order = np.random.default_rng([seed, step]).permutation(len(ids))[:rows]
@@ -193,10 +181,6 @@ class Muon:
                 parameter.mul_(1 - self.lr * self.decay).add_(change, alpha=-self.lr)
 
 
-# The second stage: share of the peak learning rates, share of exercises, and how much more often these show a hard
-# operation.
-REFINE_RATE, REFINE_EXERCISES, EMPHASIS = 0.4, 0.6, 6
-
 COUNTERS = ("step", "tokens", "documents", "wall_s", "cpu_s", "history", "schedule")
 
 
@@ -205,21 +189,16 @@ class Training:
 
     def __init__(self, model: LlamaForCausalLM, lr: float, matrix_lr: float):
         self.model = model
+        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
+        chosen = {id(p) for p in matrices}
+        others = [p for p in model.parameters() if id(p) not in chosen]
         self.lr, self.matrix_lr = lr, matrix_lr
-        self.restart()
+        self.adamw = torch.optim.AdamW(others, lr=lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
+        self.muon = Muon(matrices, matrix_lr)
         self.step = self.tokens = self.documents = 0
         self.wall_s = self.cpu_s = 0.0
         self.history: list[dict[str, float]] = []
         self.schedule: list[dict[str, int]] = []  # which number of steps was planned for from which step on
-
-    def restart(self) -> None:
-        """Give every stage new optimizers, so that it continues from weights alone."""
-        model = self.model
-        matrices = [p for n, p in model.named_parameters() if p.ndim == 2 and "embed" not in n and "lm_head" not in n]
-        chosen = {id(p) for p in matrices}
-        others = [p for p in model.parameters() if id(p) not in chosen]
-        self.adamw = torch.optim.AdamW(others, lr=self.lr, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
-        self.muon = Muon(matrices, self.matrix_lr)
 
     def update(self, ids: torch.Tensor, weights: torch.Tensor, rate: float) -> tuple[float, float]:
         """Take one step at a share of the learning rates; return the loss of all tokens and of computed values."""
@@ -252,14 +231,6 @@ class Training:
             "counters": {name: getattr(self, name) for name in COUNTERS},
         }
 
-    def adopt(self, folder: Path) -> None:
-        """Continue from the weights and the facts of a model that `save_model` wrote; its optimizers are not kept."""
-        self.model.load_state_dict(LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32).state_dict())
-        facts = json.loads((folder / "training.json").read_text())
-        self.step = facts["steps"]
-        for name in COUNTERS[1:]:
-            setattr(self, name, facts[name])
-
     def load(self, state: dict[str, Any]) -> None:
         """Continue where `state` ends."""
         self.model.load_state_dict(state["model"])
@@ -277,13 +248,8 @@ def rate_at(step: int, steps: int, warmup: int = 60, floor: float = 0.02) -> flo
     return float(min(1.0, (step + 1) / warmup) * (floor + (1 - floor) * cosine))
 
 
-def stage_rate_at(step: int, steps: int, refine_steps: int) -> float:
-    """Return the share of the peak learning rate in the first stage of `steps` or in the second, which follows it."""
-    return rate_at(step, steps) if step < steps else REFINE_RATE * rate_at(step - steps, refine_steps)
-
-
 def exercises_at(step: int, steps: int) -> float:
-    """Return the share of exercises among the first stage's documents: more than half at first, a tenth at the end."""
+    """Return the share of exercises among the documents: more than half at first, a tenth at the end."""
     return float(np.interp(step / steps, [0, 0.3, 0.4, 1], [0.65, 0.5, 0.2, 0.1]))
 
 
@@ -331,8 +297,6 @@ def main(
     *,
     seed: int = 0,
     steps: int = 4200,
-    refine_steps: int = 450,
-    start: Path | None = None,
     block: int = 300,
     rows: int = 8,
     length: int = 448,
@@ -347,18 +311,14 @@ def main(
 ) -> None:
     """Train the demo's base model into the folder `model`, with checkpoints in the folder `work`.
 
-    A step sees `rows` rows of `length` tokens; `answers` is the weight of computed values in the loss. `start` names a
-    folder with a model that the first stage of `steps` made; only the second stage is then run. A run that continues
-    may be given other numbers of steps, nothing else.
+    A step sees `rows` rows of `length` tokens; `answers` is the weight of computed values in the loss. A run that
+    continues may be given another number of steps, nothing else.
     """
-    if steps < 1 or block < 1 or refine_steps < 0:
-        raise UserError(
-            f"steps ({steps}) and block ({block}) must be at least 1, refine_steps ({refine_steps}) at least 0"
-        )
+    if steps < 1 or block < 1:
+        raise UserError(f"steps ({steps}) and block ({block}) must be at least 1")
     recipe = {
-        "seed": seed, "steps": steps, "refine_steps": refine_steps, "block": block, "rows": rows, "length": length,
-        "width": width, "layers": layers, "context": context, "vocabulary": vocabulary, "lr": lr,
-        "matrix_lr": matrix_lr, "answers": answers,
+        "seed": seed, "steps": steps, "block": block, "rows": rows, "length": length, "width": width, "layers": layers,
+        "context": context, "vocabulary": vocabulary, "lr": lr, "matrix_lr": matrix_lr, "answers": answers,
     }  # fmt: skip
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -368,35 +328,22 @@ def main(
     training = Training(build_model(len(tokenizer), width, layers, context), lr, matrix_lr)
     if checkpoint.exists():
         saved = torch.load(checkpoint, weights_only=True)
-        if json.loads(saved["recipe"]) | {"steps": steps, "refine_steps": refine_steps} != recipe:
+        if json.loads(saved["recipe"]) | {"steps": steps} != recipe:
             raise UserError(f"{checkpoint} belongs to a run with other settings; remove it or use those settings")
         training.load(saved["state"])
         logging.info("continuing at step %d", training.step)
-    elif start:
-        training.adopt(start)
-        if training.step != steps:
-            raise UserError(f"{start} was trained for {training.step} steps, not for the {steps} of the first stage")
-        tokenizer = PreTrainedTokenizerFast.from_pretrained(start)
-    planned = {"steps": steps, "refine_steps": refine_steps}
-    if not training.schedule or training.schedule[-1] | planned != training.schedule[-1]:
-        training.schedule.append({"from_step": training.step} | planned)
-    whole = steps + refine_steps
+    if not training.schedule or training.schedule[-1]["steps"] != steps:
+        training.schedule.append({"from_step": training.step, "steps": steps})
     loss = computed = float("nan")
-    # A block lies in one stage.
-    for first, count in [*blocks(training.step, steps, block), *blocks(max(training.step, steps), whole, block)]:
+    for start, count in blocks(training.step, steps, block):
         wall, cpu = time.perf_counter(), time.process_time()
-        if first == steps:
-            training.restart()
-        exercises, emphasis = (exercises_at(first, steps), 1) if first < steps else (REFINE_EXERCISES, EMPHASIS)
         ids, weights, documents = block_of_rows(
-            tokenizer, seed, first, count * rows, length, exercises, answers, emphasis
+            tokenizer, seed, start, count * rows, length, exercises_at(start, steps), answers
         )
         for offset in range(0, len(ids), rows):
             batch = slice(offset, offset + rows)
             now = training.update(
-                torch.from_numpy(ids[batch]),
-                torch.from_numpy(weights[batch]),
-                stage_rate_at(training.step, steps, refine_steps),
+                torch.from_numpy(ids[batch]), torch.from_numpy(weights[batch]), rate_at(training.step, steps)
             )
             loss, computed = (
                 new if old != old else 0.97 * old + 0.03 * new for old, new in zip((loss, computed), now, strict=True)
@@ -405,7 +352,7 @@ def main(
                 spent = time.perf_counter() - wall
                 logging.info(
                     "step %d of %d, loss %.4f, of computed values %.4f, %.2f s a step",
-                    training.step, whole, loss, computed, spent / (training.step - first),
+                    training.step, steps, loss, computed, spent / (training.step - start),
                 )  # fmt: skip
         training.documents += documents
         training.wall_s += time.perf_counter() - wall

@@ -36,7 +36,4 @@ class PretrainDemoModel(Section):
     """Train the demo's base model from scratch; not part of any other target."""
 
     seed: int = Field(default=0, description="seed of weights and corpus")
-    steps: Count = Field(default=4_200, description="optimizer steps of the first stage; about 3,500 tokens each")
-    refine_steps: int = Field(
-        default=450, ge=0, description="steps of the second stage, at a lower rate, with more of the hard operations"
-    )
+    steps: Count = Field(default=4_200, description="optimizer steps; about 3,500 tokens each")

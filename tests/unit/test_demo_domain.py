@@ -71,16 +71,6 @@ def test_drawn_tasks_belong_to_the_split_asked_for(split):
     assert {domain.split_of(task.composition) for task in tasks(200, split)} == {split}
 
 
-def test_an_emphasis_draws_hard_operations_more_often_and_leaves_the_mistakes_alone():
-    def share(emphasis: int) -> float:
-        rng = random.Random(2)
-        drawn = [domain.draw_task(rng, 1, emphasis=emphasis) for _ in range(2000)]
-        return sum(task.steps[0][0].name in domain.HARD for task in drawn) / len(drawn)
-
-    assert set(domain.HARD) <= set(BY_NAME)
-    assert share(4) > 2.5 * share(1)
-
-
 def test_telling_cases_show_the_common_mistake_of_every_step():
     assert domain.shows_mistakes(FIRST_TWO_REVERSED, [4, 7, 1])
     assert not domain.shows_mistakes(FIRST_TWO_REVERSED, [4])

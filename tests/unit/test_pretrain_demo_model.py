@@ -74,14 +74,6 @@ def test_the_rate_warms_up_and_falls_to_the_floor():
     assert rates[100:] == sorted(rates[100:], reverse=True)
 
 
-def test_the_second_stage_warms_up_again_to_a_share_of_the_peak():
-    rates = [recipe.stage_rate_at(step, 1000, 500) for step in range(1500)]
-    assert rates[:1000] == [recipe.rate_at(step, 1000) for step in range(1000)]
-    assert max(rates[1000:]) == pytest.approx(recipe.REFINE_RATE, abs=0.02)
-    assert rates[1000] < 0.02
-    assert rates[-1] < 0.02
-
-
 def test_exercises_give_way_to_few_shot_documents():
     shares = [recipe.exercises_at(step, 100) for step in range(101)]
     assert shares == sorted(shares, reverse=True)
@@ -105,28 +97,25 @@ def test_the_orthogonalised_update_has_the_size_of_an_adam_update():
 
 
 def test_training_lowers_the_loss_and_a_killed_run_ends_in_the_same_bytes(tmp_path, monkeypatch):
-    whole, stages = tmp_path / "whole", {"steps": 6, "refine_steps": 3, "block": 2}
-    recipe.main(whole, tmp_path / "work-whole", **stages, **TINY)
+    whole = tmp_path / "whole"
+    recipe.main(whole, tmp_path / "work-whole", steps=6, block=2, **TINY)
     facts = json.loads((whole / "training.json").read_text())
-    assert facts["steps"] == 9
-    assert [point["step"] for point in facts["history"]] == [2, 4, 6, 8, 9]
+    assert facts["steps"] == 6
     assert facts["history"][-1]["loss"] < facts["history"][0]["loss"]
 
     update, broken = recipe.Training.update, tmp_path / "broken"
 
-    for death in (3, 8):  # In the first stage and, after a block of it, in the second.
+    def dies_at_step_three(self, *arguments):
+        if self.step == 3:
+            raise KeyboardInterrupt
+        return update(self, *arguments)
 
-        def dies(self, *arguments, death=death):
-            if self.step == death:
-                raise KeyboardInterrupt
-            return update(self, *arguments)
-
-        with monkeypatch.context() as patch:
-            patch.setattr(recipe.Training, "update", dies)
-            with pytest.raises(KeyboardInterrupt):
-                recipe.main(broken, tmp_path / "work-broken", **stages, **TINY)
-        assert not broken.exists()
-    recipe.main(broken, tmp_path / "work-broken", **stages, **TINY)
+    with monkeypatch.context() as patch:
+        patch.setattr(recipe.Training, "update", dies_at_step_three)
+        with pytest.raises(KeyboardInterrupt):
+            recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, **TINY)
+    assert not broken.exists()
+    recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, **TINY)
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
     model = AutoModelForCausalLM.from_pretrained(broken)
@@ -135,20 +124,7 @@ def test_training_lowers_the_loss_and_a_killed_run_ends_in_the_same_bytes(tmp_pa
     assert model.dtype == torch.bfloat16
 
     with pytest.raises(UserError, match="belongs to a run with other settings"):
-        recipe.main(broken, tmp_path / "work-broken", seed=1, **stages, **TINY)
-
-
-def test_the_second_stage_continues_from_a_model_of_the_first(tmp_path):
-    one, two = tmp_path / "one", tmp_path / "two"
-    recipe.main(one, tmp_path / "work-one", steps=2, refine_steps=0, **TINY)
-    recipe.main(two, tmp_path / "work-two", steps=2, refine_steps=2, start=one, **TINY)
-    before, after = (json.loads((folder / "training.json").read_text()) for folder in (one, two))
-    assert (before["steps"], after["steps"]) == (2, 4)
-    assert after["history"][:-1] == before["history"]
-    assert after["tokens"] > before["tokens"]
-    assert (two / "tokenizer.json").read_bytes() == (one / "tokenizer.json").read_bytes()
-    with pytest.raises(UserError, match="was trained for 2 steps, not for the 3 of the first stage"):
-        recipe.main(two, tmp_path / "work-three", steps=3, start=one, **TINY)
+        recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, seed=1, **TINY)
 
 
 def test_a_run_without_steps_is_a_clear_error(tmp_path):
@@ -162,7 +138,7 @@ def test_the_shipped_model_is_the_recipe_s(root):
     tokenizer = AutoTokenizer.from_pretrained(root / "demo" / "model")
     assert 1.5e6 <= facts["parameters"] == model.num_parameters() <= 4e6
     assert (root / "demo" / "model" / "model.safetensors").stat().st_size <= 8e6
-    assert facts["steps"] == facts["recipe"]["steps"] + facts["recipe"]["refine_steps"]
+    assert facts["steps"] == facts["recipe"]["steps"]
     assert model.config.max_position_embeddings == facts["recipe"]["context"]
     assert (tokenizer.eos_token, tokenizer.pad_token) == (recipe.END, recipe.PAD)
     assert np.isfinite(facts["loss"])
