@@ -117,10 +117,16 @@ def located(config: Config, root: Path) -> Config:
         (found.judge_seeds, "prompts"),
         (found.judge_seeds, "examples"),
         (found.train_sft, "deepspeed"),
-        *((generation, "template") for generation in found.generations.values()),
+        *((generation, key) for generation in found.generations.values() for key in ("model", "template")),
+        *((model, "base") for model in found.models.values()),
+        *((model, "model") for model in found.other_models.values()),
     )
     for section, key in shipped:
         path = getattr(section, key)
         if path and not Path(path).exists() and (root / path).exists():
             setattr(section, key, os.path.relpath(root / path))
+    for model in found.models.values():
+        path = str(model.settings.get("deepspeed", ""))
+        if path and not Path(path).exists() and (root / path).exists():
+            model.settings["deepspeed"] = os.path.relpath(root / path)
     return found

@@ -1,11 +1,23 @@
 """Every wrong value in a config gets one good sentence."""
 
 import re
+from pathlib import Path
 
 import pytest
 
-from selfcodealign.config import Config, check_models, extended, load, raw_shards
+from selfcodealign.config import (
+    Config,
+    check_benchmarks,
+    check_models,
+    extended,
+    load,
+    located,
+    merged,
+    raw_shards,
+)
 from selfcodealign.errors import UserError
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.parametrize(
@@ -102,3 +114,47 @@ def test_a_preset_that_extends_nothing_or_itself_is_named(tmp_path):
     ):
         with pytest.raises(UserError, match=sentence):
             extended({"extends": name}, (tmp_path,))
+
+
+def test_models_that_come_with_the_pipeline_are_found_from_another_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    config = load(
+        {
+            "generations": {"self": {"model": "demo/model"}},
+            "models": {"aligned": {"base": "demo/model", "settings": {"deepspeed": "config/deepspeed/zero3.json"}}},
+            "other_models": {"other": {"model": "demo/model"}},
+        }
+    )
+    found = located(config, ROOT)
+    paths = (found.generations["self"].model, found.models["aligned"].base, found.other_models["other"].model)
+    assert all((tmp_path / path / "config.json").is_file() for path in paths)
+    assert (tmp_path / found.models["aligned"].settings["deepspeed"]).is_file()
+
+
+def test_entries_of_a_preset_replace_those_of_the_one_it_extends():
+    values = merged({"other_models": {"a": {}}, "paper_models": {"a": "A"}}, {"other_models": {}, "paper_models": {}})
+    assert values == {"other_models": {}, "paper_models": {}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({"models": {"aligned": {"settings": {"rank": 1}}}}, "models.aligned.settings: no entry named 'rank'"),
+        ({"models": {"aligned": {"settings": {"epochs": 0}}}}, "models.aligned.settings.epochs: Input should be"),
+        ({"models": {"aligned": {"settings": {"nodes": 2}}}}, "nodes are the same for all models; set train_sft.nodes"),
+        ({"generations": {"self": {"responses": {"samples": 0}}}}, "generations.self.responses.samples: Input should"),
+        ({"datasets": {"passing": {"seed_shards": 3}}}, r"datasets.passing.seed_shards: there are 2 \(gather_seeds.sh"),
+        ({"models": {"aligned": {"benchmarks": ["x"]}}}, "models.aligned.benchmarks: no entry named 'x'; there are de"),
+    ],
+)
+def test_what_differs_for_one_entry_is_checked_like_the_section_itself(values, sentence):
+    with pytest.raises(UserError, match=sentence):
+        load(values)
+
+
+def test_a_benchmark_whose_problems_cannot_be_had_is_refused_before_any_job(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=r"benchmarks\.canitedit\.file: there is no data/x\.parquet"):
+        check_benchmarks(load({"benchmarks": {"canitedit": {"file": "data/x.parquet"}}}))
+    with pytest.raises(UserError, match=r"benchmarks\.canitedit\.file: CanItEdit is not published as one file"):
+        check_benchmarks(load({"benchmarks": {"canitedit": {}}}))
