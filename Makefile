@@ -7,11 +7,16 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo test test-benchmarks test-cluster test-vllm images setup lint schema bench
+.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup lint schema bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
 	@$(BIN)/python -m selfcodealign summary
+
+# The paper's rules, mode and twelve tables on the toy model, in a folder of their own.
+rehearse: setup
+	$(BIN)/snakemake tables --cores $(CORES) --directory work/rehearsal --configfile config/paper-rehearsal.yaml
+	@echo "tables: work/rehearsal/results/build_table/"
 
 # Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
 test: setup lint
