@@ -9,9 +9,12 @@ import json
 import multiprocessing
 import random
 import resource
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WORDS = [f"{stem}{ending}" for stem in ("sort", "list", "count", "merge", "parse", "filter") for ending in range(400)]
 

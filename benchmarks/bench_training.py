@@ -25,12 +25,14 @@ import torch
 from accelerate.state import AcceleratorState, PartialState
 from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
-from selfcodealign.config import TrainSft
-from selfcodealign.training import attention, checkpoints, schedule, sft, trainer
-from selfcodealign.training.documents import Document, common_beginning
-from selfcodealign.training.last_layer import LastLayer
-
 ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from selfcodealign.config import TrainSft  # noqa: E402
+from selfcodealign.training import attention, checkpoints, schedule, sft, trainer  # noqa: E402
+from selfcodealign.training.documents import Document, common_beginning  # noqa: E402
+from selfcodealign.training.last_layer import LastLayer  # noqa: E402
+
 CPU = torch.device("cpu")
 SHAPES = {
     "demo": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "vocab_size": 1_024},

@@ -16,11 +16,13 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from selfcodealign.ids import content_id
-from selfcodealign.records import FunctionRow
-from selfcodealign.tables import count_rows, read_rows, write_json, write_rows
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
 
-ROOT = Path(__file__).parent.parent
+from selfcodealign.ids import content_id  # noqa: E402
+from selfcodealign.records import FunctionRow  # noqa: E402
+from selfcodealign.tables import count_rows, read_rows, write_json, write_rows  # noqa: E402
+
 WORD = re.compile(r"[A-Za-z_]{4,}")
 
 
