@@ -17,7 +17,7 @@ READ = """
 from huggingface_hub import hf_hub_download
 from selfcodealign.seeds.raw import Columns, read_files
 print(open(hf_hub_download("org/base", "model.safetensors", revision="main")).read())
-print(next(iter(read_files("hf://datasets/org/code@main/data/train-00000-of-00001.jsonl", Columns()))).content)
+print(next(iter(read_files("hf://datasets/org/code@main/data/train-00000-of-00001.jsonl", Columns()))).content.decode())
 """
 
 
