@@ -146,6 +146,13 @@ BROKEN: tuple[tuple[str, str | None], ...] = (
 )
 
 
+def computable_task(rng: random.Random) -> Task:
+    """Draw a task without the operations whose results the model mostly computes wrongly."""
+    while not domain.MISCOMPUTED.isdisjoint((task := domain.draw_task(rng)).composition):
+        pass
+    return task
+
+
 def documented(task: Task) -> str:
     """Write the task's function as it should be."""
     return domain.function_of(task, domain.right_code(task), domain.docstring_of(task))
@@ -155,11 +162,11 @@ def toy_functions(rng: random.Random, count: int) -> list[str]:
     """Write `count` good functions of different specifications, with flawed and repeated ones among them."""
     tasks: dict[str, Task] = {}
     while len(tasks) < count:
-        task = domain.draw_task(rng)
+        task = computable_task(rng)
         tasks.setdefault(task.spec, task)
     good = [documented(task) for task in tasks.values()]
     flawed = [
-        flaw(rng, domain.draw_task(rng)) for flaw, share in FLAWS for _ in range(max(1, round(share * count / 100)))
+        flaw(rng, computable_task(rng)) for flaw, share in FLAWS for _ in range(max(1, round(share * count / 100)))
     ]
     copies = rng.sample(good, max(1, count // 12))
     near_copies = [

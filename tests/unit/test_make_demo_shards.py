@@ -107,3 +107,9 @@ def test_the_sample_of_the_library_does_not_grow_with_what_is_installed(tmp_path
     assert [file.path for file in shards.library_sample(2, tmp_path)] == ["Lib/a.py", "Lib/b/c.py"]
     with pytest.raises(UserError, match="has 2 modules of a fitting size, not 3"):
         shards.library_sample(3, tmp_path)
+
+
+def test_seeds_leave_out_what_the_model_computes_wrongly():
+    rng = random.Random(1)
+    drawn = {name for _ in range(3_000) for name in shards.computable_task(rng).composition}
+    assert drawn == set(domain.BY_NAME) - domain.MISCOMPUTED
