@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,10 +41,14 @@ def cluster() -> Iterator[None]:
     if os.getuid() != 0 or not (scripts / "slurm_up.sh").is_file():
         missing("no SLURM here: sinfo lists no nodes; as root on Debian, the tests' data can start a cluster")
     state = "/tmp/selfcodealign-slurm"
-    started = subprocess.run(["bash", str(scripts / "slurm_up.sh"), state], capture_output=True, text=True)
+    # Its daemons keep what they inherit open: a pipe would never end.
+    with tempfile.TemporaryFile("w+") as printed:
+        subprocess.run(["bash", str(scripts / "slurm_up.sh"), state], stdout=printed, stderr=printed, check=False)
+        printed.seek(0)
+        started = printed.read()
     try:
         if not nodes():
-            missing(f"SLURM did not start: {(started.stdout + started.stderr)[-1000:]}")
+            missing(f"SLURM did not start: {started[-1000:]}")
         yield
     finally:
         subprocess.run(["bash", str(scripts / "slurm_down.sh"), state], check=False)
