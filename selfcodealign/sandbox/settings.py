@@ -42,7 +42,7 @@ class Settings:
     workers: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     image: Path | None = None  # image folder or SIF for Apptainer; by default the sandbox image
     python: str | None = None  # interpreter: inside the image, or on the host for bubblewrap
-    preload: tuple[str, ...] = ("numpy", "pandas", "scipy")  # imported once for the cases that mention them
+    preload: tuple[str, ...] = ("numpy", "pandas", "scipy", "pytest")  # imported once for the cases that mention them
     read_only: tuple[tuple[Path, str], ...] = ()  # (host path, path inside) shown to every case
     cache: Path | None = None  # SQLite file of finished verdicts; a case found there is not run
     case_limit: int = 20_000  # cases after which a worker is replaced

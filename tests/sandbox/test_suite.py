@@ -16,10 +16,12 @@ from tests.sandbox import suite
 CASES = suite.load()
 SETTINGS = ("bubblewrap", "bubblewrap as a user", "apptainer")
 
+PYTEST = {"pytest_style", "pytest_forgeries"}
+
 
 def test_there_are_cases_of_every_kind():
     categories = {case["category"] for case in CASES}
-    assert categories == {"honest", "false_passes", "vacuous", "escapes", "exhaustion", "output"}
+    assert categories == {"honest", "false_passes", "vacuous", "escapes", "exhaustion", "output"} | PYTEST
     assert len(CASES) >= 120
     assert len({case["id"] for case in CASES}) == len(CASES)
 

@@ -17,15 +17,21 @@ GUARDED = (
     "unittest.main", "unittest.mock", "doctest", "math", "cmath", "operator", "functools", "itertools", "copy", "json",
     "re", "types", "collections", "contextlib", "numbers", "decimal", "fractions", "statistics", "random", "string",
     "inspect", "time", "os", "io", "asyncio", "asyncio.runners", "threading", "atexit", "numpy", "numpy.testing",
-    "pandas", "pandas.testing",
+    "pandas", "pandas.testing", "pytest", "_pytest.raises", "_pytest.python_api", "_pytest.outcomes", "_pytest.recwarn",
+    "_pytest.fixtures", "_pytest.mark.structures", "_pytest.monkeypatch",
 )  # fmt: skip
 GUARDED_CLASSES = (unittest.TestCase, unittest.TestResult, unittest.TestSuite, unittest.TestLoader)
+# Libraries whose classes decide tests, and which no test patches either.
+DECIDING_LIBRARIES = ("_pytest", "pytest", "unittest")
 WATCHED_MODULES = ("unittest.mock",)
 LIFTED = frozenset(
     {"input", "print", "open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "_"}
 )
 # Nothing honest writes to these, so that not even a change for a moment is.
-STEADY = ("math", "cmath", "operator", "itertools", "copy", "numbers", "unittest.case")
+STEADY = (
+    "math", "cmath", "operator", "itertools", "copy", "numbers", "unittest.case", "pytest", "_pytest.raises",
+    "_pytest.python_api", "_pytest.outcomes",
+)  # fmt: skip
 # A response that defines one of these beside what is tested would decide the tests by it.
 DECIDING = frozenset({"all", "any", "isinstance", "issubclass", "hasattr", "callable", "abs", "len"})
 TOOLS = frozenset({"unittest", "math", "pytest", "np", "numpy", "pd", "pandas", "doctest"})
@@ -69,12 +75,17 @@ class Snapshot:
             if module is not None:
                 held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
                 self.modules.append((name, module, tuple(held.items())))
-        self.classes = [(kind, tuple(vars(kind).items())) for kind in GUARDED_CLASSES]
+        guarded = [*GUARDED_CLASSES]
+        for name, module, _ in self.modules:
+            if name.startswith("_pytest."):
+                guarded += [kind for kind in vars(module).values() if getattr(kind, "__module__", "") == name]
+        guarded = [kind for kind in guarded if isinstance(kind, type)]
+        self.classes = [(kind, tuple(vars(kind).items())) for kind in guarded]
         self.builtins = dict(vars(builtins))
         self.finders, self.table, self.path = tuple(sys.meta_path), sys.modules, sys.path[:]
         dicts = [vars(module) for _, module, _ in self.modules]
         # A class shows its dict only through a proxy.
-        dicts += [item for kind in GUARDED_CLASSES for item in gc.get_referents(vars(kind)) if type(item) is dict]
+        dicts += [item for kind in guarded for item in gc.get_referents(vars(kind)) if type(item) is dict]
         self.versions = Versions(dicts)
         self.note_table()
 
@@ -94,12 +105,17 @@ class Snapshot:
         self.steady_versions = Versions([own, *map(vars, self.steady)])
         return own
 
-    def momentarily(self):
-        """Name what has been written to since the tests began, even if all is as it was; None where unknown."""
+    def momentarily(self, patches):
+        """Name what has been written to since the tests began, even if all is as it was; None where unknown.
+
+        Tests that patch things (`patches`) may do so to all but what decides them.
+        """
         if not self.steady_versions.fields:
             return None
         for place in self.steady_versions.changed():
-            return self.steady[place - 1].__name__ if place else "builtins"
+            name = self.steady[place - 1].__name__ if place else "builtins"
+            if not patches or name.split(".")[0] in DECIDING_LIBRARIES:
+                return name
         return None
 
     def hidden(self, names, used, bound, imports):
@@ -170,7 +186,8 @@ class Snapshot:
                 name, module, held = self.modules[place]
                 current = module.__dict__
                 for key, value in held:
-                    if current.get(key) is not value and key not in LIFTED and key not in allowed:
+                    spared = key in LIFTED or (key in allowed and name.split(".")[0] not in DECIDING_LIBRARIES)
+                    if current.get(key) is not value and not spared:
                         return f"{name}.{key}"
             else:
                 kind, held = self.classes[place - len(self.modules)]

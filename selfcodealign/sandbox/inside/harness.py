@@ -11,7 +11,6 @@ import atexit
 import builtins
 import gc
 import inspect
-import itertools
 import json
 import linecache
 import marshal
@@ -30,6 +29,7 @@ try:
 except ImportError:
     from hashlib import blake2b
 
+import collect  # pyright: ignore[reportMissingImports]
 import guards  # pyright: ignore[reportMissingImports]
 import judge  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
@@ -91,6 +91,8 @@ def verdict_of(error):
     if isinstance(error, MemoryError):
         return "memory"
     if isinstance(error, (AssertionError, SystemExit, unittest.SkipTest)):
+        return "fail"
+    if any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__):  # pytest.fail, skip, exit
         return "fail"
     return "error"
 
@@ -229,9 +231,13 @@ class Instruments:
     def __init__(self, main, saved):
         self.main, self.saved = main, saved
         self.ran = self.held = self.tests = 0
-        self.called = set()
+        self.calls, self.called = 0, set()
+        self.marked, self.marks = frozenset(), False  # names of the tests' test functions; do they set `pytestmark`?
         self.lefts = []  # left sides of the comparisons that are being made
-        self.unittest_done = False
+        self.unittest_done = self.pytest_done = False
+        self.at_end = False  # is the last statement of the tests running?
+        self.leaving = None  # the SystemExit with which the tests themselves ended, successfully
+        self.collected = lambda: ({}, {})
 
     def hook(self, what, value=None):
         """Do what a hook in the tests asks for."""
@@ -252,11 +258,27 @@ class Instruments:
             self.held += 1
         elif what == "called":
             self.called.add(value)
+            self.calls += 1
         elif what == "unittest":
             self.run_unittest()
             if value:
                 raise Finished
+        elif what == "pytest":
+            self.run_unittest()
+            self.run_uncalled(*self.collected())
+            return 0
+        elif what == "end":
+            self.at_end = True
+        elif what == "exit":
+            self.leave(value)
         return None
+
+    def leave(self, status):
+        """End the tests as they ask to; with status 0 at their end they have passed so far."""
+        error = SystemExit(status)
+        if self.at_end and (status is None or (isinstance(status, int) and status == 0)):
+            self.leaving = error
+        raise error
 
     def run_unittest(self):
         """Run every TestCase of the program; raises the failure that counts."""
@@ -276,7 +298,7 @@ class Instruments:
             suite.addTests(loader.loadTestsFromTestCase(kind))
         if not suite.countTestCases():
             return
-        result = Result()
+        result = Result(self)
         suite.run(result)
         self.tests += result.testsRun
         if result.testsRun > result.ended + len(result.skipped) and result.first is None:
@@ -288,60 +310,24 @@ class Instruments:
 
     def run_uncalled(self, functions, classes):
         """Run pytest-style functions and classes of the tests that nothing has called."""
-        for name, function in functions.items():
-            if name not in self.called and isinstance(function, types.FunctionType):
-                self.run_function(function, function)
-        for kind in classes.values():
-            if not isinstance(kind, type) or issubclass(kind, unittest.TestCase):
-                continue
-            methods = [key for key, value in vars(kind).items() if key.startswith("test") and callable(value)]
-            if not methods or set(methods) & self.called:
-                continue
-            for setup in ("setup_class", "teardown_class"):
-                if setup == "setup_class" and hasattr(kind, setup):
-                    getattr(kind, setup)()
-            for key in methods:
-                instance = kind()
-                self._around(instance, key, "setup")
-                self.run_function(getattr(instance, key), getattr(kind, key))
-                self._around(instance, key, "teardown")
-
-    @staticmethod
-    def _around(instance, key, when):
-        hook = getattr(instance, when + "_method", None)
-        if hook is not None:
-            hook(*([getattr(instance, key)] if len(inspect.signature(hook).parameters) else []))
-
-    def run_function(self, function, marked):
-        """Call one test function, once for each of its pytest parameters."""
-        marks = getattr(marked, "pytestmark", [])
-        if any(mark.name in ("skip", "xfail") for mark in marks):
+        if self.pytest_done:
             return
-        choices = [_parameters(mark) for mark in marks if mark.name == "parametrize"]
-        needed = {
-            name
-            for name, parameter in inspect.signature(function).parameters.items()
-            if parameter.default is parameter.empty and parameter.kind not in (2, 4)
-        }
-        for combination in itertools.product(*choices):
-            arguments = {}
-            for chosen in combination:
-                arguments.update(chosen)
-            for name in needed - set(arguments):
-                if name == "tmp_path":
-                    import pathlib
-                    import tempfile
+        self.pytest_done = True
+        session = self.session()
+        session.run(functions, classes, lenient=self.ran > 0)
+        self.tests += session.tests
 
-                    arguments[name] = pathlib.Path(tempfile.mkdtemp())
-            if needed - set(arguments):
-                # A helper that takes arguments, or a test with fixtures of its own: nothing to call it with.
-                return
-            self.tests += 1
-            outcome = function(**arguments)
-            if inspect.iscoroutine(outcome):
-                import asyncio  # loaded and guarded already wherever the texts say `async`
+    def session(self):
+        """Return what runs pytest-style tests and makes their fixtures."""
+        return collect.Session(self.main, self.called, self.really_ran, self.marks)
 
-                asyncio.run(outcome)
+    def really_ran(self, call, name):
+        """Call a test; raises if it was the tests' own and its body was not what ran."""
+        before = self.calls
+        outcome = call()
+        if name in self.marked and self.calls == before and not inspect.iscoroutine(outcome):
+            raise AssertionError(f"{name} was replaced")
+        return outcome
 
     def run_doctests(self, whole, text):
         """Run the examples in docstrings; `whole`: the text itself is a doctest."""
@@ -363,29 +349,36 @@ class Instruments:
             raise AssertionError("doctest: " + " ".join("".join(quiet).split())[:300])
 
 
-def _parameters(mark):
-    """Return the argument dicts of one pytest `parametrize` mark."""
-    names, values = mark.args[0], mark.args[1]
-    names = [name.strip() for name in names.split(",")] if isinstance(names, str) else list(names)
-    chosen = []
-    for value in values:
-        value = getattr(value, "values", value) if type(value).__name__ == "ParameterSet" else value
-        if len(names) == 1 and not (isinstance(value, tuple) and type(value) is not tuple):
-            value = value if isinstance(value, tuple) and type(mark).__name__ == "ParameterSet" else (value,)
-        chosen.append(dict(zip(names, value)))  # noqa: B905 - Python 3.8 has no strict
-    return chosen
-
-
 class Result(unittest.TestResult):
     """Keep the first failure as an exception; a test that skips itself while it runs has not passed."""
 
     first = None
     ended = 0
 
+    def __init__(self, instruments):
+        super().__init__()
+        self.instruments, self.session = instruments, instruments.session()
+        self.tear_down = lambda: None
+        self.before = 0
+
+    def startTest(self, test):
+        """Make the fixtures that pytest would, for a class that uses both."""
+        super().startTest(test)
+        self.before = self.instruments.calls
+        self.tear_down = self.session.around_unittest(test)
+
+    def stopTest(self, test):
+        """Tear them down."""
+        super().stopTest(test)
+        self.tear_down()
+
     def addSuccess(self, test):
         """Count it."""
         super().addSuccess(test)
         self.ended += 1
+        name = getattr(test, "_testMethodName", "")
+        if name in self.instruments.marked and self.instruments.calls == self.before:
+            self._keep(AssertionError(f"{name} was replaced"))
 
     def addExpectedFailure(self, test, err):
         """Count it."""
@@ -447,6 +440,11 @@ def run_tested(case, channel, saved, translated):
         channel.finish(verdict_of(error), reason, status, **counts())
         os._exit(status)
 
+    def collected():
+        # All looked up at once, before one of them can replace another.
+        functions, classes = ({name: vars(main).get(name) for name in ready[kind]} for kind in ("functions", "classes"))
+        return functions, classes
+
     def counts():
         return {"ran": instruments.ran, "held": instruments.held, "tests": instruments.tests}
 
@@ -457,6 +455,8 @@ def run_tested(case, channel, saved, translated):
     except translate.Broken as found:
         return stop(found.error, found.when)
 
+    instruments.collected = collected
+    instruments.marked, instruments.marks = frozenset(ready["marked"]), ready["marks"]
     try:
         exec(ready["code"], main.__dict__)
     except BaseException as error:
@@ -477,8 +477,10 @@ def run_tested(case, channel, saved, translated):
             if not ready["calls_main"]:
                 raise AssertionError("the tests were ended from outside") from None
             instruments.unittest_done = True
-        # Looked up now, before one of them can replace another.
-        functions, classes = ({name: vars(main).get(name) for name in ready[kind]} for kind in ("functions", "classes"))
+        except SystemExit as error:
+            if error is not instruments.leaving:
+                raise
+        functions, classes = collected()
         if not ready["whole_doctest"]:
             instruments.run_unittest()
             instruments.run_uncalled(functions, classes)
@@ -487,15 +489,15 @@ def run_tested(case, channel, saved, translated):
         wind_down()
     except BaseException as error:
         stop(error, "before its tests had finished")
-    changed = saved.replaced(test_text)
-    if not changed and "patch" not in test_text and "setattr" not in test_text:
-        changed = saved.momentarily()
+    changed = saved.replaced(test_text if ready["patches"] else "")
+    changed = changed or saved.momentarily(ready["patches"])
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     if case["role"] == "real" and case["vacuous"]:
         if ready["doctests"] and not instruments.ran and not ready["statements"]:
             channel.finish("vacuous", "the doctests hold no example", 0, **counts())
-        if ready["asserts"] and not instruments.ran and not ready["raises"]:
+        may_fail = ready["raises"] and instruments.leaving is None
+        if ready["asserts"] and not instruments.ran and not may_fail:
             channel.finish("vacuous", "no assertion ran", 0, **counts())
     channel.finish("pass", "", 0, **counts())
 

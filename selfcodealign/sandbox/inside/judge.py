@@ -180,6 +180,21 @@ def _leaves(statement):
     return isinstance(statement, ast.Expr) and called_name(statement.value) in LEAVING
 
 
+def leaves_well(call):
+    """Tell whether a call such as `sys.exit(0)` ends the program as a success, whatever has happened."""
+    return not call.args or _never(call.args[0])
+
+
+def sets_attributes(tree):
+    """Tell whether code assigns to attributes of anything but its own instances."""
+    return any(
+        isinstance(node, ast.Attribute)
+        and not isinstance(node.ctx, ast.Load)
+        and getattr(node.value, "id", "") not in ("self", "cls")
+        for node in ast.walk(tree)
+    )
+
+
 def _fails(handler):
     """Tell whether an exception handler passes a failure on, or raises one of its own."""
     for node in ast.walk(handler):
@@ -470,7 +485,8 @@ class Instrument(ast.NodeTransformer):
     def __init__(self, hook, tree):
         self.hook = hook
         self.calls_main = False
-        self.mains = {"unittest.main"}
+        self.mains, self.pytest_mains = {"unittest.main"}, {"pytest.main"}
+        self.exits = {"sys.exit"} | ({"exit", "quit", "SystemExit"} - bound_names(tree))
         for node in ast.walk(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "unittest":
                 self.mains.update(alias.asname or alias.name for alias in node.names if alias.name == "main")
@@ -532,6 +548,10 @@ class Instrument(ast.NodeTransformer):
         dotted = name.id if isinstance(name, ast.Name) else ""
         if isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name):
             dotted = f"{name.value.id}.{name.attr}"
+        if dotted in self.pytest_mains:
+            return self._call(node, "pytest")
+        if dotted in self.exits - {"SystemExit"} and len(node.args) < 2 and not node.keywords:
+            return self._call(node, "exit", *(node.args or [ast.Constant(value=None)]))
         if dotted in self.mains:
             stays = any(
                 word.arg == "exit" and isinstance(word.value, ast.Constant) and not word.value.value
@@ -539,6 +559,23 @@ class Instrument(ast.NodeTransformer):
             )
             self.calls_main = True
             return self._call(node, "unittest", ast.Constant(value=not stays))
+        return node
+
+    def visit_Raise(self, node):
+        """Tell an exit of the tests from one of the response."""
+        self.generic_visit(node)
+        raised = node.exc
+        if "SystemExit" not in self.exits or called_name(raised) != "SystemExit" or node.cause:
+            return node
+        if not isinstance(raised, ast.Call) or len(raised.args) > 1 or raised.keywords:
+            return node
+        call = self._call(node, "exit", *(raised.args or [ast.Constant(value=None)]))
+        return ast.copy_location(ast.Expr(value=call), node)
+
+    def visit_Module(self, node):
+        """Note when the last statement begins."""
+        self.generic_visit(node)
+        mark_end(node, lambda at: self._call(at, "end"))
         return node
 
     def visit_FunctionDef(self, node):
@@ -564,15 +601,19 @@ def installed(code, mark, instruments):
     return code.replace(co_consts=constants)
 
 
-def without_last_exit(tree):
-    """Remove a bare `sys.exit()` or `exit(0)` that ends the tests, where leaving early skips nothing."""
-    body = tree.body
-    while body and isinstance(body[-1], ast.If) and not body[-1].orelse and len(body[-1].body) > 1:
-        body = body[-1].body
-    if body and isinstance(body[-1], ast.Expr) and called_name(body[-1].value) in ("exit", "quit"):
-        arguments = body[-1].value.args
-        if len(body) > 1 and (not arguments or _never(arguments[0])):
-            body.pop()
+def mark_end(tree, mark):
+    """Put a statement that `mark` makes before the last one of the tests, in every branch that may be the last."""
+    if not tree.body:
+        return
+    last = tree.body[-1]
+    if isinstance(last, ast.If):
+        for branch in (last.body, last.orelse):
+            if branch:
+                inner = ast.Module(body=branch, type_ignores=[])
+                mark_end(inner, mark)
+                branch[:] = inner.body
+    else:
+        tree.body.insert(len(tree.body) - 1, ast.copy_location(ast.Expr(value=mark(last)), last))
 
 
 def asserts_anything(statements):

@@ -93,7 +93,17 @@ def translate(case, roles):
         "classes": [node.name for node in test.body if isinstance(node, ast.ClassDef)],
         "asserts": any(isinstance(node, ast.Assert) for node in ast.walk(test)),
         "raises": any(
-            isinstance(node, ast.Raise) or judge.called_name(node) in judge.LEAVING for node in ast.walk(test)
+            isinstance(node, ast.Raise) or (judge.called_name(node) in judge.LEAVING and not judge.leaves_well(node))
+            for node in ast.walk(test)
+        ),
+        "patches": judge.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
+        "marks": "pytestmark" in judge.bound_names(test),
+        "marked": sorted(
+            {
+                node.name
+                for node in ast.walk(test)
+                if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+            }
         ),
         "statements": bool(test.body),
         "whole_doctest": whole_doctest,
@@ -105,7 +115,6 @@ def translate(case, roles):
     imports += [node.module for node in ast.walk(test) if isinstance(node, ast.ImportFrom) and node.module]
     bound = judge.bound_names(test, imports=True)
     ready["names"] = (sorted(set(loads)), sorted(bound), sorted({part for name in imports for part in _parents(name)}))
-    judge.without_last_exit(test)
     instrument = judge.Instrument(ready["hook"], test)
     test = ast.fix_missing_locations(instrument.visit(test))
     ready["calls_main"] = instrument.calls_main

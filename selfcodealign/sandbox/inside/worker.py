@@ -34,6 +34,8 @@ SELDOM = (
 )  # fmt: skip
 SELDOM_WORDS = "|".join(name.split(".")[0] for name in SELDOM)
 SELDOM_USED = re.compile(rf"\b(?:async|await|mock|Mock|IsolatedAsyncioTestCase|{SELDOM_WORDS})\b|>>> ")
+# Fixtures that tests ask for by the name of a parameter.
+USED_WITHOUT_IMPORT = {"pytest": r"|\b(?:monkeypatch|recwarn|tmpdir)\b"}
 # What the process of a case is told of it.
 TOLD = (
     "role", "number", "rerun", "code", "test", "program", "stdin", "files", "vacuous", "mutants", "memory_mb",
@@ -79,7 +81,10 @@ class Worker:
     def __init__(self, handle, nested, uid, gid, preload):
         self.handle, self.nested, self.uid, self.gid = handle, nested, uid, gid
         self.pid_namespace = os.readlink("/proc/self/ns/pid")
-        self.patterns = [(name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b")) for name in preload]
+        self.patterns = [
+            (name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b{USED_WITHOUT_IMPORT.get(name, '')}"))
+            for name in preload
+        ]
         self.stems = {}
         self.translator = None
 

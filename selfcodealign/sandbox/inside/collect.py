@@ -1,0 +1,672 @@
+"""Find the pytest-style tests that nobody has called, and run them with their marks and fixtures.
+
+Pytest itself is not used: its plugins, reports and hooks are objects that a response could reach and change, and its
+start costs more than most programs. What stands here is the part of its rules that tests of one file rely on:
+`test…` functions and `Test…` classes, setup and teardown functions of modules, functions, classes and methods, marks
+(parametrize, skip, skipif, xfail, usefixtures), fixtures with scopes, parameters, `yield`, `autouse` and `request`, and
+the built-in fixtures below.
+"""
+
+import contextlib
+import functools
+import importlib
+import inspect
+import io
+import itertools
+import os
+import sys
+import types
+import unittest
+
+from translate import RESPONSE  # pyright: ignore[reportMissingImports]
+
+UNBOUND = inspect.Parameter.empty
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+class Fixture:
+    """One fixture function, of the module or of a class."""
+
+    def __init__(self, name, function, marker, method):
+        self.name, self.function, self.method = name, function, method
+        self.scope = marker.scope if isinstance(marker.scope, str) else "function"
+        self.params = marker.params
+        self.autouse = bool(marker.autouse)
+
+    def wants(self):
+        """List the names of the fixtures that this one takes."""
+        return wanted_names(self.function, self.method)
+
+
+def fixture_in(key, value, method):
+    """Return the Fixture that a name of a module or class stands for, or None."""
+    marker = getattr(value, "_fixture_function_marker", None)
+    function = getattr(value, "_fixture_function", None)
+    if marker is None:  # before pytest 8.4
+        marker = getattr(value, "_pytestfixturefunction", None)
+        function = getattr(getattr(value, "__pytest_wrapped__", None), "obj", value)
+    if marker is None or not isinstance(function, types.FunctionType):
+        return None
+    return Fixture(marker.name or key, function, marker, method)
+
+
+def wanted_names(function, method):
+    """List the parameters that have to be given to a function; the first of a method is its instance."""
+    parameters = list(inspect.signature(function).parameters.values())
+    given = bool(method) + mocks_given(function)
+    return [item.name for item in parameters[given:] if item.kind in NAMED and item.default is UNBOUND]
+
+
+def mocks_given(function):
+    """Count the arguments that decorators of `unittest.mock.patch` will fill in, before all others."""
+    return sum(
+        patching.attribute_name is None and type(patching.new).__name__ == "_SentinelObject"
+        for patching in getattr(function, "patchings", [])
+    )
+
+
+def marks_of(value):
+    """List the pytest marks of a function, class or module, decorators or plain marks."""
+    marks = getattr(value, "pytestmark", [])
+    marks = marks if isinstance(marks, (list, tuple)) else [marks]
+    return [getattr(mark, "mark", mark) for mark in marks]
+
+
+def left_out(marks, names):
+    """Tell whether marks keep a test from running, or from counting."""
+    for mark in marks:
+        if mark.name == "skip":
+            return True
+        if mark.name in ("skipif", "xfail"):
+            conditions = [*mark.args, *(value for key, value in mark.kwargs.items() if key == "condition")]
+            held = any(eval(each, names) if isinstance(each, str) else each for each in conditions)
+            if held or (mark.name == "xfail" and not conditions):
+                return True
+    return False
+
+
+def is_parameter_set(value):
+    """Tell whether a value was made by `pytest.param`."""
+    return type(value).__name__ == "ParameterSet" and hasattr(value, "marks")
+
+
+def parameters(mark):
+    """Return a list of (arguments by name, marks of this choice) and the fixtures they go through, of `parametrize`."""
+    given = dict(zip(("argnames", "argvalues", "indirect"), mark.args))  # noqa: B905 - Python 3.8 has no strict
+    given.update(mark.kwargs)
+    names = given["argnames"]
+    names = [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
+    single = isinstance(given["argnames"], str) and len(names) == 1
+    chosen = []
+    for value in given["argvalues"]:
+        marked = is_parameter_set(value)
+        values = value.values if marked else (value,) if single else tuple(value)
+        if len(values) != len(names):
+            raise ValueError(f"parametrize names {len(names)} arguments and gives {len(values)}")
+        marks = [getattr(each, "mark", each) for each in value.marks] if marked else []
+        chosen.append((dict(zip(names, values)), marks))  # noqa: B905
+    indirect = given.get("indirect", False)
+    return chosen, set(names if indirect is True else indirect or ())
+
+
+# ---- built-in fixtures ----------------------------------------------------------------------------------------------
+
+
+class Captured(tuple):
+    """What `readouterr` returns: a pair with names, as pytest has it."""
+
+    out = property(lambda self: self[0])
+    err = property(lambda self: self[1])
+
+
+class Capture:
+    """`capsys`: stdout and stderr of the interpreter go to buffers while a test runs."""
+
+    def __init__(self, binary=False):
+        self.binary = binary
+        self.before = sys.stdout, sys.stderr
+        self.buffers = ()
+        self.start()
+
+    def start(self):
+        """Put empty buffers in place."""
+        self.buffers = tuple(io.TextIOWrapper(io.BytesIO(), "utf-8", newline="", write_through=True) for _ in "oe")
+        sys.stdout, sys.stderr = self.buffers
+
+    def readouterr(self):
+        """Return what was written since the last call."""
+        held = []
+        for buffer in self.buffers:
+            buffer.flush()
+            held.append(buffer.buffer.getvalue())
+            buffer.seek(0)
+            buffer.truncate()
+        return Captured(held if self.binary else [each.decode("utf-8", "replace") for each in held])
+
+    @contextlib.contextmanager
+    def disabled(self):
+        """Let output through for a while."""
+        inside = sys.stdout, sys.stderr
+        sys.stdout, sys.stderr = self.before
+        try:
+            yield
+        finally:
+            sys.stdout, sys.stderr = inside
+
+    def stop(self):
+        """Put back what was there."""
+        sys.stdout, sys.stderr = self.before
+
+
+class DescriptorCapture:
+    """`capfd`: descriptors 1 and 2 go to files while a test runs."""
+
+    def __init__(self, binary=False):
+        import tempfile
+
+        self.binary = binary
+        self.files = [tempfile.TemporaryFile(buffering=0) for _ in "oe"]  # noqa: SIM115 - open until the test ends
+        self.kept = []
+        self.start()
+
+    def start(self):
+        """Turn the descriptors to the files."""
+        self.flush()
+        self.kept = [os.dup(1), os.dup(2)]
+        for number, file in zip((1, 2), self.files):  # noqa: B905
+            os.dup2(file.fileno(), number)
+
+    @staticmethod
+    def flush():
+        """Bring what the interpreter holds to the descriptors."""
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+
+    def readouterr(self):
+        """Return what was written since the last call."""
+        self.flush()
+        held = []
+        for file in self.files:
+            file.seek(0)
+            held.append(file.read())
+            file.seek(0)
+            file.truncate()
+        return Captured(held if self.binary else [each.decode("utf-8", "replace") for each in held])
+
+    @contextlib.contextmanager
+    def disabled(self):
+        """Let output through for a while."""
+        self.stop()
+        try:
+            yield
+        finally:
+            self.start()
+
+    def stop(self):
+        """Turn the descriptors back."""
+        self.flush()
+        for number, kept in zip((1, 2), self.kept):  # noqa: B905
+            os.dup2(kept, number)
+            os.close(kept)
+
+
+class LogCapture:
+    """`caplog`: the records that the root logger is handed while a test runs."""
+
+    def __init__(self):
+        import logging
+
+        class Keep(logging.StreamHandler):
+            def __init__(self):
+                super().__init__(io.StringIO())
+                self.records = []
+
+            def emit(self, record):
+                self.records.append(record)
+                super().emit(record)
+
+            def handleError(self, record):
+                raise  # a malformed call of a logger is the test's to see
+
+        self.handler = Keep()
+        self.handler.setFormatter(logging.Formatter("%(levelname)-8s %(name)s:%(filename)s:%(lineno)d %(message)s"))
+        self.root = logging.getLogger()
+        self.root.addHandler(self.handler)
+        self.levels = {}
+
+    @property
+    def records(self):
+        """List the records."""
+        return self.handler.records
+
+    @property
+    def text(self):
+        """Return them formatted, one a line."""
+        return self.handler.stream.getvalue()
+
+    @property
+    def messages(self):
+        """List their messages."""
+        return [record.getMessage() for record in self.records]
+
+    @property
+    def record_tuples(self):
+        """List (logger, level, message)."""
+        return [(record.name, record.levelno, record.getMessage()) for record in self.records]
+
+    def clear(self):
+        """Forget them."""
+        self.handler.records = []
+        self.handler.stream = io.StringIO()
+
+    def set_level(self, level, logger=None):
+        """Set the level of a logger, for this test."""
+        import logging
+
+        found = logging.getLogger(logger)
+        self.levels.setdefault(found, found.level)
+        found.setLevel(level)
+        self.handler.setLevel(level)
+
+    @contextlib.contextmanager
+    def at_level(self, level, logger=None):
+        """Set the level of a logger, for a block."""
+        import logging
+
+        found = logging.getLogger(logger)
+        before, handled = found.level, self.handler.level
+        found.setLevel(level)
+        self.handler.setLevel(level)
+        try:
+            yield
+        finally:
+            found.setLevel(before)
+            self.handler.setLevel(handled)
+
+    def stop(self):
+        """Undo everything."""
+        for logger, level in self.levels.items():
+            logger.setLevel(level)
+        self.root.removeHandler(self.handler)
+
+
+class Folders:
+    """`tmp_path_factory`."""
+
+    @staticmethod
+    def mktemp(basename, numbered=True):
+        """Make a folder of its own."""
+        import pathlib
+        import tempfile
+
+        return pathlib.Path(tempfile.mkdtemp(prefix=f"{basename}-" if numbered else str(basename)))
+
+    @staticmethod
+    def getbasetemp():
+        """Return the folder in which such folders lie."""
+        import pathlib
+
+        return pathlib.Path("/tmp")
+
+
+def _monkeypatch():
+    patch = importlib.import_module("pytest").MonkeyPatch()  # the image's; without it the fixture is an error
+    return patch, patch.undo
+
+
+def _recwarn():
+    recorder = importlib.import_module("pytest").WarningsRecorder(_ispytest=True)
+    recorder.__enter__()
+    import warnings
+
+    warnings.simplefilter("default")
+    return recorder, lambda: recorder.__exit__(None, None, None)
+
+
+def _tmpdir():
+    return importlib.import_module("_pytest._py.path").local(Folders.mktemp("tmpdir")), None
+
+
+def _stopped(made):
+    return made, made.stop
+
+
+BUILT_IN = {
+    "capsys": lambda: _stopped(Capture()),
+    "capsysbinary": lambda: _stopped(Capture(True)),
+    "capfd": lambda: _stopped(DescriptorCapture()),
+    "capfdbinary": lambda: _stopped(DescriptorCapture(True)),
+    "caplog": lambda: _stopped(LogCapture()),
+    "monkeypatch": _monkeypatch,
+    "recwarn": _recwarn,
+    "tmp_path": lambda: (Folders.mktemp("test"), None),
+    "tmp_path_factory": lambda: (Folders, None),
+    "tmpdir": _tmpdir,
+}
+
+
+# ---- one test and its fixtures --------------------------------------------------------------------------------------
+
+
+class Node:
+    """What `request.node` is: a name."""
+
+    def __init__(self, name):
+        self.name, self.nodeid = name, name
+
+
+class Request:
+    """What a fixture or a test gets that takes `request`."""
+
+    def __init__(self, run, fixture=None, param=UNBOUND):
+        self.run, self.fixturename = run, fixture.name if fixture else None
+        self.scope = fixture.scope if fixture else "function"
+        self.function, self.instance, self.cls = run.function, run.instance, run.kind
+        self.module, self.node = sys.modules["__main__"], Node(run.name)
+        self.finalizers = []
+        if param is not UNBOUND:
+            self.param = param
+
+    def getfixturevalue(self, argname):
+        """Return the value of another fixture."""
+        return self.run.value_of(argname)
+
+    def addfinalizer(self, finalizer):
+        """Call a function when the fixture is torn down."""
+        self.finalizers.append(finalizer)
+
+
+class Run:
+    """One call of one test, with the fixtures made for it."""
+
+    def __init__(self, session, fixtures, name, function, instance, kind, direct, params):
+        self.session, self.fixtures, self.name, self.function = session, fixtures, name, function
+        self.instance, self.kind, self.direct, self.params = instance, kind, direct, params
+        self.values, self.ends = {}, []
+
+    def value_of(self, name):
+        """Return what a test or fixture gets for a name; makes it if it must."""
+        if name in self.direct:
+            return self.direct[name]
+        if name == "request":
+            return Request(self)
+        fixture = self.fixtures.get(name)
+        param = self.params.get(name, UNBOUND)
+        if fixture is None:
+            if name not in BUILT_IN:
+                raise LookupError(f"fixture '{name}' not found")
+            if name not in self.values:
+                self.values[name], end = BUILT_IN[name]()
+                if end is not None:
+                    self.ends.append(end)
+            return self.values[name]
+        values, ends = self.values, self.ends
+        key = name
+        if fixture.scope in ("class", "module", "package", "session"):
+            values, ends = self.session.values, self.session.ends
+            key = (name, self.kind if fixture.scope == "class" else None, id(param))
+        if key not in values:
+            values[key] = self.make(fixture, param, ends)
+        return values[key]
+
+    def make(self, fixture, param, ends):
+        """Call a fixture function; `ends` gets what tears its value down."""
+        request = Request(self, fixture, param)
+        arguments = {n: request if n == "request" else self.value_of(n) for n in fixture.wants()}
+        function = fixture.function.__get__(self.instance) if fixture.method else fixture.function
+        # Finalizers run last-in first-out, and after the part behind `yield`.
+        ends.append(lambda: [end() for end in reversed(request.finalizers)])
+        made = function(**arguments)
+        if inspect.isgenerator(made):
+            value = next(made)
+            ends.append(lambda: next(made, None))
+            return value
+        if inspect.isasyncgen(made):
+            loop = self.session.loop()
+            value = loop.run_until_complete(made.__anext__())
+            ends.append(lambda: self.session.finish(made))
+            return value
+        return self.session.loop().run_until_complete(made) if inspect.iscoroutine(made) else made
+
+    def end(self):
+        """Tear down what was made for this test alone."""
+        while self.ends:
+            self.ends.pop()()
+
+
+class Session:
+    """All pytest-style tests of one program."""
+
+    def __init__(self, main, called, call, marks):
+        """Look for the fixtures of the module.
+
+        Args:
+            main: the program's module.
+            called: names of the test functions that have run already, a set that the tests' own code adds to.
+            call: calls a test and makes sure that it is the one of the tests.
+            marks: do the tests set marks for all? Those of a response do not count.
+        """
+        self.names, self.called, self.call = main.__dict__, called, call
+        self.marks = marks_of(main) if marks else []
+        self.steps = []
+        self.module = {}
+        self.values, self.ends = {}, []
+        self.tests = self.skipped = 0
+        self.own_loop = None
+        self.lenient = False
+        for key, value in list(self.names.items()):
+            fixture = fixture_in(key, value, False)
+            # A fixture of the response that nothing asks for would only be there to change the tests.
+            if fixture is not None and not (fixture.autouse and fixture.function.__code__.co_filename == RESPONSE):
+                self.module[fixture.name] = fixture
+
+    def loop(self):
+        """Return the event loop of coroutine tests and fixtures."""
+        if self.own_loop is None:
+            import asyncio  # loaded and guarded already wherever the texts say `async`
+
+            self.own_loop = asyncio.new_event_loop()
+            asyncio.set_event_loop(self.own_loop)
+        return self.own_loop
+
+    def finish(self, made):
+        """Run an asynchronous generator to its end."""
+        with contextlib.suppress(StopAsyncIteration):
+            self.loop().run_until_complete(made.__anext__())
+
+    def run(self, functions, classes, lenient):
+        """Run functions and classes that nothing has called.
+
+        Args:
+            functions: by name, as they were before the first test.
+            classes: likewise.
+            lenient: leave out functions that take what is no fixture: the tests have run by themselves, and these are
+                their helpers.
+        """
+        self.lenient = lenient
+        waiting = {
+            name: value
+            for name, value in functions.items()
+            if name not in self.called and isinstance(value, types.FunctionType)
+        }
+        kinds = [value for value in classes.values() if isinstance(value, type) and self.collects(value, classes)]
+        if not waiting and not kinds:
+            return
+        # All is decided before the first test runs, so that none can change another.
+        for name, function in waiting.items():
+            self.plan_function(name, function, None, self.module, [])
+        for kind in kinds:
+            self.plan_class(kind, self.module, [])
+        if not any(step.func == self.run_once for step in self.steps):
+            if self.skipped and not lenient:
+                raise unittest.SkipTest("every test was skipped")
+            return
+        self.around("setup_module", sys.modules["__main__"])
+        for step in self.steps:
+            step()
+        self.around("teardown_module", sys.modules["__main__"])
+        while self.ends:
+            self.ends.pop()()
+        if self.own_loop is not None:
+            self.own_loop.close()
+
+    def collects(self, kind, classes):
+        """Tell whether a class may hold tests: not unittest's, nor a base of others, nor one that takes arguments."""
+        if issubclass(kind, unittest.TestCase):
+            return False
+        base = any(
+            other is not kind and isinstance(other, type) and issubclass(other, kind) for other in classes.values()
+        )
+        if base and not kind.__name__.startswith("Test"):
+            return False
+        return kind.__init__ is object.__init__ or not wanted_names(kind.__init__, True)
+
+    def around(self, name, *given):
+        """Call a setup or teardown function of the module, with as many arguments as it takes."""
+        hook = self.names.get(name)
+        if isinstance(hook, types.FunctionType):
+            hook(*given[: len(wanted_names(hook, False))])
+
+    def plan_class(self, kind, fixtures, marks):
+        """Plan the tests of a class and of the classes inside it."""
+        members = {}
+        for base in reversed(kind.__mro__):
+            members.update(vars(base) if base is not object else {})
+        methods = [key for key, value in members.items() if key.startswith("test") and callable(getattr(kind, key))]
+        marks = [*marks_of(kind), *marks]
+        fixtures = {**fixtures, **fixtures_of(kind)}
+        if left_out(marks, self.names):
+            self.skipped += len(methods)
+            return
+        if methods and not set(methods) & self.called:
+            self.steps.append(functools.partial(self.of_class, kind, "setup_class"))
+            for key in methods:
+                self.plan_function(key, getattr(kind, key), kind, fixtures, marks)
+            self.steps.append(functools.partial(self.of_class, kind, "teardown_class"))
+        for key, value in members.items():
+            if isinstance(value, type) and key.startswith("Test"):
+                self.plan_class(value, fixtures, marks)
+
+    @staticmethod
+    def of_class(kind, name):
+        """Call `setup_class` or `teardown_class`, a class method or not."""
+        hook = getattr(kind, name, None)
+        if hook is not None:
+            hook(*([kind] if isinstance(hook, types.FunctionType) else []))
+
+    @staticmethod
+    def of_method(instance, key, name):
+        """Call `setup_method` or `teardown_method` of an instance."""
+        hook = getattr(instance, name, None)
+        if hook is not None:
+            hook(*([getattr(instance, key)] if wanted_names(hook, False) else []))
+
+    def plan_function(self, name, function, kind, fixtures, marks):
+        """Plan one test for each of its parameters and those of its fixtures."""
+        marks = [*marks_of(function), *marks, *self.marks]
+        self.skipped += 1
+        if left_out(marks, self.names):
+            return
+        method = kind is not None and isinstance(function, types.FunctionType) and not _static(kind, name)
+        choices, indirect = [], set()
+        for mark in marks:
+            if mark.name == "parametrize":
+                chosen, through = parameters(mark)
+                choices.append(chosen)
+                indirect |= through
+        given = {key for chosen in choices for arguments, _ in chosen for key in arguments}
+        used = [each for mark in marks if mark.name == "usefixtures" for each in mark.args]
+        wanted = wanted_names(function, method)
+        needed = self.closure([*used, *wanted], fixtures, given - indirect)
+        unknown = [each for each in wanted if each not in {*given, *fixtures, *BUILT_IN, "request"}]
+        if unknown:
+            if self.lenient or not name.startswith("test"):
+                return
+            raise LookupError(f"fixture '{unknown[0]}' not found")
+        for each in needed:
+            fixture = fixtures.get(each)
+            if fixture is not None and fixture.params is not None and each not in given:
+                choices.append([_of_fixture(each, value) for value in fixture.params])
+                indirect = indirect | {each}
+        for combination in itertools.product(*choices):
+            if left_out([mark for _, own in combination for mark in own], self.names):
+                continue
+            arguments = {key: value for chosen, _ in combination for key, value in chosen.items()}
+            direct = {key: value for key, value in arguments.items() if key not in indirect}
+            params = {key: value for key, value in arguments.items() if key in indirect}
+            owner = kind if method else None
+            given_to = (name, function, owner, fixtures, needed, wanted, direct, params)
+            self.steps.append(functools.partial(self.run_once, *given_to))
+
+    def closure(self, names, fixtures, given):
+        """List the fixtures that a test needs, itself or through others, those of its surroundings first."""
+        queue = [each.name for each in fixtures.values() if each.autouse] + list(names)
+        found = []
+        while queue:
+            each = queue.pop(0)
+            if each not in found and each not in given:
+                found.append(each)
+                if each in fixtures:
+                    queue.extend(fixtures[each].wants())
+        return found
+
+    def run_once(self, name, function, kind, fixtures, needed, wanted, direct, params):
+        """Make what a test needs, call it, and tear down."""
+        instance = kind() if kind is not None else None
+        run = Run(self, fixtures, name, function, instance, kind, direct, params)
+        self.tests += 1
+        try:
+            if instance is None:
+                self.around("setup_function", function)
+            for each in needed:
+                if each in fixtures and fixtures[each].autouse:
+                    run.value_of(each)
+            if instance is not None:
+                self.of_method(instance, name, "setup_method")
+            for each in needed:
+                run.value_of(each)
+            bound = function if instance is None else function.__get__(instance)
+            arguments = {each: run.value_of(each) for each in wanted}
+            outcome = self.call(functools.partial(bound, **arguments), name)
+            if inspect.iscoroutine(outcome):
+                self.loop().run_until_complete(outcome)
+            if instance is not None:
+                self.of_method(instance, name, "teardown_method")
+        except BaseException:
+            with contextlib.suppress(BaseException):
+                run.end()  # what the program wrote shall be seen, and this failure is the one that counts
+            raise
+        run.end()
+        if instance is None:
+            self.around("teardown_function", function)
+
+    def around_unittest(self, test):
+        """Make the `autouse` fixtures of a unittest class for one of its tests; returns what tears them down."""
+        fixtures = {**self.module, **fixtures_of(type(test))}
+        run = Run(self, fixtures, str(test), None, test, type(test), {}, {})
+        for fixture in fixtures.values():
+            if fixture.autouse:
+                run.value_of(fixture.name)
+        return run.end
+
+
+def _of_fixture(name, value):
+    """Return one parameter of a fixture as `parameters` has those of a test."""
+    if not is_parameter_set(value):
+        return {name: value}, []
+    return {name: value.values[0]}, [getattr(each, "mark", each) for each in value.marks]
+
+
+def _static(kind, name):
+    return any(isinstance(vars(base).get(name), staticmethod) for base in kind.__mro__)
+
+
+def fixtures_of(kind):
+    """Return the fixtures that a class and its bases define, by name."""
+    found = {}
+    for base in reversed(kind.__mro__):
+        for key, value in vars(base).items():
+            fixture = fixture_in(key, value, True)
+            if fixture is not None:
+                found[fixture.name] = fixture
+    return found
