@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup lint schema bench
+.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup slurm lint schema bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -29,7 +29,7 @@ IMAGES = $(or $(SELFCODEALIGN_IMAGES),$(if $(filter 0,$(shell id -u)),/var/cache
 images: setup
 	PIP="$(BIN)/python -m pip" bash containers/build.sh $(IMAGES)
 
-test-cluster: setup
+test-cluster: slurm
 	$(BIN)/python -m pytest tests/cluster
 
 # The authors' own files and solutions: minutes. PINNED runs the benchmarks that pin old packages: 3.10, as their authors
@@ -56,6 +56,13 @@ setup: .venv/.ready
 	$(BIN)/pip install --quiet --disable-pip-version-check torch==2.13.0
 	$(BIN)/pip install --quiet --disable-pip-version-check $(ISLANDS:%=-r envs/%.txt)
 	@sh envs/node.sh
+	touch $@
+
+# For a run on a cluster: `snakemake --profile profiles/slurm`.
+slurm: setup .venv/.slurm
+
+.venv/.slurm: envs/slurm.txt .venv/.ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
 # What pyright sees when it checks seeds; name .venv-typecheck/bin/python in typecheck_functions.python.

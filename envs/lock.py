@@ -1,11 +1,12 @@
 """Write the lock files from the packages of the running environment.
 
-`python envs/lock.py` reads `envs/<island>.in` (the packages that an island imports, with their pins) and writes
-`envs/<island>.txt`: those and everything they need, each with the version installed here. To change a pin, install it,
-edit the `.in` file and run this again. CUDA runtime packages are left out: pip chooses them with torch.
+`python envs/lock.py [ISLAND…]` reads `envs/<island>.in` (the packages that an island imports, with their pins) and
+writes `envs/<island>.txt`: those and everything they need, each with the version installed here. To change a pin,
+install it, edit the `.in` file and run this again. CUDA runtime packages are left out: pip chooses them with torch.
 """
 
 import re
+import sys
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
@@ -41,8 +42,9 @@ def closure(wanted: list[Requirement]) -> dict[str, str]:
 
 
 def main() -> None:
-    """Rewrite every lock file that has an `.in` file beside it."""
-    for source in sorted(FOLDER.glob("*.in")):
+    """Rewrite the lock files of the islands that the command line names, or every one that has an `.in` file."""
+    named = [FOLDER / f"{name}.in" for name in sys.argv[1:]]
+    for source in named or sorted(FOLDER.glob("*.in")):
         lines = [line.split("#")[0].strip() for line in source.read_text().splitlines()]
         wanted = [Requirement(line) for line in lines if line]
         pins = closure(wanted)
