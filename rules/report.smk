@@ -4,6 +4,7 @@ Report: what the run did, on one page, and everything needed to do it again.
 IN   everything under <results>/ and <timings>/
 OUT  <results>/provenance.json                        commit, config, machine, seeds, hashes of models and datasets
      <results>/record_provenance/requirements.txt     the installed packages, as pip reads them
+     <results>/ro-crate-metadata.json                 the same run for archives of research data
      <results>/report.html                            the page: needs no network and no script
      <results>/build_report/summary.json              its headline numbers, for the terminal
      <results>/build_report/*.svg                     its figures
@@ -36,6 +37,7 @@ rule record_provenance:
             category="Run",
             labels={"file": "Installed packages"},
         ),
+        crate="<results>/ro-crate-metadata.json",
     log:
         "<logs>/record_provenance.log",
     benchmark:
@@ -61,7 +63,8 @@ rule record_provenance:
             --config {params.config:q} \
             --images {params.images:q} \
             --provenance {output.provenance:q} \
-            --requirements {output.requirements:q}
+            --requirements {output.requirements:q} \
+            --crate {output.crate:q}
         """
 
 

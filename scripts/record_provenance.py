@@ -13,6 +13,7 @@ from typing import Any
 
 from selfcodealign import __version__
 from selfcodealign.config import load, raw_shards
+from selfcodealign.crate import describe
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
 from selfcodealign.stage import run
@@ -125,6 +126,7 @@ def _seed(own: int | None, run_seed: int) -> int:
 def main(
     provenance: Path,
     requirements: Path,
+    crate: Path,
     *,
     config: str,
     models: list[Path] | None = None,
@@ -136,6 +138,7 @@ def main(
     Args:
         provenance: the record (JSON); its `hash` covers everything but the time of recording.
         requirements: the installed packages, as pip reads them.
+        crate: the run as an RO-Crate; the folder it lies in is the crate's root, and holds models and datasets.
         config: the run's config as one JSON object; defaults are filled in.
         models: folders of the models that the run has trained.
         datasets: folders of the datasets that the run has published.
@@ -174,6 +177,7 @@ def main(
     record["hash"] = hash_of(record)
     write_json(provenance, record)
     write_text(requirements, "".join(f"{name}=={version}\n" for name, version in record["packages"].items()))
+    write_json(crate, describe(record, datasets or [], models or [], crate.parent))
     log.info("recorded the run as %s", record["hash"])
 
 

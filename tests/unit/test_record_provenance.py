@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 
 import pytest
+from rocrate.rocrate import ROCrate
 
 from scripts.record_provenance import code, dataset, hash_of, main, model, packages
 from selfcodealign.errors import UserError
@@ -31,6 +32,7 @@ def record(folder: Path, name: str = "provenance.json", **config: object) -> dic
     main(
         folder / name,
         folder / "requirements.txt",
+        folder / "ro-crate-metadata.json",
         config=json.dumps(config),
         models=[folder / "aligned"],
         datasets=[folder / "passing"],
@@ -52,7 +54,13 @@ def test_commit_config_seeds_versions_machine_and_hashes_are_recorded(workplace:
 
 def test_the_images_that_jobs_ran_in_are_recorded_by_digest(workplace: Path) -> None:
     assert record(workplace)["images"] == {}
-    main(workplace / "in.json", workplace / "requirements.txt", config=CONFIG, images={"data": "sha256:12"})
+    main(
+        workplace / "in.json",
+        workplace / "requirements.txt",
+        workplace / "crate.json",
+        config=CONFIG,
+        images={"data": "sha256:12"},
+    )
     found = json.loads((workplace / "in.json").read_text())["images"]
     assert found == {"data": {"image": "containers/data.sif", "digest": "sha256:12"}}
 
@@ -92,11 +100,31 @@ def test_the_installed_packages_are_written_as_pip_reads_them(workplace: Path) -
     assert f"pyarrow=={packages()['pyarrow']}\n" in (workplace / "requirements.txt").read_text()
 
 
+def test_the_crate_leads_from_the_run_to_its_files_and_can_be_read_back(workplace: Path) -> None:
+    found = record(workplace)
+    described = {entity.id: entity for entity in ROCrate(str(workplace)).get_entities()}
+    run = described["#run"]
+    assert run["endTime"] == found["recorded"]
+    assert run["instrument"]["version"].startswith(found["code"]["version"])
+    assert {item.id for item in run["result"]} == {"report.html", "provenance.json", "passing/", "aligned/"}
+    (table,) = described["passing/"]["hasPart"]
+    assert table["sha256"] == found["datasets"]["passing"]["sft/train.parquet"]["sha256"]
+    assert {item["name"] for item in run["object"]} == {found["models"]["base"]["name"], "raw.parquet"}
+
+
+def test_two_records_of_one_run_have_one_crate_but_for_the_time(workplace: Path) -> None:
+    texts = []
+    for _ in range(2):
+        found = record(workplace)
+        texts.append((workplace / "ro-crate-metadata.json").read_text().replace(found["recorded"], "then"))
+    assert texts[0] == texts[1]
+
+
 def test_a_config_that_is_no_json_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--config is not JSON"):
-        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", config="seed: 1")
+        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", tmp_path / "crate.json", config="seed: 1")
 
 
 def test_a_wrong_key_in_the_config_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="sede"):
-        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", config='{"sede": 1}')
+        main(tmp_path / "provenance.json", tmp_path / "requirements.txt", tmp_path / "crate.json", config='{"sede": 1}')
