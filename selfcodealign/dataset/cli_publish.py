@@ -1,6 +1,8 @@
 """Push a finished dataset folder to the Hugging Face Hub; nothing in the pipeline does this by itself."""
 
 import argparse
+import hashlib
+import json
 import sys
 from pathlib import Path
 
@@ -32,11 +34,13 @@ def main(arguments: argparse.Namespace) -> None:
     """
     rows = checked(arguments.folder)
     files = contents(arguments.folder)
+    provenance = provenance_of(arguments.folder)
     print(f"{arguments.folder} → datasets/{arguments.repo}")
     for name, count in rows.items():
         print(f"  {name:5} {count:10,} rows")
     for path in files:
         print(f"  {path.stat().st_size / 1e6:9.2f} MB  {path.relative_to(arguments.folder)}")
+    print(f"  provenance {provenance or 'not recorded: the card will name none'}")
     if arguments.dry_run:
         print("dry run: nothing was pushed")
         return
@@ -76,6 +80,30 @@ def contents(folder: Path) -> list[Path]:
     ]
 
 
+def provenance_of(folder: Path) -> str | None:
+    """Return the hash of the run's provenance, or None if the dataset lies apart from its run.
+
+    Raises:
+        UserError: what was recorded is of other files than those in the folder.
+    """
+    path = _provenance_file(folder)
+    if not path.is_file():
+        return None
+    record = json.loads(path.read_text())
+    recorded = {name: one["sha256"] for name, one in record.get("datasets", {}).get(folder.name, {}).items()}
+    for file in contents(folder)[1:]:
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        if recorded.get(str(file.relative_to(folder))) != found:
+            raise UserError(f"{path} does not describe {file} as it is now; run snakemake again, which records it anew")
+    return record["hash"]
+
+
+def _provenance_file(folder: Path) -> Path:
+    """Name the record of the run that a folder `<results>/build_dataset/NAME` belongs to."""
+    return folder.resolve().parent.parent / "provenance.json"
+
+
 def _confirmed(repo: str) -> bool:
     """Ask; without a terminal the answer is no."""
     if not sys.stdin.isatty():
@@ -95,10 +123,13 @@ def push(arguments: argparse.Namespace) -> str:
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
 
     api = HfApi()
+    provenance = provenance_of(arguments.folder)
     operations = [
-        CommitOperationAdd(str(path.relative_to(arguments.folder)), _card(path, arguments.licence) or path)
-        for path in contents(arguments.folder)
+        CommitOperationAdd(str(path.relative_to(arguments.folder)), path) for path in contents(arguments.folder)[1:]
     ]
+    operations.append(CommitOperationAdd("README.md", _card(arguments.folder, arguments.licence, provenance).encode()))
+    if provenance is not None:
+        operations.append(CommitOperationAdd("provenance.json", _provenance_file(arguments.folder)))
     try:
         api.create_repo(arguments.repo, repo_type="dataset", private=not arguments.public, exist_ok=True)
         commit = api.create_commit(arguments.repo, operations, repo_type="dataset", commit_message=arguments.message)
@@ -116,12 +147,16 @@ def push(arguments: argparse.Namespace) -> str:
     return str(commit.commit_url)
 
 
-def _card(path: Path, licence: str | None) -> bytes | None:
-    """Return the card with a licence put in, or None to push a file as it is."""
-    if licence is None or path.name != "README.md":
-        return None
-    lines = path.read_text().split("\n")
-    lines = [
-        f"license: {licence}" if line == "license: other" else line for line in lines if line != "license_name: mixed"
-    ]
-    return "\n".join(lines).encode()
+def _card(folder: Path, licence: str | None, provenance: str | None) -> str:
+    """Return the card with a licence put in, if there is one, and the hash of the run's provenance."""
+    text = (folder / "README.md").read_text()
+    if licence is not None:
+        lines = text.split("\n")
+        text = "\n".join(
+            f"license: {licence}" if line == "license: other" else line
+            for line in lines
+            if line != "license_name: mixed"
+        )
+    if provenance is not None:
+        text = f"{text.rstrip()}\n\n## Provenance\n\n`provenance.json` in this repository, `{provenance}`.\n"
+    return text

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from scripts.record_provenance import sha256_of
 from selfcodealign import __main__ as command
 from selfcodealign.dataset import card, cli_publish
 from selfcodealign.errors import UserError
@@ -86,6 +87,7 @@ def folder(tmp_path: Path) -> Path:
     for row in rows:
         facts.see(row)
     (folder / "README.md").write_text(card.render(facts, [], [], {}, version="0"))
+    (run.results / "provenance.json").unlink(missing_ok=True)
     (folder / "notes.txt").write_text("not part of the dataset")
     return folder
 
@@ -109,6 +111,32 @@ def test_a_licence_is_put_on_the_card(hub, folder):
     assert "\nlicense: odc-by\n" in text
     assert "license_name" not in text
     assert hub.created[0].get("visibility") != "private"
+
+
+def record(folder: Path) -> dict:
+    provenance = folder.parent.parent / "provenance.json"
+    written = {
+        "datasets": {"passing": {"sft/train.parquet": {"rows": 1, "sha256": sha256_of(folder / "sft/train.parquet")}}},
+        "hash": "sha256:1234",
+    }
+    provenance.write_text(json.dumps(written))
+    return written
+
+
+def test_the_record_of_the_run_goes_along_and_the_card_names_its_hash(hub, folder):
+    written = record(folder)
+    publish(folder, "--repo", "someone/data", "--yes")
+    (commit,) = hub.commits
+    assert json.loads(commit["provenance.json"]) == written
+    assert "`sha256:1234`" in commit["README.md"].decode()
+
+
+def test_a_record_of_other_bytes_is_refused(hub, folder, capsys):
+    record(folder)
+    with (folder / "sft/train.parquet").open("ab") as file:
+        file.write(b"more")
+    with pytest.raises(UserError, match="does not describe .*train.parquet as it is now"):
+        cli_publish.provenance_of(folder)
 
 
 @pytest.mark.parametrize("flags", [["--dry-run"], []])
