@@ -7,6 +7,8 @@ reordering changes no id and no random draw.
 import hashlib
 import json
 import random
+from collections.abc import Callable
+from typing import Any
 
 KINDS = {
     "fn": "function",
@@ -18,8 +20,19 @@ KINDS = {
     "row": "dataset row",
 }
 
-# Made once: it is called several times for each row.
-_canonical = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False).encode
+_encoder = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False)
+
+
+def _prepared() -> Callable[[object], str]:
+    """Return `_encoder.encode`, which is called several times for each row, without what it prepares at each call."""
+    make: Any = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return _encoder.encode
+    pieces = make(None, _encoder.default, json.encoder.encode_basestring_ascii, None, ":", ",", True, False, True)
+    return lambda value: "".join(pieces(value, 0))
+
+
+_canonical = _prepared()
 
 
 def digest(*parts: object) -> str:

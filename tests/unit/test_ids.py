@@ -1,11 +1,13 @@
 """Ids and seeds depend on content alone."""
 
+import hashlib
+import json
 import subprocess
 import sys
 
 import pytest
 
-from selfcodealign.ids import content_id, rng_for, seed_for
+from selfcodealign.ids import content_id, digest, rng_for, seed_for
 
 
 def test_parts_do_not_run_together():
@@ -33,3 +35,17 @@ def test_randomness_does_not_depend_on_the_hash_seed():
         for seed in ("0", "7")
     }
     assert draws == {f"{rng_for(1, 'stage', 'row').random()}\n"}
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [(), ("a", 1, None, True, 0.1, 1e300), ({"b": [1, "\u00e9\ud800"], "a": {}}, ["x"], '\n"\\'), (float("nan"),)],
+)
+def test_a_digest_is_that_of_the_parts_as_json(parts):
+    text = json.dumps(parts, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    assert digest(*parts) == hashlib.sha256(text.encode()).hexdigest()
+
+
+def test_parts_that_json_has_no_word_for_are_refused():
+    with pytest.raises(TypeError, match="set is not JSON serializable"):
+        digest({1})
