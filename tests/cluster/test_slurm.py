@@ -97,7 +97,7 @@ def test_whatever_is_killed_the_run_ends_in_the_local_bytes(local, tmp_path):
     run.wait_for("responses", lambda: any(path.stat().st_size for path in remote.folder.glob(written)))
     run.kill()
     subprocess.run(["scancel", "--me"], check=True)
-    while queue(state="all"):
+    while queue(state="PD,R,CG"):
         time.sleep(0.2)
     assert not list(remote.folder.glob(DATASET))
     subprocess.run(remote.command("--unlock"), cwd=remote.folder, capture_output=True, check=True, timeout=120)
