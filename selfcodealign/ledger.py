@@ -51,7 +51,8 @@ class Ledger:
                     if line != _line(header):
                         return False
                 elif found := ENTRY.fullmatch(line):
-                    self._offsets[json.loads(found[1])] = whole
+                    name = found[1]
+                    self._offsets[json.loads(name) if b"\\" in name else name[1:-1].decode()] = whole
                 else:
                     break
                 whole += len(line)
@@ -70,7 +71,7 @@ class Ledger:
     def get(self, row_id: str) -> dict[str, Any]:
         """Read one finished record; KeyError if it is not finished."""
         self._reader.seek(self._offsets[row_id])
-        return json.loads(self._reader.readline())["record"]
+        return json.loads(self._reader.readline().decode())["record"]
 
     def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         """Yield (id, record) of everything finished, in the order of appending."""

@@ -20,9 +20,9 @@ ROWS_PER_GROUP = 2_000
 
 
 def read_rows(
-    paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None
+    paths: Path | str | Iterable[Path | str], columns: Sequence[str] | None = None, first: int = 0
 ) -> Iterator[dict[str, Any]]:
-    """Yield the rows of one or several parquet files in order, one row group in memory at a time.
+    """Yield the rows of one or several parquet files in order, from number `first` on, one row group in memory at once.
 
     Raises:
         UserError: a file is missing, is not parquet or lacks a column; the sentence names it.
@@ -30,7 +30,11 @@ def read_rows(
     for path in [paths] if isinstance(paths, str | Path) else paths:
         file = _open(Path(path), columns)
         for group in range(file.num_row_groups):
-            yield from file.read_row_group(group, columns=list(columns) if columns else None).to_pylist()
+            rows = file.metadata.row_group(group).num_rows
+            if first < rows:
+                table = file.read_row_group(group, columns=list(columns) if columns else None)
+                yield from table.slice(first).to_pylist()
+            first = max(first - rows, 0)
 
 
 def count_rows(paths: Path | str | Iterable[Path | str]) -> int:

@@ -5,6 +5,7 @@ draws from the row's absolute line number, in the reference's order of random ca
 """
 
 import random
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -60,7 +61,8 @@ class Drawer:
             category = rng.choice(repeated(self.categories, self.stage)) if self.categories else ""
             difficulty = rng.choice(repeated(self.difficulties, self.stage)) if self.difficulties else ""
             return Draw(tuple(rng.sample(range(1, self.examples + 1), self.few_shots)), category, difficulty)
-        rng = rng_for(self.run_seed, f"{self.stage}.prompt", row_id)
+        rng = _stream.rng  # made once: making one costs as much again as seeding it
+        rng.seed(seed_for(self.run_seed, f"{self.stage}.prompt", row_id))
         category = weighted(rng, self.categories) if self.categories else ""
         difficulty = weighted(rng, self.difficulties) if self.difficulties else ""
         if self.example_sets:
@@ -80,6 +82,16 @@ class Drawer:
             first = self.run_seed + index
             return first if sample == 0 else seed_for(first, self.stage, f"sample {sample}")
         return seed_for(self.run_seed, self.stage, f"{row_id}/{sample}")
+
+
+class _Stream(threading.local):
+    """One random stream for each thread."""
+
+    def __init__(self) -> None:
+        self.rng = random.Random()
+
+
+_stream = _Stream()
 
 
 @cache

@@ -192,6 +192,15 @@ def answered(
     def rows() -> Iterator[dict[str, Any]]:
         return read_rows(source, list(schema.model_fields))
 
+    def unfinished(done: Container[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Yield places and rows that lack an answer; of the others only the id is read, up to the first of these."""
+        first = next(
+            (place for place, row in enumerate(read_rows(source, ["id"])) if not _has_all(stage, row, done)), 0
+        )
+        for place, row in enumerate(read_rows(source, list(schema.model_fields), first), first):
+            if not _has_all(stage, row, done):
+                yield place, row
+
     with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
         wanted = count_rows(source) * stage.samples
         # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
@@ -199,7 +208,7 @@ def answered(
         if len(ledger) < wanted:
             backend = open_backend(stage.model, engine)
             try:
-                _record(stage.name, backend, _requests(stage, rows(), fields, skip), stage.sampling, ledger, wanted)
+                _record(stage.name, backend, _requests(stage, unfinished(skip), fields), stage.sampling, ledger, wanted)
             finally:
                 backend.close()
         for index, row in enumerate(rows()):
@@ -215,15 +224,16 @@ def answered(
             yield row, draw, answers
 
 
+def _has_all(stage: Stage, row: dict[str, Any], done: Container[str]) -> bool:
+    return all(f"{row['id']}/{sample}" in done for sample in range(stage.samples))
+
+
 def _requests(
     stage: Stage,
-    rows: Iterable[dict[str, Any]],
+    rows: Iterable[tuple[int, dict[str, Any]]],
     fields: Callable[[dict[str, Any], Draw], dict[str, str]],
-    skip: Container[str],
 ) -> Iterator[Request]:
-    for index, row in enumerate(rows):
-        if all(f"{row['id']}/{sample}" in skip for sample in range(stage.samples)):
-            continue
+    for index, row in rows:
         place = stage.first_index + index
         draw = stage.drawer.draw(row["id"], place)
         for sample in range(stage.samples):

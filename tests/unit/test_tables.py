@@ -68,3 +68,14 @@ def test_unreadable_files_are_named(tmp_path):
 @pytest.mark.parametrize("kind", [FunctionRow, VerdictRow, DatasetRow])
 def test_every_row_has_a_parquet_schema(kind):
     assert arrow_schema(kind).names == list(kind.model_fields)
+
+
+@pytest.mark.parametrize("first", [0, 1, 4, 5, 7, 9])
+def test_rows_can_be_read_from_a_place_on_across_groups_and_files(tmp_path, first):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    files = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    pq.write_table(pa.table({"n": [0, 1, 2, 3, 4]}), files[0], row_group_size=2)
+    pq.write_table(pa.table({"n": [5, 6, 7]}), files[1])
+    assert [row["n"] for row in read_rows(files, first=first)] == list(range(first, 8))
