@@ -19,6 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from selfcodealign.errors import UserError
 from selfcodealign.sandbox.cache import Cache
 from selfcodealign.sandbox.layers import Layer
 from selfcodealign.sandbox.selftest import START_S, choose_layer
@@ -285,7 +286,10 @@ class Crew:
         if not worker.ready:
             self.failed_starts += 1
             if self.failed_starts >= MOST_STARTS:
-                raise RuntimeError(f"sandbox workers do not start ({self.layer.name}): {said or why}")
+                raise UserError(
+                    f"the sandbox's workers no longer start in layer {self.layer.name} ({said or why}); "
+                    "see which part fails with: python -m selfcodealign sandbox --self-test"
+                )
         elif jobs:
             log.warning("a sandbox worker ended (%s); its case runs again in another. %s", why, said)
             self.failure(jobs.pop(0), why)
