@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.generation.backends import Completion, Request, Sampling
-from selfcodealign.generation.engine import completed, model_revision, scored
+from selfcodealign.generation.engine import completed, digest_of_ids, model_revision, scored
 from selfcodealign.generation.judge import DUMMY, Judge, load_judge, shuffled_orders
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.records import SeedRow
@@ -49,7 +49,6 @@ def by_score(
         engine,
         work,
         {"judge": judge.label, "model": model.name, "revision": model_revision(model)},
-        count_rows(seeds),
     )
     for row, scores in rows:
         yield row, None if scores.reason else score_of(scores.logprobs), scores.reason
@@ -76,8 +75,10 @@ def by_words(
         "revision": model_revision(model),
         "shuffle_seed": seed,
         "first_index": first_index,
+        # The order of examples follows the line number, so that answers hold for these rows in this order alone.
+        "rows": digest_of_ids(seeds),
     }
-    with completed(STAGE, requests, sampling, model, engine, work, settings, count_rows(seeds) + 1) as answer:
+    with completed(STAGE, requests, sampling, model, engine, work, settings) as answer:
 
         def judged(request_id: str) -> Completion:
             found = answer(request_id)

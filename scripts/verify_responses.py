@@ -18,7 +18,7 @@ from selfcodealign.records import ResponseRow, VerdictRow
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.settings import described
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
+from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,9 @@ def main(
     counts: Counter[str] = Counter()
     layers: Counter[str] = Counter()
     with Ledger(work, {"mode": mode, **decisive}) as ledger:
-        left = count_rows(responses) - len(ledger)
-        if left > 0:
+        # Counted by id: the ledger may also hold verdicts on responses that are no longer there.
+        left = sum(row["id"] not in ledger for row in read_rows(responses, ["id"]))
+        if left:
             cases = unfinished(read_rows(responses, columns), ledger, mode)
             for number, verdict in enumerate(progress(run_cases(cases, settings), total=left, label="verify"), 1):
                 ledger.append(verdict["id"], verdict_columns(verdict))

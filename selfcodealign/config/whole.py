@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from selfcodealign.config.dataset import (
     AugmentDataset,
@@ -117,6 +117,12 @@ class Config(Section):
     container_digests: dict[str, str] = Field(
         default={}, description="sha256 that an island's image must have; a run with another one stops before it starts"
     )
+
+    @field_validator("containers")
+    @classmethod
+    def _other_images_stay(cls, given: dict[str, str]) -> dict[str, str]:
+        """Let a config that names one island's image leave the others as they are."""
+        return {**cls.model_fields["containers"].default, **given}
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Config":

@@ -189,26 +189,37 @@ def answered(
         work: folder of the ledger.
     """
 
-    def rows() -> Iterator[dict[str, Any]]:
-        return read_rows(source, list(schema.model_fields))
+    def rows(first: int = 0) -> Iterator[dict[str, Any]]:
+        return read_rows(source, list(schema.model_fields), first)
 
-    def unfinished(done: Container[str]) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Yield places and rows that lack an answer; of the others only the id is read, up to the first of these."""
-        first = next(
-            (place for place, row in enumerate(read_rows(source, ["id"])) if not _has_all(stage, row, done)), 0
-        )
-        for place, row in enumerate(read_rows(source, list(schema.model_fields), first), first):
-            if not _has_all(stage, row, done):
-                yield place, row
+    def identifiers() -> Iterator[str]:
+        return (row["id"] for row in read_rows(source, ["id"]))
 
-    with Ledger(work, stage.settings() | {"kind": "answers"}) as ledger:
-        wanted = count_rows(source) * stage.samples
-        # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
-        skip: Container[str] = () if engine.backend == "transformers" else ledger
-        if len(ledger) < wanted:
+    settings = stage.settings() | {"kind": "answers"}
+    if stage.drawer.reference:
+        # It draws by line number, so that answers hold for these rows in this order alone.
+        settings["rows"] = digest_of_ids(source)
+    with Ledger(work, settings) as ledger:
+        # Counted by id: a ledger may also hold answers about rows that are no longer there.
+        missing, first = 0, 0
+        for place, row_id in enumerate(identifiers()):
+            if not _has_all(stage, row_id, ledger):
+                missing, first = missing + 1, first if missing else place
+        if missing:
             backend = open_backend(stage.model, engine)
+            # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
+            asked = (
+                enumerate(rows())
+                if engine.backend == "transformers"
+                else (
+                    (place, row)
+                    for place, row in enumerate(rows(first), first)
+                    if not _has_all(stage, row["id"], ledger)
+                )
+            )
             try:
-                _record(stage.name, backend, _requests(stage, unfinished(skip), fields), stage.sampling, ledger, wanted)
+                requests = _requests(stage, asked, fields)
+                _record(stage.name, backend, requests, stage.sampling, ledger, missing * stage.samples)
             finally:
                 backend.close()
         for index, row in enumerate(rows()):
@@ -224,8 +235,16 @@ def answered(
             yield row, draw, answers
 
 
-def _has_all(stage: Stage, row: dict[str, Any], done: Container[str]) -> bool:
-    return all(f"{row['id']}/{sample}" in done for sample in range(stage.samples))
+def digest_of_ids(source: Path) -> str:
+    """Hash which rows a file holds, and in which order."""
+    found = hashlib.sha256()
+    for row in read_rows(source, ["id"]):
+        found.update(row["id"].encode() + b"\n")
+    return found.hexdigest()
+
+
+def _has_all(stage: Stage, row_id: str, done: Container[str]) -> bool:
+    return all(f"{row_id}/{sample}" in done for sample in range(stage.samples))
 
 
 def _requests(
@@ -246,16 +265,14 @@ def _requests(
 
 
 def _record(
-    name: str, backend: Backend, requests: Iterable[Request], sampling: Sampling, ledger: Ledger, wanted: int
+    name: str, backend: Backend, requests: Iterable[Request], sampling: Sampling, ledger: Ledger, missing: int
 ) -> None:
-    """Bring the ledger to completion."""
+    """Bring the ledger to completion; about so many answers are missing."""
     if len(ledger):
-        log.info("resuming: %d of %d answers are in the ledger", len(ledger), wanted)
+        log.info("resuming: the ledger holds %d answers; %d are missing", len(ledger), missing)
     begun, tokens_in, tokens_out = time.perf_counter(), 0, 0
     finished = backend.complete(requests, sampling, ledger)
-    for number, completion in enumerate(
-        progress(finished, total=wanted - len(ledger), unit="answers", label=name), start=1
-    ):
+    for number, completion in enumerate(progress(finished, total=missing, unit="answers", label=name), start=1):
         ledger.append(completion.id, record_of(completion))
         if number % SYNC_EVERY == 0:
             ledger.sync()
@@ -284,19 +301,19 @@ def scored(
     engine: EngineSettings,
     work: Path,
     settings: dict[str, Any],
-    total: int,
 ) -> Iterator[tuple[dict[str, Any], Scores]]:
     """Score candidate continuations of every row's prompt and yield (row, scores) in the rows' order.
 
     `settings` is everything the scores depend on besides rows and candidates.
     """
     with Ledger(work, settings | {"kind": "scores", "candidates": list(candidates)}) as ledger:
-        if len(ledger) < total:
+        missing = sum(row["id"] not in ledger for row in rows())
+        if missing:
             backend = open_backend(model, engine)
             try:
                 requests = (Request(row["id"], 0, lambda row=row: prompt(row)) for row in rows())
                 finished = backend.score(requests, candidates, ledger)
-                for scores in progress(finished, total=total - len(ledger), unit="rows", label=name):
+                for scores in progress(finished, total=missing, unit="rows", label=name):
                     ledger.append(scores.id, asdict(scores))
                 ledger.sync()
             finally:
@@ -363,17 +380,17 @@ def completed(
     engine: EngineSettings,
     work: Path,
     settings: dict[str, Any],
-    total: int,
 ) -> Iterator[Callable[[str], Completion]]:
     """Answer requests of any kind and give a look-up of the finished answers by request id.
 
     `settings` is everything the answers depend on besides the requests and the sampling.
     """
     with Ledger(work, settings | {"kind": "completions", "sampling": asdict(sampling)}) as ledger:
-        if len(ledger) < total:
+        missing = sum(request.id not in ledger for request in requests())
+        if missing:
             backend = open_backend(model, engine)
             try:
-                _record(name, backend, requests(), sampling, ledger, total)
+                _record(name, backend, requests(), sampling, ledger, missing)
             finally:
                 backend.close()
         yield lambda request_id: Completion(id=request_id, **ledger.get(request_id))

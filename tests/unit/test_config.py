@@ -158,3 +158,9 @@ def test_a_benchmark_whose_problems_cannot_be_had_is_refused_before_any_job(tmp_
         check_benchmarks(load({"benchmarks": {"canitedit": {"file": "data/x.parquet"}}}))
     with pytest.raises(UserError, match=r"benchmarks\.canitedit\.file: CanItEdit is not published as one file"):
         check_benchmarks(load({"benchmarks": {"canitedit": {}}}))
+
+
+def test_naming_one_image_leaves_the_others():
+    images = load({"containers": {"data": "images/data.sif"}}).containers
+    assert images["data"] == "images/data.sif"
+    assert images["train"] == "containers/train.sif"

@@ -9,6 +9,8 @@ import pytest
 
 from scripts.extract_concepts import concepts_of, main, why_dropped
 from selfcodealign.errors import UserError
+from selfcodealign.records import SeedRow
+from selfcodealign.tables import write_rows
 from tests.conftest import ROOT
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
 from tests.stub_server import running
@@ -83,9 +85,6 @@ def test_filtering_seeds_changes_no_other_seeds_prompt_or_answer(tmp_path):
 def test_reference_mode_draws_from_absolute_line_numbers_across_shards(tmp_path):
     whole = write_seeds(tmp_path / "whole.parquet", 12)
     rows = rows_of(whole)
-    from selfcodealign.records import SeedRow
-    from selfcodealign.tables import write_rows
-
     parts = [tmp_path / "part0.parquet", tmp_path / "part1.parquet"]
     write_rows(parts[0], SeedRow, rows[:5])
     write_rows(parts[1], SeedRow, rows[5:])
@@ -137,6 +136,20 @@ def test_a_killed_run_goes_on_where_it_was_and_asks_nothing_twice(tmp_path):
         assert 120 <= len(stub.bodies) <= 120 + 4 + 4
         assert len(stub.bodies) - asked < 120 - 30
     assert out["rows"].read_bytes() == whole["rows"].read_bytes()
+
+
+@pytest.mark.parametrize("mode", ["fixed", "reference"])
+def test_on_other_rows_a_rerun_gives_what_a_first_run_gives(tmp_path, mode):
+    rows = rows_of(write_seeds(tmp_path / "all.parquet", 12))
+    seeds, again, afresh = tmp_path / "seeds.parquet", outputs(tmp_path, "again"), outputs(tmp_path, "afresh")
+    with running() as stub:
+        write_rows(seeds, SeedRow, rows[:9])
+        main(seeds, PROMPTS, **again, **asking(stub.url), mode=mode)
+        # As many as before, of which three are others: the ledger is long enough, and lacks these.
+        write_rows(seeds, SeedRow, rows[3:])
+        main(seeds, PROMPTS, **again, **asking(stub.url), mode=mode)
+        main(seeds, PROMPTS, **afresh, **asking(stub.url), mode=mode)
+    assert again["rows"].read_bytes() == afresh["rows"].read_bytes()
 
 
 def test_a_finished_ledger_needs_no_server_and_other_settings_need_it_again(tmp_path):

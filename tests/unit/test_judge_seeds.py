@@ -5,6 +5,8 @@ import pytest
 from scripts.judge_seeds import main, reference_score, score_of, why_dropped
 from selfcodealign.errors import UserError
 from selfcodealign.generation.judge import DUMMY, load_judge, shuffled_orders, split_docstring
+from selfcodealign.records import SeedRow
+from selfcodealign.tables import write_rows
 from tests.conftest import ROOT
 from tests.generation_rows import asking, outputs, rows_of, write_seeds
 from tests.stub_server import running
@@ -102,10 +104,18 @@ def test_the_threshold_decides(tmp_path):
     assert len(dropped) == 10
 
 
-def test_in_reference_mode_shards_continue_the_chain_of_shuffles(tmp_path):
-    from selfcodealign.records import SeedRow
-    from selfcodealign.tables import write_rows
+@pytest.mark.parametrize("mode", ["fixed", "reference"])
+def test_on_other_rows_a_rerun_gives_what_a_first_run_gives(tmp_path, mode):
+    rows = rows_of(write_seeds(tmp_path / "all.parquet", 8, docstrings=False))
+    seeds, again, afresh = tmp_path / "seeds.parquet", outputs(tmp_path, "again"), outputs(tmp_path, "afresh")
+    with running() as stub:
+        for part, out in ((rows[:6], again), (rows[2:], again), (rows[2:], afresh)):
+            write_rows(seeds, SeedRow, part)
+            main(seeds, JUDGE, **out, **asking(stub.url), mode=mode)
+    assert again["rows"].read_bytes() == afresh["rows"].read_bytes()
 
+
+def test_in_reference_mode_shards_continue_the_chain_of_shuffles(tmp_path):
     seeds = write_seeds(tmp_path / "seeds.parquet", 7)
     rows = rows_of(seeds)
     first, second = tmp_path / "first.parquet", tmp_path / "second.parquet"

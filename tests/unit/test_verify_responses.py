@@ -91,6 +91,15 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
     assert given == []
 
 
+def test_a_rerun_on_other_responses_runs_those_that_are_new(stage):
+    rows = [response_row(name, response, tests) for name, (response, tests, _) in SAMPLES.items()]
+    write_rows(stage["responses"], ResponseRow, rows[1:])
+    main(**stage)
+    write_rows(stage["responses"], ResponseRow, rows[:-1])
+    main(**stage)
+    assert [row["verdict"] for row in read_rows(stage["rows"])] == [sample[2] for sample in SAMPLES.values()][:-1]
+
+
 def test_reference_mode_counts_exit_status_0(stage):
     main(**stage, mode="reference")
     verdicts = {row["id"]: row["passed"] for row in read_rows(stage["rows"])}
