@@ -53,7 +53,9 @@ def launcher(
     job = ["--rdzv-id", environment.get("SLURM_JOB_ID", "0")]
     if container:
         torchrun = [*shlex.split(container), "python", *torchrun[1:]]
-    return ["srun", "--overlap", "--nodes", str(nodes), "--ntasks-per-node", "1", *torchrun, *meeting, *job]
+    # The number of tasks must be said: the step this runs in is of one task, and hands that down.
+    steps = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+    return [*steps, *torchrun, *meeting, *job]
 
 
 def slurm_hosts(environment: Mapping[str, str]) -> list[str]:

@@ -229,7 +229,7 @@ def test_several_processes_are_started_by_torchrun() -> None:
 def test_several_nodes_meet_at_the_first_host_of_the_job() -> None:
     command = processes.launcher(8, 2, {"SLURM_JOB_ID": "77"}, hosts=["node3", "node4"])
     assert command is not None
-    assert command[:6] == ["srun", "--overlap", "--nodes", "2", "--ntasks-per-node", "1"]
+    assert command[:8] == ["srun", "--overlap", "--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
     assert command[-6:] == ["--rdzv-backend", "c10d", "--rdzv-endpoint", "node3:29500", "--rdzv-id", "77"]
 
 
