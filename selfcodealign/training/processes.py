@@ -16,6 +16,9 @@ from selfcodealign.errors import UserError
 PORT = 29_500
 """Where the processes of several nodes meet; the first node listens there."""
 
+JOB = ("SLURM_JOB_ID", "SLURM_CONF")
+"""What a step within a step needs to know of the outer one."""
+
 
 def launcher(
     processes: int, nodes: int, environment: Mapping[str, str], *, hosts: Sequence[str] = (), container: str = ""
@@ -53,9 +56,16 @@ def launcher(
     job = ["--rdzv-id", environment.get("SLURM_JOB_ID", "0")]
     if container:
         torchrun = [*shlex.split(container), "python", *torchrun[1:]]
-    # The number of tasks must be said: the step this runs in is of one task, and hands that down.
-    steps = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
-    return [*steps, *torchrun, *meeting, *job]
+    step = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
+    return [*step, *torchrun, *meeting, *job]
+
+
+def handed_down(environment: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment for srun: of what SLURM has set only which job this is.
+
+    Snakemake runs a job in a step of one task on one node; srun would take that for the job's size.
+    """
+    return {key: value for key, value in environment.items() if not key.startswith("SLURM_") or key in JOB}
 
 
 def slurm_hosts(environment: Mapping[str, str]) -> list[str]:
@@ -75,7 +85,7 @@ def relaunch_if_needed(processes: int, nodes: int, container: str = "") -> None:
     """Replace this process by a launcher of the right number of processes, unless it is one of them already."""
     command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ), container=container)
     if command is not None:
-        os.execvp(command[0], [*command, *sys.argv])
+        os.execvpe(command[0], [*command, *sys.argv], handed_down(os.environ))
 
 
 def prepare(cache: Path) -> None:

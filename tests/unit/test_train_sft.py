@@ -233,6 +233,11 @@ def test_several_nodes_meet_at_the_first_host_of_the_job() -> None:
     assert command[-6:] == ["--rdzv-backend", "c10d", "--rdzv-endpoint", "node3:29500", "--rdzv-id", "77"]
 
 
+def test_srun_hears_of_the_job_and_not_of_the_step_of_one_task() -> None:
+    environment = {"SLURM_JOB_ID": "77", "SLURM_NNODES": "1", "SLURM_NTASKS": "1", "PATH": "/bin"}
+    assert processes.handed_down(environment) == {"SLURM_JOB_ID": "77", "PATH": "/bin"}
+
+
 def test_srun_enters_the_container_on_each_node() -> None:
     environment = {"SLURM_JOB_ID": "77"}
     command = processes.launcher(8, 2, environment, hosts=["node3"], container="apptainer exec --nv train.sif")
