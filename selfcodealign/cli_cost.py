@@ -31,10 +31,12 @@ def main(arguments: argparse.Namespace) -> None:
         values = schema.merged(values, schema.read(file))
     config = schema.load(schema.extended(values))
     parameters_b = arguments.parameters_b or PARAMETERS.get(config.model.base) or _counted(config.model.base)
-    seeds = arguments.seeds or config.gather_seeds.limit or PAPER_SEEDS
+    given = arguments.seeds or config.gather_seeds.limit
+    seeds = given or PAPER_SEEDS
+    as_many = f"{seeds:,} seeds" if given else f"{seeds:,} seeds, as in the paper (--seeds names your number)"
     samples = getattr(getattr(config, "write_responses", None), "samples", 10)
     stages = estimate(parameters_b, seeds, samples, functions=arguments.functions)
-    print(f"{config.model.base}, {parameters_b:g} B parameters, {seeds:,} seeds, {samples} responses each")
+    print(f"{config.model.base}, {parameters_b:.3g} B parameters, {as_many}, {samples} responses each")
     print(f"on {arguments.gpus} A100-class GPUs and {arguments.cores} cores; each row has them to itself\n")
     names = ("tokens in", "tokens out", "GPU-h", "core-h", "wall h", "GB")
     print(f"{'stage':20} {'items':>11} " + " ".join(f"{name:>13}" for name in names))
@@ -42,13 +44,18 @@ def main(arguments: argparse.Namespace) -> None:
         hours = (stage.gpu_hours, stage.core_hours, stage.wall_hours(arguments.gpus, arguments.cores))
         print(
             f"{stage.name:20} {stage.items:11,} {stage.tokens_in:13,} {stage.tokens_out:13,} "
-            + " ".join(f"{value:13.1f}" for value in (*hours, stage.disk_bytes / 1e9))
+            + " ".join(f"{_short(value):>13}" for value in (*hours, stage.disk_bytes / 1e9))
         )
     wall = sum(stage.wall_hours(arguments.gpus, arguments.cores) for stage in stages)
     gpu = sum(stage.gpu_hours for stage in stages)
     disk = sum(stage.disk_bytes for stage in stages) / 1e9
-    print(f"\nin all {gpu:.0f} GPU-hours, {wall:.1f} hours of wall time, {disk:.0f} GB")
+    print(f"\nin all {_short(gpu)} GPU-hours, {_short(wall)} hours of wall time, {_short(disk)} GB")
     print("Calibrated on the paper's cost table; a newer server or GPU is faster. Evaluation is not included.")
+
+
+def _short(value: float) -> str:
+    """Write a number with as many digits as an estimate has: two, or one decimal."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 1 else f"{value:.2g}"
 
 
 def _counted(model: str) -> float:
