@@ -83,10 +83,15 @@ class Zygote:
         gc.unfreeze()
         for name in wanted:
             for part in PRELOAD_PARTS.get(name, (name,)):
+                before = set(sys.modules)
                 try:
                     importlib.import_module(part)
                 except Exception:
-                    break  # a library that is missing is left to the programs to miss
+                    # Left to the programs, to import or to miss; what is half imported would stay half.
+                    for loaded in set(sys.modules) - before:
+                        if loaded.split(".")[0] == name:
+                            del sys.modules[loaded]
+                    break
         self.filter = kernel.system_call_filter()
         self.own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if nested else None
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
