@@ -7,12 +7,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling, open_backend
-from selfcodealign.generation.backends.transformers import (
-    PlainDecoder,
-    SharedDecoder,
-    TransformersBackend,
-    sample,
-)
+from selfcodealign.generation.backends.decoders import PlainDecoder, SharedDecoder
+from selfcodealign.generation.backends.transformers import TransformersBackend, sample
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from tests.tiny_model import tiny_model
 
