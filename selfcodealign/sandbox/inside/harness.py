@@ -537,6 +537,8 @@ def rehearse(rounds=24):
     case["number"] = 0
     roles = ("real", "stub")
     translated = [marshal.dumps(each) for each in translate.translate(case, roles)]
+    # It works once in a process, and this one's children need it.
+    shut_down, threading._shutdown = threading._shutdown, lambda: None  # pyright: ignore[reportAttributeAccessIssue]
     saved = guards.Snapshot()
     with here, there:
         for turn in range(rounds):
@@ -553,4 +555,5 @@ def rehearse(rounds=24):
                 sys.path[:], sys.argv[:] = path, arguments
                 sys.setrecursionlimit(depth)
                 os.chdir(folder)
+    threading._shutdown = shut_down  # pyright: ignore[reportAttributeAccessIssue]
     linecache.cache.clear()
