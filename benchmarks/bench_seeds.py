@@ -148,14 +148,15 @@ def deduplicate_as_published(texts: list[str], bands: int = 41, rows: int = 6) -
 
 def typecheck_as_published(texts: list[str], python: str) -> set[str]:
     """Run pyright on batches of 250 with readable output; return the texts in files without errors."""
-    command = [typecheck.node(), *typecheck.Pyright()._command[2:3]]
+    checker = typecheck.Pyright(python)
+    command = [typecheck.node(), str(checker.script), "--pythonpath", checker.python]
     passed = set()
     for start in range(0, len(texts), 250):
         with tempfile.TemporaryDirectory() as folder:
             files = {hashlib.sha1(text.encode()).hexdigest(): text for text in texts[start : start + 250]}
             for name, text in files.items():
                 (Path(folder) / f"{name}.py").write_text(text)
-            arguments = [*command, "--pythonpath", python, *(f"{name}.py" for name in files)]
+            arguments = [*command, *(f"{name}.py" for name in files)]
             said = subprocess.run(arguments, cwd=folder, capture_output=True, text=True, check=False).stdout
             wrong = {Path(line.split(":")[0].strip()).stem for line in said.splitlines() if "- error:" in line}
             passed |= {text for name, text in files.items() if name not in wrong}

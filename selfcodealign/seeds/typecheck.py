@@ -122,14 +122,15 @@ class Pyright:
     ) -> None:
         import pyright
 
-        self.python = python or sys.executable
+        # Pyright runs in a folder of its own, where a relative path would lead to no interpreter, and to no packages.
+        self.python = str(Path(shutil.which(python or sys.executable) or python or sys.executable).absolute())
         self.start_s = start_s
         self.function_s = function_s
-        script = Path(pyright.__file__).parent / "dist" / "index.js"
+        self.script = Path(pyright.__file__).parent / "dist" / "index.js"
         # Node's young generation is 16 MB by default: with more, types that live for one file are never copied, and the
         # checker needs a fifth less CPU time.
         space = (f"--max-old-space-size={heap_mb}", "--max-semi-space-size=128")
-        self._command = [node(), *space, str(script), "--outputjson", "--project"]
+        self._command = [node(), *space, str(self.script), "--outputjson", "--project"]
 
     def check(self, functions: Mapping[str, str]) -> dict[str, Verdict]:
         """Return the verdict on each function, keyed as they are; bisects a batch that fails.

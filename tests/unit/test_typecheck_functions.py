@@ -177,3 +177,10 @@ def test_the_environment_of_verdicts_is_recorded(tmp_path):
 def test_a_wrong_interpreter_is_named():
     with pytest.raises(UserError, match="typecheck_functions.python"):
         environment("/no/such/python")
+
+
+def test_an_interpreter_may_be_named_by_a_relative_path(monkeypatch):
+    monkeypatch.chdir(sys.prefix)
+    checker = Pyright(os.path.relpath(sys.executable))
+    code = "import numpy\n\n\ndef zeros(n: int):\n    return numpy.zeros(n)\n"
+    assert checker.check({"zeros": code})["zeros"].passed
