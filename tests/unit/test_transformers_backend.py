@@ -135,8 +135,10 @@ def test_nothing_is_rendered_where_nothing_is_left_to_do():
 def test_an_answer_ends_before_its_stop_string_wherever_tokens_are_cut():
     folder = tiny_model()
     free = answers(backend(folder), requests(), Sampling(0.9, 1.0, 40))
-    stops = tuple({answer.text[5:7] for answer in free.values() if len(answer.text) > 9})[:3]
-    assert stops
+    texts = [answer.text for answer in free.values()]
+    pieces = {text[5:7] for text in texts if len(text) > 9}
+    # The most frequent: which pieces a set gives first depends on the hash seed.
+    stops = tuple(sorted(pieces, key=lambda piece: (-sum(piece in text for text in texts), piece))[:3])
     stopped = answers(backend(folder), requests(), Sampling(0.9, 1.0, 40, stops))
     cut = 0
     for name, answer in free.items():
