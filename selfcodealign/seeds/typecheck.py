@@ -123,7 +123,8 @@ class Pyright:
         import pyright
 
         # Pyright runs in a folder of its own, where a relative path would lead to no interpreter, and to no packages.
-        self.python = str(Path(shutil.which(python or sys.executable) or python or sys.executable).absolute())
+        python = python or sys.executable
+        self.python = str(Path(shutil.which(python) or python).absolute())
         self.start_s = start_s
         self.function_s = function_s
         self.script = Path(pyright.__file__).parent / "dist" / "index.js"

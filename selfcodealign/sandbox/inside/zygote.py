@@ -29,7 +29,7 @@ PRELOAD_PARTS = {
     "pandas": ("pandas", "pandas.testing"),
     "scipy": ("scipy.stats",),
 }
-OWN_MODULES = ("kernel", "judge", "translate", "guards", "collect", "harness", "zygote", "watch", "worker")
+OWN_MODULES = ("kernel", "judge", "translate", "guards", "fixtures", "collect", "harness", "zygote", "watch", "worker")
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
