@@ -238,7 +238,13 @@ def measured(pid):
 
 
 def resident(pid):
-    """Return the bytes of memory a process holds, what it shares divided among the sharers."""
+    """Return the bytes of memory a process holds, with all that it shares: known to the kernel without counting."""
+    with open(f"/proc/{pid}/statm", "rb") as file:
+        return int(file.read().split()[1]) * resource.getpagesize()
+
+
+def proportional(pid):
+    """Return the bytes of memory a process holds, what it shares divided among the sharers; counts every page."""
     with open(f"/proc/{pid}/smaps_rollup") as file:
         for line in file:
             if line.startswith("Pss:"):

@@ -14,6 +14,9 @@ import zygote  # pyright: ignore[reportMissingImports]
 FIRST_LOOK_S = 0.01  # a program that is done by then is never measured from outside
 LOOK_EVERY_S = 0.01
 LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit of the kernel holds
+LOOK_HARD_S = 0.001  # at those that have taken much of what they may
+MUCH = 0.3
+COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, to know the peak
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
 
@@ -32,7 +35,9 @@ class Watch:
         self.cpu_seen = 0.0
         self.stopped = None  # (verdict, reason) once a limit was reached
         self.loaded = False
-        self.broken = self.several = False
+        self.broken = self.several = self.hungry = False
+        self.counted_at = self.count_took = self.counting_s = 0.0
+        self.shared = 0
         self.report = None
         self.proof = None
 
@@ -63,7 +68,8 @@ class Watch:
             if ended is None and before >= look:
                 self.look()
                 now = time.monotonic()
-                look = now + max(LOOK_CLOSELY_S if self.several else LOOK_EVERY_S, 2 * (now - before))
+                every = LOOK_HARD_S if self.hungry else LOOK_CLOSELY_S if self.several else LOOK_EVERY_S
+                look = now + max(every, 2 * (now - before - self.counting_s))
         wall_s = time.monotonic() - self.started
         if not self.worker.nested:
             self.worker.kill(self.pid)
@@ -120,7 +126,7 @@ class Watch:
     def look(self):
         """Measure the case's processes and stop them at a limit."""
         processes = self.processes()
-        cpu = starved = memory = 0.0
+        cpu = starved = 0.0
         for process in processes:
             try:
                 used, waited = kernel.measured(process)
@@ -128,14 +134,13 @@ class Watch:
                 starved = max(starved, waited)
                 if len(processes) > 1:
                     os.setpriority(os.PRIO_PROCESS, process, NICER)
-                # The memory of a single process is held by the kernel, and its peak is known at its end.
-                if 1 < len(processes) <= 200:
-                    memory += kernel.resident(process)
             except (OSError, IndexError, ValueError):
                 continue
         self.cpu_seen = max(self.cpu_seen, cpu)
-        self.memory = max(self.memory, memory)
         self.several = len(processes) > 1
+        # The memory of a single process is held by the kernel, and its peak is known at its end.
+        memory = self.held(processes) if 1 < len(processes) <= 200 else 0
+        self.memory = max(self.memory, memory)
         wall = time.monotonic() - self.started
         timeout = self.cpu_limit_s
         if self.cpu_seen >= timeout:
@@ -146,6 +151,34 @@ class Watch:
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))
         elif len(processes) > 2 * self.case["processes"]:
             self.stop("memory", "more than {} processes".format(self.case["processes"]))
+
+    def held(self, processes):
+        """Return the bytes that several processes hold together, counted or about.
+
+        What each holds with all that it shares is known at once; the sum is the most that it can be. Counting what is
+        shared takes milliseconds, so it is done when that sum is over the limit, with the processes stopped lest they
+        grow meanwhile, and now and then to know the peak.
+        """
+        limit, now = self.case["memory_mb"] * (1 << 20), time.monotonic()
+        most = total(kernel.resident, processes)
+        about = max(0, most - self.shared)
+        self.hungry = about > MUCH * limit
+        if most > limit:
+            due = now >= self.counted_at + max(LOOK_CLOSELY_S, 2 * self.count_took)
+        else:
+            due = not self.hungry and now >= self.counted_at + COUNT_EVERY_S
+        self.counting_s = 0.0
+        if about <= limit and not due:
+            return about if self.hungry else 0
+        if most > limit:
+            send(signal.SIGSTOP, processes)
+        counted = total(kernel.proportional, processes)
+        if counted <= limit < most:
+            send(signal.SIGCONT, processes)
+        self.shared = max(0, most - counted)
+        self.counted_at = time.monotonic()
+        self.count_took = self.counting_s = self.counted_at - now
+        return counted
 
     def processes(self):
         """List the case's processes, at little cost while there is only one: orphans are children of the first."""
@@ -224,6 +257,26 @@ class Watch:
         if self.case["exit_status_only"]:
             return "fail", f"exit status {code}"
         return "fail", f"the program ended before its tests had finished (exit status {code})"
+
+
+def send(number, processes):
+    """Send a signal to processes, of which some may have ended."""
+    for process in processes:
+        try:
+            os.kill(process, number)
+        except OSError:
+            continue
+
+
+def total(measure, processes):
+    """Return the sum of a measure over the processes that still live."""
+    found = 0
+    for process in processes:
+        try:
+            found += measure(process)
+        except (OSError, IndexError, ValueError):
+            continue
+    return found
 
 
 def _readable(descriptor):
