@@ -34,7 +34,8 @@ test-cluster: slurm
 
 # The authors' own files and solutions: minutes. PINNED runs the benchmarks that pin old packages: 3.10, as their authors
 # used, where there is one.
-PINNED ?= $(shell python3.10 -c "print('python3.10')" 2>/dev/null || echo $(PYTHON))
+PINNED ?= $(or $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv/versions/3.10.*/bin/python), \
+	$(shell $(python) -c "print('$(python)')" 2>/dev/null))),$(PYTHON))
 
 test-benchmarks: setup .venv-classeval/.ready .venv-ds1000/.ready
 	SELFCODEALIGN_BENCHMARK_TESTS=1 $(BIN)/python -m pytest tests/benchmarks
@@ -42,8 +43,9 @@ test-benchmarks: setup .venv-classeval/.ready .venv-ds1000/.ready
 # The torch and tensorflow problems of DS-1000 are not among the tests: they would double the time of this step.
 .venv-%/.ready: envs/evaluate-%.txt
 	test -x .venv-$*/bin/python || $(PINNED) -m venv .venv-$*
-	grep -v '^torch\|^tensorflow' $< > .venv-$*/wanted.txt
+	sed '/^# For the problems of torch and tensorflow/,$$d' $< > .venv-$*/wanted.txt
 	.venv-$*/bin/pip install --quiet --disable-pip-version-check -r .venv-$*/wanted.txt
+	-.venv-$*/bin/python envs/benchmark_data.py
 	touch $@
 
 setup: .venv/.ready

@@ -1,9 +1,15 @@
 """Judge an answer by a DS-1000 context, whose tests take the answer as a string (arXiv 2211.11501, new format)."""
 
+import os
 import sys
 import types
 
 from selfcodealign.evaluation.judges.common import silent
+
+# Where envs/benchmark_data.py puts what the problems load by name.
+for variable, folder in (("SEABORN_DATA", "seaborn_data"), ("SCIKIT_LEARN_DATA", "scikit_learn_data")):
+    if os.path.isdir(os.path.join(sys.prefix, folder)):
+        os.environ[variable] = os.path.join(sys.prefix, folder)
 
 
 def judge(program, data, blobs, report):
