@@ -70,29 +70,47 @@ def why_dropped(
 
 
 _IMPORTS = np.empty((glance.MOST_IMPORTS, 2), dtype=np.int64)
+_REMARKS = np.empty((1 + glance.MOST_COMMENTS, 2), dtype=np.int64)
 _UNSURE = ("unsure", "")
+_FOLDED = re.compile("[\u0130\u0131\u017f\u212a]")
+"""What a pattern that ignores case takes for a letter of ASCII."""
 
 
 def _at_a_glance(code: str, banned: frozenset[str]) -> tuple[str, str] | None:
     """Judge valid code as `_why_dropped_tree` does, or return _UNSURE where the syntax tree has to decide."""
-    if not code.isascii():
-        # Other letters take part in words and names; surrogates have no bytes.
+    try:
+        data = code.encode()
+    except UnicodeEncodeError:
         return _UNSURE
-    data = code.encode()
+    if len(data) != len(code) and _FOLDED.search(code):
+        return _UNSURE
     text = lexer.as_array(data)
-    verdict, imports = glance.glance(text, _IMPORTS)
+    verdict, imports, remarks = glance.glance(text, _IMPORTS, _REMARKS)
     if verdict == glance.KEPT:
         for start, end in _IMPORTS[:imports].tolist():
-            if _suspect(banned).search(data, start, end):
+            line = data[start:end]
+            if _suspect(banned).search(line) or not line.isascii():
                 # A tree is walked level by level, so that imports above the function come first, in their order.
                 above = start == 0 or data[start - 1 : start] == b"\n"
-                module = _banned_import(code[start:end], banned) if above else ""
+                module = _banned_import(line.decode(), banned) if above else ""
                 if module is not None:
                     return ("banned_import", module) if module else _UNSURE
-        return _UNSURE if glance.marked(text) else None
+        return _unfinished_at_a_glance(data, _REMARKS[:remarks].tolist()) if glance.marked(text) else None
     if verdict == glance.NO_ARGUMENTS:
         return "no_arguments", ""
     return ("returns_nothing", "") if verdict == glance.RETURNS_NOTHING else _UNSURE
+
+
+def _unfinished_at_a_glance(data: bytes, remarks: list[list[int]]) -> tuple[str, str] | None:
+    """Look for a word of unfinished code in docstring and comments, as `_unfinished` does, or return _UNSURE."""
+    start, end = remarks[0]
+    if b"\\" in data[start:end] or len(remarks) > glance.MOST_COMMENTS:
+        return _UNSURE
+    for start, end in remarks:
+        found = _MARKER.search(data[start:end].decode())
+        if found:
+            return "unfinished", found[0]
+    return None
 
 
 def _banned_import(line: str, banned: frozenset[str]) -> str | None:

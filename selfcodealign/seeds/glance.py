@@ -2,7 +2,7 @@
 
 Parsing costs 0.1 ms a function, this pass 2 µs. It reads code that is known to be valid Python 3 (`infer_imports` has
 parsed it) and answers only what the syntax tree would answer too: on anything unusual, such as form feeds, a
-one-line body, joined docstrings or quotes inside the braces of an f-string, it says UNSURE and the tree decides.
+one-line body, joined docstrings or an f-string inside an f-string, it says UNSURE and the tree decides.
 """
 
 import numpy as np
@@ -11,6 +11,7 @@ from selfcodealign.compiled import compiled
 
 UNSURE, KEPT, NO_ARGUMENTS, RETURNS_NOTHING = 0, 1, 2, 3
 MOST_IMPORTS = 16
+MOST_COMMENTS = 64
 _MOST_TOKENS = 900
 """A tree is nested at most as deep as code has tokens; Python's limit when it builds one is 3,000 levels."""
 _BEFORE, _HEADER, _BODY = 0, 1, 2
@@ -24,9 +25,13 @@ _ASYNC, _DEF, _CLASS, _RETURN, _IMPORT, _FROM = map(_word, ("async", "def", "cla
 _TODO, _FIXME, _XXX, _HACK, _BUG = map(_word, ("todo", "fixme", "xxx", "hack", "bug"))
 
 
+_NAMES = np.array([chr(c).isalnum() or c == 95 or c >= 128 for c in range(256)])
+_ASCII_NAMES = _NAMES & (np.arange(256) < 128)
+
+
 @compiled
 def _in_name(c):
-    return 97 <= c <= 122 or 65 <= c <= 90 or c == 95 or 48 <= c <= 57 or c >= 128
+    return _NAMES[c]
 
 
 @compiled
@@ -53,11 +58,14 @@ def _is_any_case(text, start, end, word):
 
 @compiled
 def marked(text):
-    """Say whether ASCII text has a word that says it is unfinished, in code, comment or string."""
+    """Say whether text may have a word that says it is unfinished, in code, comment or string.
+
+    Letters outside ASCII are taken for the end of a word, as some of them, such as quotation marks, are.
+    """
     start = 0
     size = len(text)
     for i in range(size + 1):
-        if i < size and _in_name(text[i]):
+        if i < size and _ASCII_NAMES[text[i]]:
             continue
         if 3 <= i - start <= 5 and (
             _is_any_case(text, start, i, _TODO)
@@ -85,8 +93,16 @@ def _string_end(text, i, formatted):
             if formatted and braces > 0:
                 return -1
             i += 2
+        elif c != quote and (c == 34 or c == 39) and formatted and braces > 0:
+            # A string in a formatted one: plain ones only, for newer Pythons let them hold quotes and braces.
+            i += 1
+            while i < size and text[i] != c:
+                if text[i] == quote or text[i] == 92 or text[i] == 10 or text[i] == 123 or text[i] == 125:
+                    return -1
+                i += 1
+            i += 1
         elif c == 34 or c == 39:
-            if formatted and braces > 0:
+            if c == quote and formatted and braces > 0:
                 return -1
             if c == quote:
                 if not triple:
@@ -134,15 +150,17 @@ def _ends_statement(text, i):
 
 
 @compiled
-def glance(text, imports):
+def glance(text, imports, remarks):
     """Judge a function with its imports by the docstring, the arguments and the returned value.
 
     Args:
         text: UTF-8 code, valid Python 3 (uint8).
         imports: room for MOST_IMPORTS byte ranges (n × 2, int64): from each word `import` or `from` to its line's end.
+        remarks: room for 1 + MOST_COMMENTS byte ranges: of the docstring with its quotes, and of the comments.
 
     Returns:
-        (verdict, number of imports). KEPT says nothing about what is imported and about unfinished code.
+        (verdict, number of imports, number of remarks). KEPT says nothing about what is imported and about unfinished
+        code. There are more remarks than room if the code has more comments.
     """
     size = len(text)
     i = 0
@@ -151,16 +169,16 @@ def glance(text, imports):
     depth = 0
     tokens = 0
     count = 0
+    said = 1
     column = 0  # Indentation of this logical line.
     indent = -1  # Indentation of the function's own statements.
     tabs = False
     spaces = False
-    defines = False  # This line has a `def` or `class` inside the function.
     nested = False
-    own_return = False
-    other_return = False
+    nested_at = -1  # Indentation of the outermost `def` or `class` inside the function that this line belongs to.
+    returns = False
     no_arguments = False
-    unsure = (UNSURE, 0)
+    unsure = (UNSURE, 0, 0)
     while i < size:
         c = text[i]
         if fresh:
@@ -175,7 +193,8 @@ def glance(text, imports):
                 # Before the function come imports and decorators, after it nothing.
                 if (column == 0) == (phase == _BODY):
                     return unsure
-                defines = False
+                if column <= nested_at:
+                    nested_at = -1
                 if phase == _BODY and indent < 0:
                     indent = column
                     quote = at
@@ -188,6 +207,8 @@ def glance(text, imports):
                         return unsure
                     if not _ends_statement(text, _skip_blanks(text, end)):
                         return unsure
+                    remarks[0, 0] = at
+                    remarks[0, 1] = end
                     at = end
             fresh = False
             i = at
@@ -222,21 +243,21 @@ def glance(text, imports):
                     phase = _HEADER
                 else:
                     nested = True
-                    defines = True
+                    if nested_at < 0:
+                        nested_at = column
             elif _is(text, start, i, _CLASS):
                 if phase != _BODY:
                     return unsure
                 nested = True
-                defines = True
+                if nested_at < 0:
+                    nested_at = column
             elif _is(text, start, i, _RETURN):
                 at = _skip_blanks(text, i)
                 if at < size and text[at] == 92:
                     return unsure
-                if not _ends_statement(text, at):
-                    if column == indent and not defines:
-                        own_return = True
-                    else:
-                        other_return = True
+                # A `return` of a nested function is none of this one's.
+                if nested_at < 0 and not _ends_statement(text, at):
+                    returns = True
             elif _is(text, start, i, _IMPORT) or _is(text, start, i, _FROM):
                 if count >= len(imports):
                     return unsure
@@ -254,10 +275,15 @@ def glance(text, imports):
                 return unsure
             continue
         if c == 35:
+            start = i
             while i < size and text[i] != 10:
                 if text[i] == 0 or text[i] == 12 or text[i] == 13:
                     return unsure
                 i += 1
+            if said < len(remarks):
+                remarks[said, 0] = start
+                remarks[said, 1] = i
+            said += 1
             continue
         if c == 10:
             fresh = depth == 0
@@ -285,12 +311,10 @@ def glance(text, imports):
     if indent < 0 or depth != 0 or tokens > _MOST_TOKENS:
         return unsure
     if no_arguments:
-        return NO_ARGUMENTS, 0
-    # A `return` of a nested function is none of this one's; only its own indentation tells them apart.
+        return NO_ARGUMENTS, 0, 0
+    # Indentation tells nested functions apart, if it can be compared.
     if nested and tabs and spaces:
         return unsure
-    if nested and other_return and not own_return:
-        return unsure
-    if not own_return and not other_return:
-        return RETURNS_NOTHING, 0
-    return KEPT, count
+    if not returns:
+        return RETURNS_NOTHING, 0, 0
+    return KEPT, count, said

@@ -354,6 +354,10 @@ def main(handle, settings):
     uid, gid = os.getuid(), os.getgid()
     os.environ.clear()
     os.environ.update(settings["environment"])
+    # `python` is this interpreter for programs that start one by its name.
+    own = os.path.dirname(sys.executable)
+    if own not in os.environ["PATH"].split(":"):
+        os.environ["PATH"] = f"{own}:{os.environ['PATH']}"
     os.chdir("/")
     sys.path[:] = [entry for entry in sys.path if entry]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
