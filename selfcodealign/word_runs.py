@@ -30,6 +30,15 @@ def _power(words):
 
 
 @compiled
+def _ring_size(words):
+    """Return a power of two that is at least `words`: a place in a ring is then found without a division."""
+    size = 1
+    while size < words:
+        size *= 2
+    return size
+
+
+@compiled
 def hash_runs(text, ngram, hashes, ends):
     """Hash every run of `ngram` words of space-joined text; return the number of runs.
 
@@ -37,8 +46,9 @@ def hash_runs(text, ngram, hashes, ends):
     gets the byte after its last word.
     """
     power = _power(ngram)
-    ring = np.zeros(ngram, dtype=np.uint64)
-    lettered = np.zeros(ngram, dtype=np.int64)
+    size = _ring_size(ngram)
+    ring = np.zeros(size, dtype=np.uint64)
+    lettered = np.zeros(size, dtype=np.int64)
     letters = 0
     total = np.uint64(0)
     word = np.uint64(0)
@@ -56,11 +66,12 @@ def hash_runs(text, ngram, hashes, ends):
         elif inside:
             inside = False
             word = _mixed(word)
-            place = tokens % ngram
-            total = total * _BASE + word - ring[place] * power
-            ring[place] = word
-            letters += letter - lettered[place]
-            lettered[place] = letter
+            # Before the ring is full, its zeros stand for words that are not there.
+            old = (tokens - ngram) & (size - 1)
+            total = total * _BASE + word - ring[old] * power
+            letters += letter - lettered[old]
+            ring[tokens & (size - 1)] = word
+            lettered[tokens & (size - 1)] = letter
             tokens += 1
             if tokens >= ngram:
                 hashes[count] = np.uint64(0) if 2 * letters < ngram else total ^ (total >> _U32)
@@ -135,7 +146,7 @@ def count_known(text, long, long_table, short, short_table):
     `look_up` for either length, in one pass and without arrays.
     """
     long_power, short_power = _power(long), _power(short)
-    size = max(long, short)
+    size = _ring_size(max(long, short))
     ring = np.zeros(size, dtype=np.uint64)
     lettered = np.zeros(size, dtype=np.int64)
     letters = 0
@@ -158,13 +169,13 @@ def count_known(text, long, long_table, short, short_table):
             inside = False
             word = _mixed(word)
             # Before the ring is full, its zeros stand for words that are not there.
-            long_old = (tokens - long) % size
-            short_old = (tokens - short) % size
+            long_old = (tokens - long) & (size - 1)
+            short_old = (tokens - short) & (size - 1)
             letters += letter - lettered[long_old]
             long_total = long_total * _BASE + word - ring[long_old] * long_power
             short_total = short_total * _BASE + word - ring[short_old] * short_power
-            ring[tokens % size] = word
-            lettered[tokens % size] = letter
+            ring[tokens & (size - 1)] = word
+            lettered[tokens & (size - 1)] = letter
             tokens += 1
             if tokens >= long and 2 * letters >= long and _holds(long_table, long_total ^ (long_total >> _U32)):
                 long_count += 1

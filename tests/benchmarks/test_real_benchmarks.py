@@ -54,6 +54,9 @@ EXPLAINED: dict[str, dict[str, str]] = {
 }
 """Authors' solutions that fail where they are run, and why."""
 
+LEAST = {"classeval": 0.98, "ds1000": 0.98, "bigcodebench": 0.97}
+"""The share of groups of tests that must pass: 99 %, but less where data come over a network that is not there."""
+
 EVERY = {"mbpp_plus:v0.2.0": 4, "humaneval_plus:v0.1.10": 4, "ds1000": 12}
 """Unless all are wanted, one problem in so many: second versions, and a benchmark whose imports take seconds."""
 UNEDITED_EVERY = 4
@@ -107,8 +110,7 @@ def test_the_authors_solutions_pass_and_empty_ones_do_not(name, shared, referenc
     assert {name: reason for name, reason in failed.items() if not {name, name.split("/")[0]} & set(known)} == {}
     # ClassEval's classes have five unittest classes each, and those are what it counts.
     groups = [status == PASS for problem in problems for status in found[f"{problem.id} canonical"].groups.values()]
-    if benchmark.name not in ("ds1000", "bigcodebench"):  # without a network their data are missing here
-        assert sum(groups) >= 0.99 * len(groups)
+    assert sum(groups) >= LEAST.get(benchmark.name, 0.99) * len(groups)
     assert empty == []
 
 

@@ -189,7 +189,7 @@ def run_program(case, channel, translated):
         status = 0
     except SystemExit as error:
         status = exit_status(error)
-        left = status == 0 and _left_early(error, ast.parse(case["program"], PROGRAM))
+        left = status == 0 and _left_early(error, case["program"], PROGRAM)
     except BaseException as error:
         show(error, (PROGRAM,))
         flush()
@@ -206,20 +206,15 @@ def run_program(case, channel, translated):
     channel.finish("pass", "", 0)
 
 
-def _left_early(error, tree):
-    """Tell whether status 0 came before a later statement of the script that asserts something."""
-    last = tree.body[-1] if tree.body else None
-    trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename != PROGRAM:
+def _left_early(error, text, name):
+    """Tell whether status 0 came while a file of a case asserted something, or before it would have."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        if code.co_filename == name:
+            frames.append((0 if code.co_name == "<module>" else code.co_firstlineno, trace.tb_lineno))
         trace = trace.tb_next
-    if trace is None:
-        return False
-    line = trace.tb_lineno
-    if last is not None and last.lineno <= line:
-        if isinstance(last, ast.If):
-            return judge.asserts_anything([item for item in last.body if item.lineno > line])
-        return False
-    return judge.asserts_anything([node for node in tree.body if node.lineno > line])
+    return judge.assertion_left(ast.parse(text, name), frames)
 
 
 # ---- responses and tests --------------------------------------------------------------------------------------------
@@ -478,7 +473,7 @@ def run_tested(case, channel, saved, translated):
                 raise AssertionError("the tests were ended from outside") from None
             instruments.unittest_done = True
         except SystemExit as error:
-            if error is not instruments.leaving:
+            if error is not instruments.leaving or _left_early(error, test_text, TESTS):
                 raise
         functions, classes = collected()
         if not ready["whole_doctest"]:

@@ -616,6 +616,43 @@ def mark_end(tree, mark):
         tree.body.insert(len(tree.body) - 1, ast.copy_location(ast.Expr(value=mark(last)), last))
 
 
+def assertion_left(tree, frames):
+    """Tell whether a program was left while it asserted something, or before a later assertion of a frame it was in.
+
+    Args:
+        tree: its syntax tree.
+        frames: of its own code, (first line of the function or 0 for the module, line where it was left).
+    """
+    scopes = {0: tree}
+    for node in ast.walk(tree):
+        if isinstance(node, FUNCTIONS):
+            scopes[min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])] = node
+    return any(first in scopes and _asserts_from(scopes[first].body, line) for first, line in frames)
+
+
+def _asserts_from(statements, line):
+    """Tell whether one of a function's statements asserts at a line, or one that may follow it does."""
+    for statement in statements:
+        if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) or statement.end_lineno < line:
+            continue
+        if statement.lineno > line:
+            if asserts_anything([statement]):
+                return True
+            continue
+        blocks = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
+        if isinstance(statement, ast.Assert):
+            return True
+        if isinstance(statement, ast.If) and _within(statement.body, line):
+            blocks = blocks[:1]
+        if any(_asserts_from(block, line) for block in blocks if block):
+            return True
+    return False
+
+
+def _within(block, line):
+    return bool(block) and block[0].lineno <= line <= block[-1].end_lineno
+
+
 def asserts_anything(statements):
     """Tell whether statements hold an assertion, or a call that looks like a test."""
     for statement in statements:
