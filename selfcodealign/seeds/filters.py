@@ -72,6 +72,7 @@ def why_dropped(
 _IMPORTS = np.empty((glance.MOST_IMPORTS, 2), dtype=np.int64)
 _REMARKS = np.empty((1 + glance.MOST_COMMENTS, 2), dtype=np.int64)
 _UNSURE = ("unsure", "")
+_FROM_MODULE = re.compile(r"from[ \t]+([\w.]+)[ \t]+import\b", re.ASCII)
 _FOLDED = re.compile("[\u0130\u0131\u017f\u212a]")
 """What a pattern that ignores case takes for a letter of ASCII."""
 
@@ -87,18 +88,31 @@ def _at_a_glance(code: str, banned: frozenset[str]) -> tuple[str, str] | None:
     text = lexer.as_array(data)
     verdict, imports, remarks = glance.glance(text, _IMPORTS, _REMARKS)
     if verdict == glance.KEPT:
-        for start, end in _IMPORTS[:imports].tolist():
-            line = data[start:end]
-            if _suspect(banned).search(line) or not line.isascii():
-                # A tree is walked level by level, so that imports above the function come first, in their order.
-                above = start == 0 or data[start - 1 : start] == b"\n"
-                module = _banned_import(line.decode(), banned) if above else ""
-                if module is not None:
-                    return ("banned_import", module) if module else _UNSURE
+        fate = _banned_at_a_glance(data, _IMPORTS[:imports].tolist(), banned)
+        if fate is not None:
+            return fate
         return _unfinished_at_a_glance(data, _REMARKS[:remarks].tolist()) if glance.marked(text) else None
     if verdict == glance.NO_ARGUMENTS:
         return "no_arguments", ""
     return ("returns_nothing", "") if verdict == glance.RETURNS_NOTHING else _UNSURE
+
+
+def _banned_at_a_glance(data: bytes, lines: list[list[int]], banned: frozenset[str]) -> tuple[str, str] | None:
+    """Look for a banned module in the lines of imports, or return _UNSURE where the tree has to say which is first."""
+    suspect = _suspect(banned)
+    inside = []
+    for start, end in lines:
+        line = data[start:end]
+        if suspect.search(line) or not line.isascii():
+            module = _banned_import(line.decode(), banned)
+            # A tree is walked level by level, so that imports above the function come first, in their order.
+            if module is not None and (start == 0 or data[start - 1 : start] == b"\n"):
+                return ("banned_import", module) if module and not inside else _UNSURE
+            if module is not None:
+                inside.append(module)
+    if not inside:
+        return None
+    return ("banned_import", inside[0]) if len(inside) == 1 and inside[0] else _UNSURE
 
 
 def _unfinished_at_a_glance(data: bytes, remarks: list[list[int]]) -> tuple[str, str] | None:
@@ -115,6 +129,10 @@ def _unfinished_at_a_glance(data: bytes, remarks: list[list[int]]) -> tuple[str,
 
 def _banned_import(line: str, banned: frozenset[str]) -> str | None:
     """Return the first banned module that a line imports: None if there is none, "" if the line is no statement."""
+    from_module = _FROM_MODULE.match(line)
+    if from_module:
+        # Also where the names go on in the next lines.
+        return from_module[1] if from_module[1].partition(".")[0] in banned else None
     try:
         modules = imported_modules(ast.parse(line))
     except SyntaxError:
