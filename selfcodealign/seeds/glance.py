@@ -155,7 +155,8 @@ def glance(text, imports, remarks):
 
     Args:
         text: UTF-8 code, valid Python 3 (uint8).
-        imports: room for MOST_IMPORTS byte ranges (n × 2, int64): from each word `import` or `from` to its line's end.
+        imports: room for MOST_IMPORTS byte ranges (n × 2, int64): from each statement's `import` or `from` to the end
+            of its line.
         remarks: room for 1 + MOST_COMMENTS byte ranges: of the docstring with its quotes, and of the comments.
 
     Returns:
@@ -177,6 +178,7 @@ def glance(text, imports, remarks):
     nested = False
     nested_at = -1  # Indentation of the outermost `def` or `class` inside the function that this line belongs to.
     returns = False
+    names_follow = False  # After `from`, the word `import` in the same statement is no import of its own.
     no_arguments = False
     unsure = (UNSURE, 0, 0)
     while i < size:
@@ -195,6 +197,7 @@ def glance(text, imports, remarks):
                     return unsure
                 if column <= nested_at:
                     nested_at = -1
+                names_follow = False
                 if phase == _BODY and indent < 0:
                     indent = column
                     quote = at
@@ -258,7 +261,8 @@ def glance(text, imports, remarks):
                 # A `return` of a nested function is none of this one's.
                 if nested_at < 0 and not _ends_statement(text, at):
                     returns = True
-            elif _is(text, start, i, _IMPORT) or _is(text, start, i, _FROM):
+            elif _is(text, start, i, _FROM) or (not names_follow and _is(text, start, i, _IMPORT)):
+                names_follow = text[start] == 102
                 if count >= len(imports):
                     return unsure
                 end = start
@@ -307,6 +311,8 @@ def glance(text, imports, remarks):
                 return unsure
         elif c != 32 and c != 9:
             tokens += 1
+            if c == 59:
+                names_follow = False
         i += 1
     if indent < 0 or depth != 0 or tokens > _MOST_TOKENS:
         return unsure
