@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.statistics import pass_at_k
 
 Style = Literal["base", "instruct"]
 """How a model is asked: raw completion of a prompt, or an instruction inside its chat or training template."""
@@ -231,15 +232,36 @@ class Benchmark(ABC):
         return all(groups.get(name) == PASS for name in self.required)
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
-        """Turn verdicts into numbers: pass@k of the sample, of the first group alone, and of each subset.
+        """Turn verdicts into numbers: pass@k for every k that all tasks allow, also of the first group and each subset.
 
         Args:
             problems: in file order.
             verdicts: for each problem id its samples' rows with `groups`, `passed` and `measures`.
         """
-        from selfcodealign.evaluation.scoring import pass_metrics
+        least = min((len(verdicts[problem.id]) for problem in problems), default=0)
+        ks = [k for k in self.ks if k <= least]
+        found = []
+        for k in ks:
+            by_task = {problem.id: rate(verdicts[problem.id], k) for problem in problems}
+            found.append(Metric(f"pass@{k}", by_task, headline=k == ks[0]))
+        if len(self.groups) > 1:
+            first = self.groups[0]
+            for k in ks:
+                found.append(Metric(f"{first}_pass@{k}", {p.id: rate(verdicts[p.id], k, first) for p in problems}))
+        subsets = sorted({problem.subset for problem in problems if problem.subset})
+        for subset in subsets if len(subsets) > 1 and ks else []:
+            inside = [problem for problem in problems if problem.subset == subset]
+            found.append(Metric(f"{subset}_pass@{ks[0]}", {p.id: rate(verdicts[p.id], ks[0]) for p in inside}))
+        return found
 
-        return pass_metrics(self, problems, verdicts)
+
+def rate(samples: Sequence[Mapping[str, Any]], k: int, group: str | None = None) -> float:
+    """Return one task's pass@k, of whole samples or of one group of tests."""
+    if group is None:
+        correct = sum(bool(row["passed"]) for row in samples)
+    else:
+        correct = sum(row["groups"].get(group) == PASS for row in samples)
+    return pass_at_k(len(samples), correct, k)
 
 
 BENCHMARKS: dict[str, tuple[str, str]] = {

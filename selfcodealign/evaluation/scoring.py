@@ -6,39 +6,11 @@ from dataclasses import asdict
 from typing import Any
 
 from selfcodealign.evaluation import statistics
-from selfcodealign.evaluation.base import PASS, Benchmark, Metric, Problem, Sampling
+from selfcodealign.evaluation.base import Benchmark, Metric, Problem, Sampling
 from selfcodealign.paper import published, rows_of
 
 Rows = Mapping[str, Sequence[Mapping[str, Any]]]
 """Samples' rows by problem id: `passed`, `groups` (name → status), `measures`."""
-
-
-def pass_metrics(benchmark: Benchmark, problems: Sequence[Problem], rows: Rows) -> list[Metric]:
-    """Return pass@k of whole samples for every k that all tasks allow, of the first group alone, and of each subset."""
-    least = min((len(rows[problem.id]) for problem in problems), default=0)
-    ks = [k for k in benchmark.ks if k <= least]
-    found = []
-    for k in ks:
-        by_task = {problem.id: rate(rows[problem.id], k) for problem in problems}
-        found.append(Metric(f"pass@{k}", by_task, headline=k == ks[0]))
-    if len(benchmark.groups) > 1:
-        first = benchmark.groups[0]
-        for k in ks:
-            found.append(Metric(f"{first}_pass@{k}", {p.id: rate(rows[p.id], k, first) for p in problems}))
-    subsets = sorted({problem.subset for problem in problems if problem.subset})
-    for subset in subsets if len(subsets) > 1 and ks else []:
-        inside = [problem for problem in problems if problem.subset == subset]
-        found.append(Metric(f"{subset}_pass@{ks[0]}", {p.id: rate(rows[p.id], ks[0]) for p in inside}))
-    return found
-
-
-def rate(samples: Sequence[Mapping[str, Any]], k: int, group: str | None = None) -> float:
-    """Return one task's pass@k, of whole samples or of one group of tests."""
-    if group is None:
-        correct = sum(bool(row["passed"]) for row in samples)
-    else:
-        correct = sum(row["groups"].get(group) == PASS for row in samples)
-    return statistics.pass_at_k(len(samples), correct, k)
 
 
 def summary(metric: Metric, seed: int) -> dict[str, Any]:

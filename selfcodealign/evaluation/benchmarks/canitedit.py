@@ -18,7 +18,6 @@ from selfcodealign.evaluation.base import (
 )
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut, last_python_block
-from selfcodealign.evaluation.scoring import pass_metrics
 from selfcodealign.evaluation.statistics import mean
 
 KINDS = ("descriptive", "lazy")
@@ -126,7 +125,7 @@ class CanItEdit(Benchmark):
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
         """Return pass@k by change kind and by instruction, and ExcessCode over problems with any passing sample."""
-        found = pass_metrics(self, problems, verdicts)
+        found = super().metrics(problems, verdicts)
         by_task = next((metric.by_task for metric in found if metric.headline), {})
         for kind in KINDS:
             inside = {problem.id: by_task[problem.id] for problem in problems if problem.variant == kind}

@@ -14,7 +14,6 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
-from selfcodealign.evaluation.scoring import pass_metrics
 
 STARTS = ("2023-09-01", "2023-07-01", "2023-05-01")
 """First contest dates of the paper's three windows."""
@@ -112,7 +111,7 @@ class LiveCodeBench(Benchmark):
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
         """Return pass@k over all problems, and pass@1 over each of the paper's windows where dates are known."""
-        found = pass_metrics(self, problems, verdicts)
+        found = super().metrics(problems, verdicts)
         by_task = next((metric.by_task for metric in found if metric.headline), {})
         dated = {problem.id: str(problem.record.get("contest_date") or "")[:10] for problem in problems}
         for start in STARTS:
