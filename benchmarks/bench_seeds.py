@@ -70,13 +70,13 @@ def timed(task: Callable[[], Any], repeats: int = 1) -> tuple[Any, float]:
     return result, best
 
 
-def corpus(shard: Path | None, limit: int) -> list[SourceFile]:
-    """Read source files: a shard's, or the standard library's."""
+def corpus(shards: list[Path], limit: int) -> list[SourceFile]:
+    """Read source files: those of shards, or the standard library's."""
     default = SHARED / "data/stack/data-00000-of-00008.parquet"
-    if shard is None and default.is_file():
-        shard = default
-    if shard is not None:
-        files = [file for file in read_files(str(shard), Columns()) if file.content is not None]
+    if not shards and default.is_file():
+        shards = [default]
+    if shards:
+        files = [file for shard in shards for file in read_files(str(shard), Columns()) if file.content is not None]
     else:
         folder = Path(sysconfig.get_paths()["stdlib"])
         paths = sorted(path for path in folder.rglob("*.py") if "site-packages" not in path.parts)
@@ -409,7 +409,7 @@ def measure_chain(figures: dict[str, dict[str, float]], megabytes: float, functi
 def main() -> None:
     """Measure every stage and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shard", type=Path, help="raw shard to measure on")
+    parser.add_argument("--shard", type=Path, nargs="+", default=[], help="raw shards to measure on")
     parser.add_argument("--files", type=int, default=2_000, help="files of it, drawn at random")
     parser.add_argument("--published", type=int, default=500, help="functions that the slow methods see")
     parser.add_argument("--checked", type=int, default=400, help="functions that pyright sees")
