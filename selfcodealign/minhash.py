@@ -75,11 +75,16 @@ def _lane(accumulator, value):
     return _rotate(accumulator + value * _P2, _U31) * _P1
 
 
-@compiled
-def _shingles(text, ngram, out):
-    """Hash every run of `ngram` tokens in space-joined text into `out` (uint32); return how many there are.
+# What `words` makes of a byte of ASCII, and of one that it has returned.
+_SPOKEN, _AS_IT_IS = np.frombuffer(_ASCII, dtype=np.uint8), np.arange(256, dtype=np.uint8)
 
-    See `shingle_hash` for the function; a run's hash follows from the one before it in constant time.
+
+@compiled
+def _shingles(text, letters, ngram, out):
+    """Hash every run of `ngram` tokens in text into `out` (uint32); return how many there are.
+
+    `letters` translates bytes, tokens end at spaces. See `shingle_hash` for the function; a run's hash follows from the
+    one before it in constant time.
     """
     size = len(text)
     power = np.uint64(1)
@@ -92,8 +97,8 @@ def _shingles(text, ngram, out):
     count = 0
     word = _FNV_START
     for i in range(size + 1):
-        if i < size and text[i] != 32:
-            word = (word ^ np.uint64(text[i])) * _FNV_PRIME
+        if i < size and letters[text[i]] != 32:
+            word = (word ^ np.uint64(letters[text[i]])) * _FNV_PRIME
             continue
         word ^= word >> _U29
         word *= _P2
@@ -127,17 +132,37 @@ def shingle_hash(shingle: bytes) -> int:
 
 
 @compiled
+def _fmix32(h):
+    h ^= h >> np.uint32(16)
+    h = np.uint32(h * np.uint32(0x85EBCA6B))
+    h ^= h >> np.uint32(13)
+    h = np.uint32(h * np.uint32(0xC2B2AE35))
+    return h ^ (h >> np.uint32(16))
+
+
+@compiled
+def _affine(a, h, b):
+    return np.uint32(np.uint32(a * h) + b)
+
+
+@compiled
 def _affine32(hashes, a, b, signature):
-    """Lower `signature` (uint32) to the minimum of a·fmix32(h) + b over the hashes, modulo 2^32."""
-    for h in hashes:
-        h ^= h >> np.uint32(16)
-        h = np.uint32(h * np.uint32(0x85EBCA6B))
-        h ^= h >> np.uint32(13)
-        h = np.uint32(h * np.uint32(0xC2B2AE35))
-        h ^= h >> np.uint32(16)
+    """Lower `signature` (uint32) to the minimum of a·fmix32(h) + b over the hashes, modulo 2^32.
+
+    Four hashes share one pass over the signature, which takes half the time.
+    """
+    fours = len(hashes) - len(hashes) % 4
+    for i in range(0, fours, 4):
+        h0, h1 = _fmix32(hashes[i]), _fmix32(hashes[i + 1])
+        h2, h3 = _fmix32(hashes[i + 2]), _fmix32(hashes[i + 3])
         for k in range(len(a)):
-            value = np.uint32(np.uint32(a[k] * h) + b[k])
-            signature[k] = min(signature[k], value)
+            one = min(_affine(a[k], h0, b[k]), _affine(a[k], h1, b[k]))
+            other = min(_affine(a[k], h2, b[k]), _affine(a[k], h3, b[k]))
+            signature[k] = min(signature[k], min(one, other))
+    for i in range(fours, len(hashes)):
+        h = _fmix32(hashes[i])
+        for k in range(len(a)):
+            signature[k] = min(signature[k], _affine(a[k], h, b[k]))
 
 
 @compiled
@@ -336,15 +361,16 @@ class MinHasher:
 
     def hashes(self, text: str) -> np.ndarray:
         """Return the hashes of a text's shingles, uint32, in order and with repeats; none for too short a text."""
-        joined = words(text)
-        tokens = count_tokens(joined)
-        if tokens < max(self.min_tokens, self.ngram):
-            return np.empty(0, dtype=np.uint32)
         if self.scheme == "reference":
+            joined = words(text)
+            if count_tokens(joined) < max(self.min_tokens, self.ngram):
+                return np.empty(0, dtype=np.uint32)
             return _sha1_hashes(joined, self.ngram)
-        out = np.empty(tokens - self.ngram + 1, dtype=np.uint32)
-        count = _shingles(np.frombuffer(joined, dtype=np.uint8), self.ngram, out)
-        return out[:count]
+        # Letters of ASCII are translated in the same pass.
+        data, letters = (text.encode(), _SPOKEN) if text.isascii() else (words(text), _AS_IT_IS)
+        out = np.empty(len(data) + 1, dtype=np.uint32)
+        count = _shingles(np.frombuffer(data, dtype=np.uint8), letters, self.ngram, out)
+        return out[: count if count + self.ngram > self.min_tokens else 0]
 
     def shingles(self, text: str) -> np.ndarray:
         """Return the hashes of a text's shingles, uint32, sorted and each once."""
