@@ -57,6 +57,17 @@ EXPLAINED: dict[str, dict[str, str]] = {
 LEAST = {"classeval": 0.98, "ds1000": 0.98, "bigcodebench": 0.97}
 """The share of groups of tests that must pass: 99 %, but less where data come over a network that is not there."""
 
+FAILING_CLASSES = {
+    "CalendarTestGetUpcomingEvents",
+    "EightPuzzleTestSolve",
+    "IpUtilTestGetHostname",
+    "LemmatizationTestGetPosTag",
+    "LemmatizationTestLemmatizeSentence",
+    "LemmatizationTestMain",
+    "TestPDFHandler",
+}
+"""The unittest classes, of ClassEval's 502, in which those five solutions fail."""
+
 EVERY = {"mbpp_plus:v0.2.0": 4, "humaneval_plus:v0.1.10": 4, "ds1000": 12}
 """Unless all are wanted, one problem in so many: second versions, and a benchmark whose imports take seconds."""
 UNEDITED_EVERY = 4
@@ -109,6 +120,14 @@ def test_the_authors_solutions_pass_and_empty_ones_do_not(name, shared, referenc
     known = EXPLAINED.get(benchmark.name, {})
     assert {name: reason for name, reason in failed.items() if not {name, name.split("/")[0]} & set(known)} == {}
     # ClassEval's classes have five unittest classes each, and those are what it counts.
+    if benchmark.name == "classeval":
+        found_failing = {
+            group
+            for problem in problems
+            for group, status in found[f"{problem.id} canonical"].groups.items()
+            if status != PASS
+        }
+        assert found_failing <= FAILING_CLASSES
     groups = [status == PASS for problem in problems for status in found[f"{problem.id} canonical"].groups.values()]
     assert sum(groups) >= LEAST.get(benchmark.name, 0.99) * len(groups)
     assert empty == []
