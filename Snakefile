@@ -20,8 +20,8 @@ pathvars:
 
 include: "rules/common.smk"
 include: "rules/demo.smk"
+include: "rules/functions.smk"
 include: "rules/seeds.smk"
-include: "rules/judge.smk"
 include: "rules/concepts.smk"
 include: "rules/instructions.smk"
 include: "rules/responses.smk"

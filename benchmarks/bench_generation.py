@@ -34,8 +34,8 @@ from selfcodealign.generation.backends.vllm import VllmBackend  # noqa: E402
 from selfcodealign.generation.prompts import load_template  # noqa: E402
 from selfcodealign.generation.settings import EngineSettings, ModelSettings  # noqa: E402
 from selfcodealign.ids import content_id, rng_for  # noqa: E402
-from selfcodealign.records import SeedRow  # noqa: E402
-from selfcodealign.tables import write_rows  # noqa: E402
+from selfcodealign.rows import SeedRow  # noqa: E402
+from selfcodealign.rows_io import write_rows  # noqa: E402
 
 MODEL = ROOT / "demo" / "model"
 GREEDY = Sampling(0.0, 1.0, 200, ("\n## Example", "</tests>"))

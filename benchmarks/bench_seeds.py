@@ -36,10 +36,10 @@ from scripts.infer_imports import imports_of
 from selfcodealign import minhash
 from selfcodealign.decontamination import Index, ReferenceIndex, load_benchmark, reference_passages
 from selfcodealign.minhash import MinHasher, RankedUnionFind, survivors
+from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import filters, lexer, names, typecheck
 from selfcodealign.seeds.extraction import extract
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
-from selfcodealign.tables import write_json
 
 if TYPE_CHECKING:
     import datasets

@@ -20,8 +20,8 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign.ids import content_id  # noqa: E402
-from selfcodealign.records import FunctionRow  # noqa: E402
-from selfcodealign.tables import count_rows, read_rows, write_json, write_rows  # noqa: E402
+from selfcodealign.rows import FunctionRow  # noqa: E402
+from selfcodealign.rows_io import count_rows, read_rows, write_json, write_rows  # noqa: E402
 
 WORD = re.compile(r"[A-Za-z_]{4,}")
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from demo.domain import hidden_tests, read_instruction
 from selfcodealign.dataset.fences import python_code
+from selfcodealign.rows_io import read_rows
 from selfcodealign.sandbox import Settings, run_cases
-from selfcodealign.tables import read_rows
 
 
 def cases(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:

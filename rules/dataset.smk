@@ -1,142 +1,18 @@
 """
 Dataset: judged responses in, published training sets out.
 
-IN   results/write_responses/{generation}/{shard}.parquet    generations as they came
-     results/verify_responses/{generation}/{shard}.parquet   responses with the sandbox's verdict
-     results/gather_seeds/{shard}.parquet                    seeds, for source and licence
-OUT  results/sanitize_responses/{generation}/{shard}.parquet   well-formed responses, split from their tests
-     results/cross_verify_responses/{generation}/{shard}.parquet   agreement of responses, where asked for
-     results/count_assertions/{generation}/{shard}.parquet         assertions that hold, where asked for
-     results/select_responses/{dataset}.parquet                the responses chosen for a dataset
-     results/decontaminate_dataset/{dataset}.parquet           … without overlap with benchmarks
-     results/dedup_dataset/{dataset}.parquet                   … without repetitions
-     results/augment_dataset/{dataset}.parquet                 … with tests shown in some instructions
-     results/build_preferences/{dataset}.{pairs,labels,tasks}.parquet   rows for DPO, KTO and reinforcement learning
-     results/build_dataset/{dataset}/                          the published folder: parquet and a card
-     results/build_viewer/{dataset}/                           a page to search kept and dropped responses
-     results/check_funnels/totals.json                         every stage's funnel, if no row is lost or made up
-Each stage also writes .dropped.parquet and .funnel.json.
+IN   <results>/verify_responses/{generation}/{shard}.parquet   responses with the sandbox's verdict
+     <results>/gather_seeds/{shard}.parquet                    seeds, for source and licence
+OUT  <results>/select_responses/{dataset}.parquet              the responses chosen for a dataset
+     <results>/decontaminate_dataset/{dataset}.parquet         … without overlap with benchmarks
+     <results>/dedup_dataset/{dataset}.parquet                 … without repetitions
+     <results>/augment_dataset/{dataset}.parquet               … with tests shown in some instructions
+     <results>/build_preferences/{dataset}.{pairs,labels,tasks}.parquet   rows for DPO, KTO and reinforcement learning
+     <results>/build_dataset/{dataset}/                        the published folder: parquet and a card
+     <results>/build_viewer/{dataset}/                         a page to search kept and dropped responses
+     <results>/check_funnels/totals.json                       every stage's funnel, if no row is lost or made up
+Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
-
-
-rule sanitize_responses:
-    """Split generations into response and tests, and drop the malformed ones."""
-    input:
-        script=script("sanitize_responses"),
-        responses="<results>/write_responses/{generation}/{shard}.parquet",
-    output:
-        rows="<results>/sanitize_responses/{generation}/{shard}.parquet",
-        dropped="<results>/sanitize_responses/{generation}/{shard}.dropped.parquet",
-        funnel="<results>/sanitize_responses/{generation}/{shard}.funnel.json",
-    log:
-        "<logs>/sanitize_responses/{generation}/{shard}.log",
-    benchmark:
-        "<timings>/sanitize_responses/{generation}/{shard}.jsonl"
-    container:
-        image("data")
-    threads: 1
-    resources:
-        mem_mb=by_attempt(2_000),
-        runtime=60,
-    params:
-        mode=CONFIG.mode,
-        flags=flags("sanitize_responses"),
-    message:
-        "Sanitising responses of {wildcards.generation}, shard {wildcards.shard}"
-    shell:
-        r"""
-        exec &> >(tee {log:q})
-
-        python {input.script:q} \
-            --responses {input.responses:q} \
-            --rows {output.rows:q} \
-            --dropped {output.dropped:q} \
-            --funnel {output.funnel:q} \
-            --mode {params.mode} \
-            {params.flags}
-        """
-
-
-rule cross_verify_responses:
-    """Score how far the responses to an instruction pass each other's tests."""
-    input:
-        script=script("cross_verify_responses"),
-        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
-    output:
-        rows="<results>/cross_verify_responses/{generation}/{shard}.parquet",
-    log:
-        "<logs>/cross_verify_responses/{generation}/{shard}.log",
-    benchmark:
-        "<timings>/cross_verify_responses/{generation}/{shard}.jsonl"
-    container:
-        image("sandbox")
-    threads: 2
-    resources:
-        mem_mb=by_attempt(6_000),
-        runtime=480,
-    params:
-        work="work/cross_verify_responses/{generation}/{shard}",
-        timeout_s=CONFIG.verify_responses.timeout_s,
-        memory_mb=CONFIG.verify_responses.memory_mb,
-        isolation=CONFIG.verify_responses.isolation,
-        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
-    message:
-        "Running responses of {wildcards.generation} against each other's tests"
-    shell:
-        r"""
-        exec &> >(tee {log:q})
-
-        python {input.script:q} \
-            --verdicts {input.verdicts:q} \
-            --rows {output.rows:q} \
-            --work {params.work:q} \
-            --workers {threads} \
-            --timeout-s {params.timeout_s} \
-            --memory-mb {params.memory_mb} \
-            --isolation {params.isolation} \
-            --i-understand {params.i_understand}
-        """
-
-
-rule count_assertions:
-    """Run every assertion of a failing response by itself, and count those that hold."""
-    input:
-        script=script("count_assertions"),
-        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
-    output:
-        rows="<results>/count_assertions/{generation}/{shard}.parquet",
-    log:
-        "<logs>/count_assertions/{generation}/{shard}.log",
-    benchmark:
-        "<timings>/count_assertions/{generation}/{shard}.jsonl"
-    container:
-        image("sandbox")
-    threads: 2
-    resources:
-        mem_mb=by_attempt(6_000),
-        runtime=480,
-    params:
-        work="work/count_assertions/{generation}/{shard}",
-        timeout_s=CONFIG.verify_responses.timeout_s,
-        memory_mb=CONFIG.verify_responses.memory_mb,
-        isolation=CONFIG.verify_responses.isolation,
-        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
-    message:
-        "Counting assertions of failing responses of {wildcards.generation}"
-    shell:
-        r"""
-        exec &> >(tee {log:q})
-
-        python {input.script:q} \
-            --verdicts {input.verdicts:q} \
-            --rows {output.rows:q} \
-            --work {params.work:q} \
-            --workers {threads} \
-            --timeout-s {params.timeout_s} \
-            --memory-mb {params.memory_mb} \
-            --isolation {params.isolation} \
-            --i-understand {params.i_understand}
-        """
 
 
 rule select_responses:

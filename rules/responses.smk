@@ -1,8 +1,10 @@
 """
-Responses: n answers to each task, each with tests of its own (I→R).
+Responses: the model answers each instruction, with tests of its own (I→R); the well-formed answers are split.
 
-IN   <results>/write_instructions/{generation}/{shard}.parquet    tasks
-OUT  <results>/write_responses/{generation}/{shard}.parquet       n answers to each task
+IN   <results>/write_instructions/{generation}/{shard}.parquet    instructions
+OUT  <results>/write_responses/{generation}/{shard}.parquet       answers as they came
+     <results>/sanitize_responses/{generation}/{shard}.parquet    well-formed responses, split from their tests
+Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
 
@@ -62,5 +64,43 @@ rule write_responses:
             --mode {params.mode} \
             --earlier {input.earlier:q} \
             --engine {params.engine} \
+            {params.flags}
+        """
+
+
+rule sanitize_responses:
+    """Split generations into response and tests, and drop the malformed ones."""
+    input:
+        script=script("sanitize_responses"),
+        responses="<results>/write_responses/{generation}/{shard}.parquet",
+    output:
+        rows="<results>/sanitize_responses/{generation}/{shard}.parquet",
+        dropped="<results>/sanitize_responses/{generation}/{shard}.dropped.parquet",
+        funnel="<results>/sanitize_responses/{generation}/{shard}.funnel.json",
+    log:
+        "<logs>/sanitize_responses/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/sanitize_responses/{generation}/{shard}.jsonl"
+    container:
+        image("data")
+    threads: 1
+    resources:
+        mem_mb=by_attempt(2_000),
+        runtime=60,
+    params:
+        mode=CONFIG.mode,
+        flags=flags("sanitize_responses"),
+    message:
+        "Sanitising responses of {wildcards.generation}, shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --responses {input.responses:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --mode {params.mode} \
             {params.flags}
         """

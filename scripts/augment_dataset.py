@@ -13,9 +13,9 @@ from typing import Literal
 
 from selfcodealign.dataset import fences
 from selfcodealign.ids import rng_for
-from selfcodealign.records import SelectedRow
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

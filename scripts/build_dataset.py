@@ -16,9 +16,9 @@ from selfcodealign.dataset.funnels import one_line, read_funnels
 from selfcodealign.dataset.rows import turn
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
-from selfcodealign.records import DatasetRow, SelectedRow
+from selfcodealign.rows import DatasetRow, SelectedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, count_rows, read_rows, write_text
 
 log = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from selfcodealign.dataset import code
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.decontamination import Index, ReferenceIndex, index_for
 from selfcodealign.ids import content_id, rng_for
-from selfcodealign.records import SelectedRow
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import RowWriter, StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import RowWriter, StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

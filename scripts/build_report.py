@@ -13,8 +13,8 @@ from selfcodealign.report import charts
 from selfcodealign.report.page import Headline, Section, count, duration, percent, render
 from selfcodealign.report.results import Run, read_json
 from selfcodealign.report.sections import data, models, record, tables
+from selfcodealign.rows_io import write_json, write_text
 from selfcodealign.stage import run as run_stage
-from selfcodealign.tables import write_json, write_text
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from selfcodealign.paper import COLUMNS, published, rows_of
 from selfcodealign.report.estimates import Estimate, mean_over_benchmarks, share
 from selfcodealign.report.layout import page_of
 from selfcodealign.report.results import number, read_json, read_jsonl
+from selfcodealign.rows_io import read_rows, write_json, write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import read_rows, write_json, write_text
 
 log = logging.getLogger(__name__)
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from selfcodealign.ids import seed_for
 from selfcodealign.pipeline import STAGES
+from selfcodealign.rows_io import count_rows, read_rows, write_text
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import count_rows, read_rows, write_text
 
 log = logging.getLogger(__name__)
 

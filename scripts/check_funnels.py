@@ -11,8 +11,8 @@ from pathlib import Path
 
 from selfcodealign.dataset.funnels import SUFFIX, Funnel, Link, leaks, read_funnels
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import count_rows, write_json
 from selfcodealign.stage import run
-from selfcodealign.tables import count_rows, write_json
 
 log = logging.getLogger(__name__)
 

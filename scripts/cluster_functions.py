@@ -7,9 +7,9 @@ from typing import Literal
 import numpy as np
 
 from selfcodealign.minhash import MinHasher
+from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import neardup
 from selfcodealign.stage import run
-from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.statistics import paired
+from selfcodealign.rows_io import write_json
 from selfcodealign.stage import run
-from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
 

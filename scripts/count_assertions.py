@@ -17,10 +17,10 @@ from pydantic import Field
 
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.ledger import Ledger
-from selfcodealign.records import Row
+from selfcodealign.rows import Row
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 

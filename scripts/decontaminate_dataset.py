@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.decontamination import index_for, set_aside
-from selfcodealign.records import SelectedRow
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows, write_json
 
 log = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from selfcodealign.decontamination import index_for, set_aside
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, read_rows, write_json
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, read_rows, write_json
 
 log = logging.getLogger(__name__)
 

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from selfcodealign.dataset import code
 from selfcodealign.minhash import TOO_SHORT, MinHasher, optimal_bands, survivors
-from selfcodealign.records import SelectedRow
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

@@ -3,10 +3,10 @@
 import logging
 from pathlib import Path
 
-from selfcodealign.records import FunctionRow
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.seeds import neardup
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

@@ -10,12 +10,12 @@ from typing import Any, Literal
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
-from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
+from selfcodealign.evaluation.rows import ExecutedRow, ProgramRow
 from selfcodealign.ids import digest
 from selfcodealign.ledger import Ledger
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.sandbox import Settings
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from selfcodealign.generation.attributes import Draw
 from selfcodealign.generation.engine import Answer, fault, make_stage, write_one_each
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.ids import content_id
-from selfcodealign.records import ConceptRow, SeedRow
+from selfcodealign.rows import ConceptRow, SeedRow
+from selfcodealign.rows_io import StageOutput
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.ids import content_id
-from selfcodealign.records import FunctionRow
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import StageOutput
 from selfcodealign.seeds.extraction import Found, extract
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 

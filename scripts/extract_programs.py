@@ -8,9 +8,9 @@ from typing import Any
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Problem
-from selfcodealign.evaluation.records import ProgramRow, SampleRow
+from selfcodealign.evaluation.rows import ProgramRow, SampleRow
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import read_rows, write_rows
 
 log = logging.getLogger(__name__)
 

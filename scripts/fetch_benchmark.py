@@ -9,8 +9,8 @@ from pathlib import Path
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Benchmark, Source
+from selfcodealign.rows_io import write_json
 from selfcodealign.stage import run
-from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
 

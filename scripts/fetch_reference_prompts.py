@@ -7,8 +7,8 @@ import urllib.request
 from pathlib import Path
 
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import first_line, write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import first_line, write_text
 
 log = logging.getLogger(__name__)
 

@@ -4,10 +4,10 @@ import logging
 from pathlib import Path
 from typing import Literal
 
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.seeds import filters
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

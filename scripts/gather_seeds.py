@@ -7,9 +7,9 @@ from pathlib import Path
 
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from typing import Any
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.data import records
 from selfcodealign.ids import content_id, seed_for
-from selfcodealign.records import GivenRow
+from selfcodealign.rows import GivenRow
+from selfcodealign.rows_io import StageOutput, first_line
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, first_line
 
 log = logging.getLogger(__name__)
 

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.ids import content_id
-from selfcodealign.records import FunctionRow, SeedRow
+from selfcodealign.rows import FunctionRow, SeedRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.seeds import lexer, names
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

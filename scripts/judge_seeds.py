@@ -10,9 +10,9 @@ from selfcodealign.generation.backends import Completion, Request, Sampling
 from selfcodealign.generation.engine import completed, digest_of_ids, model_revision, scored
 from selfcodealign.generation.judge import DUMMY, Judge, load_judge, shuffled_orders
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

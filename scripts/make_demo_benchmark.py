@@ -13,8 +13,8 @@ from typing import Any, Literal
 from demo import domain
 from demo.domain import Task
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import write_text
 
 FEWEST_CASES = 6
 

@@ -14,8 +14,8 @@ from demo.domain import Task
 from demo.formats import FORMATS
 from scripts.make_demo_benchmark import held_out_tasks
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import write_text
 
 
 def training_tasks(seed: int) -> Iterator[Task]:

@@ -8,9 +8,9 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import write_json
 from selfcodealign.seeds.raw import fetched_shard
 from selfcodealign.stage import run
-from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
 

@@ -26,8 +26,8 @@ from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTra
 
 from demo import corpus
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import write_json
 from selfcodealign.stage import run
-from selfcodealign.tables import write_json
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 # What is one word for the tokenizer: tags and fences; separators of list items; a line break with its indentation; one

@@ -16,8 +16,8 @@ from selfcodealign.config import load, raw_shards
 from selfcodealign.crate import describe
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
+from selfcodealign.rows_io import count_rows, write_json, write_text
 from selfcodealign.stage import run
-from selfcodealign.tables import count_rows, write_json, write_text
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.ids import content_id
-from selfcodealign.records import FunctionRow, SeedRow
+from selfcodealign.rows import FunctionRow, SeedRow
+from selfcodealign.rows_io import StageOutput
 from selfcodealign.seeds.extraction import Found
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
 from selfcodealign.seeds.snippets import Limits, fingerprint, snippets, why_unfit
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 

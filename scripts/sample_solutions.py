@@ -6,12 +6,12 @@ from typing import Literal
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Sampling
-from selfcodealign.evaluation.records import SampleRow
+from selfcodealign.evaluation.rows import SampleRow
 from selfcodealign.evaluation.sampling import Asked, answers
 from selfcodealign.generation.engine import model_revision
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
+from selfcodealign.rows_io import write_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import write_rows
 
 log = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.dataset.sanitizing import Draft, Layout, Rule, rules
-from selfcodealign.records import ResponseRow
+from selfcodealign.rows import ResponseRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Sampling
-from selfcodealign.evaluation.records import ExecutedRow, SampleRow
+from selfcodealign.evaluation.rows import ExecutedRow, SampleRow
 from selfcodealign.evaluation.scoring import paper_number, score, settings_warnings
+from selfcodealign.rows_io import read_rows, write_json
 from selfcodealign.stage import run
-from selfcodealign.tables import read_rows, write_json
 
 log = logging.getLogger(__name__)
 

@@ -15,9 +15,9 @@ from typing import Any, Literal
 from selfcodealign.dataset import code
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id, rng_for
-from selfcodealign.records import Row, SelectedRow
+from selfcodealign.rows import Row, SelectedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

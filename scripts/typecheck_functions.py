@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.ledger import Ledger
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
 from selfcodealign.seeds.typecheck import Pyright, Verdict, environment
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, count_rows, read_rows, write_json
 
 log = logging.getLogger(__name__)
 

@@ -14,11 +14,11 @@ from typing import Any, Literal
 
 from selfcodealign.dataset.fences import python_code, reference_blocks
 from selfcodealign.ledger import Ledger
-from selfcodealign.records import ResponseRow, VerdictRow
+from selfcodealign.rows import ResponseRow, VerdictRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.settings import described
 from selfcodealign.stage import progress, run
-from selfcodealign.tables import StageOutput, read_rows
 
 log = logging.getLogger(__name__)
 

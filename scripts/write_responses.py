@@ -8,9 +8,9 @@ from typing import Literal
 from selfcodealign.generation.engine import Answer, Totals, answered, make_stage
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.ids import content_id
-from selfcodealign.records import InstructionRow, ResponseRow
+from selfcodealign.rows import InstructionRow, ResponseRow
+from selfcodealign.rows_io import StageOutput
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput
 
 log = logging.getLogger(__name__)
 

@@ -1,4 +1,4 @@
-"""One command for people: `python -m selfcodealign <tool>`. Each tool is a module with `add_arguments` and `main`."""
+"""One command for people: `python -m selfcodealign <tool>`. Each tool is a module of `commands/`."""
 
 import argparse
 import importlib
@@ -7,15 +7,15 @@ import sys
 from selfcodealign.stage import one_line_errors
 
 TOOLS = {
-    "summary": ("selfcodealign.cli_summary", "print where the report is and the headline numbers"),
-    "trace": ("selfcodealign.cli_trace", "print the whole ancestry of a row, kept or dropped"),
-    "prompt": ("selfcodealign.generation.cli_prompt", "print the exact prompt that a row was generated from"),
-    "sandbox": ("selfcodealign.sandbox.cli", "run programs with their tests in isolation and write verdicts"),
-    "evaluate": ("selfcodealign.evaluation.cli", "score samples of a benchmark"),
-    "plan-training": ("selfcodealign.training.cli_plan", "say whether a fine-tuning run fits, with the arithmetic"),
-    "cost": ("selfcodealign.cli_cost", "estimate GPU-hours, tokens, disk and wall time of a run before it starts"),
-    "publish": ("selfcodealign.dataset.cli_publish", "push a finished dataset to the Hugging Face Hub"),
-    "config": ("selfcodealign.cli_config", "write the config's JSON schema and its page of documentation"),
+    "summary": "print where the report is and the headline numbers",
+    "trace": "print the whole ancestry of a row, kept or dropped",
+    "prompt": "print the exact prompt that a row was generated from",
+    "sandbox": "run programs with their tests in isolation and write verdicts",
+    "evaluate": "score samples of a benchmark",
+    "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
+    "cost": "estimate GPU-hours, tokens, disk and wall time of a run before it starts",
+    "publish": "push a finished dataset to the Hugging Face Hub",
+    "config": "write the config's JSON schema and its page of documentation",
 }
 
 
@@ -26,10 +26,10 @@ def main(argv: list[str] | None = None) -> None:
     tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     module = None
-    for name, (path, summary) in TOOLS.items():
+    for name, summary in TOOLS.items():
         tool = tools.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
         if name == chosen:
-            module = importlib.import_module(path)
+            module = importlib.import_module(f"selfcodealign.commands.{name.replace('-', '_')}")
             module.add_arguments(tool)
     parsed = parser.parse_args(arguments)
     if module is None:

@@ -25,7 +25,7 @@ import numpy as np
 
 from selfcodealign import minhash
 from selfcodealign.errors import UserError
-from selfcodealign.tables import StageOutput, first_line
+from selfcodealign.rows_io import StageOutput, first_line
 from selfcodealign.word_runs import count_known, look_up, run_hash, table_of, word_runs
 
 log = logging.getLogger(__name__)

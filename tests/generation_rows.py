@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.ids import content_id
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.conftest import ROOT
 
 PROMPTS = ROOT / "prompts" / "selfcodealign.yaml"

@@ -9,7 +9,7 @@ from typing import Any
 
 from selfcodealign.config import Config, Dataset, TrainedModel
 from selfcodealign.ids import content_id, rng_for, seed_for
-from selfcodealign.records import (
+from selfcodealign.rows import (
     ConceptRow,
     DatasetRow,
     FunctionRow,
@@ -20,7 +20,7 @@ from selfcodealign.records import (
     SelectedRow,
     VerdictRow,
 )
-from selfcodealign.tables import StageOutput, write_json, write_text
+from selfcodealign.rows_io import StageOutput, write_json, write_text
 
 SEED = 11
 NOUNS = ("lists", "words", "matrices", "intervals", "fractions", "dates")

@@ -30,5 +30,5 @@ class OneLiners(FunctionCompletion):
         return problem.record["prompt"] + problem.record["solution"]
 
     def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
-        """Run the assertions by a judge of `selfcodealign/evaluation/judges/`; 3 CPU seconds."""
+        """Run the assertions by a judge of `selfcodealign/evaluation/oracles/`; 3 CPU seconds."""
         return Case(program, "asserts", {"setup": "", "tests": problem.record["tests"]}, Limits(cpu_s=3.0))

@@ -7,9 +7,9 @@ keywords are the command line's flags, the rule's names and the keys of the stag
 import ast
 from pathlib import Path
 
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
-from selfcodealign.tables import StageOutput, read_rows
 
 
 def why_dropped(code: str, most_calls: int) -> tuple[str, str] | None:

@@ -4,11 +4,11 @@ A section named like a rule holds that rule's settings; its keys are the script'
 because Snakemake reads this package at every start.
 """
 
+from selfcodealign.config.config import Config
 from selfcodealign.config.dataset import Dataset
 from selfcodealign.config.paths import check_benchmarks, check_given_datasets, check_models, located, raw_shards
 from selfcodealign.config.reading import extended, load, merged, read, schema
 from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
-from selfcodealign.config.whole import Config
 
 __all__ = [
     "Config",

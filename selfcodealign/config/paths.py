@@ -5,7 +5,7 @@ import os
 import re
 from pathlib import Path
 
-from selfcodealign.config.whole import Config
+from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
 

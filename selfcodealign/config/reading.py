@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selfcodealign.config.whole import Config
+from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
 
 REPLACED = (

@@ -10,7 +10,7 @@ from selfcodealign.config.section import Count, Section
 from selfcodealign.paper import COLUMNS, Column, rows_of
 
 if TYPE_CHECKING:
-    from selfcodealign.config.whole import Config
+    from selfcodealign.config.config import Config
 
 BASE = "base"
 """Name of the untrained base model among the models evaluated."""

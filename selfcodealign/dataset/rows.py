@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from selfcodealign.records import Message, Row
+from selfcodealign.rows import Message, Row
 
 
 class PairRow(Row):

@@ -86,7 +86,7 @@ class Case:
 
     Args:
         program: untrusted source; where `load` is set the sandbox loads it before the judge runs.
-        judge: name of a module in `selfcodealign/evaluation/judges`, run after the program in the same process.
+        judge: name of a module in `selfcodealign/evaluation/oracles`, run after the program in the same process.
         data: JSON-able settings and inputs for the judge.
         blobs: named byte strings for the judge, such as a pickle of expected outputs; never decoded outside.
     """

@@ -16,13 +16,13 @@ from typing import Any
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, TIMEOUT, Benchmark, Case, Outcome, Problem
 from selfcodealign.ids import digest
+from selfcodealign.rows_io import write_json
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.settings import Isolation
-from selfcodealign.tables import write_json
 
 log = logging.getLogger(__name__)
 
-JUDGES = Path(__file__).parent / "judges"
+ORACLES = Path(__file__).parent / "oracles"
 PINNED = Path("/opt/pinned/bin/python")
 """Interpreter of the images that carry a benchmark's pins."""
 ROOT = Path(__file__).parent.parent.parent
@@ -98,7 +98,7 @@ def _collect(name: str, parts: dict[str, str]) -> None:
     """Add a module's text after those of the modules of this package that it imports from, whose imports it loses."""
     if name in parts:
         return
-    source = (JUDGES / f"{name}.py").read_text(encoding="utf-8")
+    source = (ORACLES / f"{name}.py").read_text(encoding="utf-8")
     lines = source.split("\n")
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.ImportFrom) and (statement.module or "").startswith("selfcodealign"):

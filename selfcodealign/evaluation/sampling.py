@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.evaluation.base import Benchmark, Problem, Prompt, Sampling
-from selfcodealign.evaluation.records import sample_id
+from selfcodealign.evaluation.rows import sample_id
 from selfcodealign.generation import backends
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ids import seed_for

@@ -20,8 +20,8 @@ from selfcodealign.generation.backends import Backend, Completion, Request, Samp
 from selfcodealign.generation.prompts import Mode, Template, load_template
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ledger import Ledger
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress
-from selfcodealign.tables import StageOutput, count_rows, read_rows
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,7 @@ from selfcodealign.dataset.funnels import Funnel, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
 from selfcodealign.pipeline import STAGES, position
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 EVALUATION = ("sample_solutions", "extract_programs", "execute_programs", "score_benchmark")
 """Rules whose jobs are of one model."""

@@ -20,7 +20,7 @@ import numpy as np
 from selfcodealign import minhash
 from selfcodealign.compiled import compiled
 from selfcodealign.errors import UserError
-from selfcodealign.tables import count_rows, read_rows
+from selfcodealign.rows_io import count_rows, read_rows
 
 ID, CONTENT, FIRST_BAND = 0, 1, 2
 """Rows of a shard's key file: 64 bits of each function's id, a hash of its text, and then one row per band."""

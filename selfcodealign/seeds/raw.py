@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id
-from selfcodealign.tables import first_line
+from selfcodealign.rows_io import first_line
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.tables import first_line
+from selfcodealign.rows_io import first_line
 
 log = logging.getLogger(__name__)
 

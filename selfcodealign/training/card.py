@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config import TrainSft
-from selfcodealign.tables import write_text
+from selfcodealign.rows_io import write_text
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate", "peft", "tokenizers")
 

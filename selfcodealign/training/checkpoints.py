@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from selfcodealign.tables import write_json
+from selfcodealign.rows_io import write_json
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Any
 from selfcodealign.config import TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
-from selfcodealign.tables import read_rows, write_text
+from selfcodealign.rows_io import read_rows, write_text
 from selfcodealign.training import documents, processes, sft
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from transformers import (
 )
 
 from selfcodealign.errors import UserError
-from selfcodealign.tables import first_line
+from selfcodealign.rows_io import first_line
 from selfcodealign.training import checkpoints
 
 log = logging.getLogger(__name__)

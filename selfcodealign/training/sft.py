@@ -15,7 +15,7 @@ from typing import Any
 from selfcodealign.config import TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
-from selfcodealign.tables import read_rows, write_json, write_text
+from selfcodealign.rows_io import read_rows, write_json, write_text
 from selfcodealign.training import documents as rows
 from selfcodealign.training import processes, schedule, template
 

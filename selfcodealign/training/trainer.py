@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from selfcodealign.tables import write_text
+from selfcodealign.rows_io import write_text
 from selfcodealign.training import attention, checkpoints
 from selfcodealign.training.documents import Document
 from selfcodealign.training.last_layer import LastLayer

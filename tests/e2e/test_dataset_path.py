@@ -20,8 +20,8 @@ from scripts import (
 )
 from selfcodealign.dataset import sanitizing
 from selfcodealign.ids import content_id
-from selfcodealign.records import ResponseRow, SeedRow, VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import ResponseRow, SeedRow, VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import raw_of, response_row, seed_row, verdict_row
 
 CHAINS = {

@@ -14,8 +14,8 @@ import pytest
 from scripts import extract_functions
 from selfcodealign.decontamination import Index, load_benchmark
 from selfcodealign.minhash import shingle_set
+from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import filters, names, typecheck
-from selfcodealign.tables import read_rows
 from tests.conftest import missing
 from tests.seed_rows import DOUBLE, deduplicate, gather, outputs, write_shard
 

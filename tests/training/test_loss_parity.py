@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfcodealign.config import TrainSft
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 from selfcodealign.training import documents as rows
 from selfcodealign.training import schedule
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
 
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 from selfcodealign.training import documents as rows
 from selfcodealign.training import template
 

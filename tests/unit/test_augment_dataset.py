@@ -5,8 +5,8 @@ import random
 import pytest
 
 from scripts.augment_dataset import augmented, main, reference_augmented
-from selfcodealign.records import SelectedRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
 
 TASK = "Write a function that doubles a number."

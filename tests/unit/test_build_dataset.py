@@ -9,8 +9,8 @@ import yaml
 from scripts.build_dataset import equal_share, main, shortened
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.errors import UserError
-from selfcodealign.records import DatasetRow, ResponseRow, SeedRow, SelectedRow
-from selfcodealign.tables import StageOutput, count_rows, read_rows, write_rows
+from selfcodealign.rows import DatasetRow, ResponseRow, SeedRow, SelectedRow
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_rows
 from tests.dataset_rows import response_row, seed_row, selected_row
 
 

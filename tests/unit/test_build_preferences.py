@@ -6,8 +6,8 @@ import random
 import pytest
 
 from scripts.build_preferences import drawn, main, why_dropped
-from selfcodealign.records import SelectedRow, VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SelectedRow, VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row, verdict_row
 
 

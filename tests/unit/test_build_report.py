@@ -17,7 +17,7 @@ from selfcodealign.report import charts
 from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds, share
 from selfcodealign.report.results import Run
 from selfcodealign.report.sections import data, models, record
-from selfcodealign.tables import write_json
+from selfcodealign.rows_io import write_json
 from tests.small_run import SmallRun, add_ablation, make_run, provenance
 
 SECTIONS = (
@@ -204,8 +204,8 @@ def test_an_empty_run_still_gives_a_page_and_every_declared_figure(tmp_path: Pat
 
 
 def test_programs_run_without_isolation_are_a_warning_at_the_head(copy: SmallRun) -> None:
-    from selfcodealign.records import VerdictRow
-    from selfcodealign.tables import write_rows
+    from selfcodealign.rows import VerdictRow
+    from selfcodealign.rows_io import write_rows
 
     rows = [row | {"isolation": "none"} for row in copy.verdicts]
     write_rows(copy.results / "verify_responses/self/00000.parquet", VerdictRow, rows)

@@ -9,7 +9,7 @@ from selfcodealign.config import load
 from selfcodealign.config.tables import cells, evaluated
 from selfcodealign.errors import UserError
 from selfcodealign.paper import COLUMNS, published, rows_of
-from selfcodealign.tables import write_json
+from selfcodealign.rows_io import write_json
 
 
 def cell(kind="score", **changes):

@@ -8,8 +8,8 @@ import re
 import pytest
 
 from scripts.build_viewer import PER_CHUNK, PUBLISHED, entry, fates, index_of, main, packed, shown_ids
-from selfcodealign.records import VerdictRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import VerdictRow
+from selfcodealign.rows_io import write_rows
 from tests.dataset_rows import response_row, verdict_row
 from tests.small_run import SmallRun, make_run
 

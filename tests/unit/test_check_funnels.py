@@ -8,8 +8,8 @@ import pytest
 from scripts.check_funnels import links_of, main
 from selfcodealign.dataset.funnels import branch, leaks, read_funnels
 from selfcodealign.errors import UserError
-from selfcodealign.records import FunctionRow
-from selfcodealign.tables import StageOutput
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import StageOutput
 from tests.small_run import make_run
 
 LINKS = [

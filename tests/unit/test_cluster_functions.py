@@ -9,8 +9,8 @@ import pytest
 
 from scripts import cluster_functions, match_functions, sign_functions
 from selfcodealign.minhash import jaccard
-from selfcodealign.records import FunctionRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import write_rows
 from tests.seed_rows import function_row
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.compare_models import compared, main
 from selfcodealign.errors import UserError
-from selfcodealign.tables import write_json
+from selfcodealign.rows_io import write_json
 
 
 def scores(model: str, values: dict[str, float], headline: str = "pass@1") -> dict:

@@ -15,10 +15,10 @@ from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.evaluation.scoring import score
 from selfcodealign.generation.backends import Request, Sampling
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.sandbox import Settings
 from selfcodealign.stage import parser
-from selfcodealign.tables import read_rows, write_rows
 from tests.seed_rows import DOUBLE, seed_row
 
 ROOT = Path(__file__).parent.parent.parent

@@ -5,8 +5,8 @@ import pytest
 from scripts.count_assertions import main, separate
 from scripts.select_responses import main as select
 from selfcodealign.errors import UserError
-from selfcodealign.records import VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import verdict_row
 
 

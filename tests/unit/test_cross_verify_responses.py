@@ -4,8 +4,8 @@ import pytest
 
 from scripts.cross_verify_responses import agreement, main, pair_id, pairs
 from scripts.select_responses import main as select
-from selfcodealign.records import VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import verdict_row
 
 

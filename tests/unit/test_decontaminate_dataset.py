@@ -5,8 +5,8 @@ import json
 import pytest
 
 from scripts.decontaminate_dataset import main
-from selfcodealign.records import SelectedRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
 
 PROMPT = (

@@ -19,8 +19,8 @@ from selfcodealign.decontamination import (
     reference_passages,
 )
 from selfcodealign.errors import UserError
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.seed_rows import DOUBLE, seed_row
 
 TASK = {

@@ -7,8 +7,8 @@ import pytest
 
 from scripts.dedup_dataset import deduplicated, main, reference_deduplicated
 from selfcodealign.minhash import MinHasher, jaccard, optimal_bands
-from selfcodealign.records import SelectedRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import SelectedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
 
 ALL = ["instruction", "response", "code_representation"]

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.dedup_functions import why_dropped
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 from tests.seed_rows import DOUBLE, deduplicate, write_shard
 
 LONG = DOUBLE + "\n    # " + " ".join(f"word{k}" for k in range(40))

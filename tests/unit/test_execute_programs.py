@@ -10,8 +10,8 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, execution
 from selfcodealign.evaluation.base import Outcome, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
-from selfcodealign.evaluation.records import ExecutedRow, ProgramRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.evaluation.rows import ExecutedRow, ProgramRow
+from selfcodealign.rows_io import read_rows, write_rows
 
 HEAD = 'def halve(x: float):\n    """Half of it."""\n'
 RECORD = {

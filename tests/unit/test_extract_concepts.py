@@ -9,8 +9,8 @@ import pytest
 
 from scripts.extract_concepts import concepts_of, main, why_dropped
 from selfcodealign.errors import UserError
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import write_rows
 from tests.conftest import ROOT
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
 from tests.stub_server import running

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from scripts.extract_functions import functions_of, main
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import extraction, lexer
 from selfcodealign.seeds.extraction import extract
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
-from selfcodealign.tables import read_rows
 from tests.seed_rows import DOUBLE, outputs, write_shard
 
 

@@ -8,8 +8,8 @@ from selfcodealign.evaluation.base import Problem
 from selfcodealign.evaluation.benchmarks.classeval import method_in, static_marked
 from selfcodealign.evaluation.benchmarks.evalplus import task_and_assertion
 from selfcodealign.evaluation.extraction import between_last_fences, last_python_block
-from selfcodealign.evaluation.records import ProgramRow, SampleRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.evaluation.rows import ProgramRow, SampleRow
+from selfcodealign.rows_io import read_rows, write_rows
 
 HEAD = 'import math\n\ndef f(x):\n    """Root."""\n'
 PROBLEM = Problem(

@@ -5,9 +5,9 @@ import ast
 import pytest
 
 from scripts.filter_seeds import main
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds.filters import why_dropped, why_dropped_reference
-from selfcodealign.tables import read_rows, write_rows
 from tests.seed_rows import DOUBLE, seed_row
 
 

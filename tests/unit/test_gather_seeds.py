@@ -6,8 +6,8 @@ import pytest
 from scripts import gather_seeds
 from scripts.gather_seeds import choose, main, parts, place, why_dropped
 from selfcodealign.errors import UserError
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import write_rows
 from tests.generation_rows import rows_of, seed
 
 

@@ -1,8 +1,8 @@
 import json
 
 from scripts.gather_snippets import main
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import write_rows
 from tests.generation_rows import rows_of, seed
 
 

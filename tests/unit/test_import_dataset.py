@@ -10,7 +10,7 @@ import pytest
 from scripts.import_dataset import exchange, first_exchange, main
 from selfcodealign.config import check_given_datasets, load
 from selfcodealign.errors import UserError
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 PLAIN = {"messages": None, "instruction": ["instruction"], "response": "response"}
 OSS = {"messages": None, "instruction": ["problem"], "response": "solution"}

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from scripts.infer_imports import imports_of, main
-from selfcodealign.records import FunctionRow
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds import lexer
 from selfcodealign.seeds.names import free_names, with_imports
-from selfcodealign.tables import read_rows, write_rows
 from tests.seed_rows import DOUBLE, function_row
 
 

@@ -5,8 +5,8 @@ import pytest
 from scripts.judge_seeds import main, reference_score, score_of, why_dropped
 from selfcodealign.errors import UserError
 from selfcodealign.generation.judge import DUMMY, load_judge, shuffled_orders, split_docstring
-from selfcodealign.records import SeedRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import write_rows
 from tests.conftest import ROOT
 from tests.generation_rows import asking, outputs, rows_of, write_seeds
 from tests.stub_server import running

@@ -9,8 +9,8 @@ import pytest
 from demo import domain
 from scripts import make_demo_shards as shards
 from selfcodealign.errors import UserError
+from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.filters import why_dropped
-from selfcodealign.tables import read_rows
 
 TASK = domain.Task(((domain.BY_NAME["first"], 2), (domain.BY_NAME["reverse"], "")), "first_reverse")
 

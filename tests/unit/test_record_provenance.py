@@ -9,8 +9,8 @@ from rocrate.rocrate import ROCrate
 
 from scripts.record_provenance import code, dataset, hash_of, main, model, packages
 from selfcodealign.errors import UserError
-from selfcodealign.records import FunctionRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import write_rows
 
 ROW = {"id": "fn-0", "content": "x", "repo": "", "path": "", "line": 1, "licence": "MIT"}
 CONFIG = '{"data": {"raw_shards": "raw.parquet"}}'

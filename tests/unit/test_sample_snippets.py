@@ -5,10 +5,10 @@ import json
 import pytest
 
 from scripts.sample_snippets import main, seed_row, snippets_of
+from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.extraction import Found
 from selfcodealign.seeds.raw import SourceFile
 from selfcodealign.seeds.snippets import Limits, fingerprint, snippets, tidy
-from selfcodealign.tables import read_rows
 from tests.seed_rows import outputs, write_shard
 
 TEXT = "\n".join(f"line_{number} = {number}" for number in range(1, 251))

@@ -7,9 +7,9 @@ import pytest
 from scripts.sample_solutions import chosen, main
 from selfcodealign.evaluation import base, sampling
 from selfcodealign.evaluation.base import Prompt, Sampling
-from selfcodealign.evaluation.records import SampleRow
+from selfcodealign.evaluation.rows import SampleRow
 from selfcodealign.generation.settings import ModelSettings
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 HEAD = 'def first_two(xs):\n    """Return the first 2 numbers."""\n'
 INSTRUCTION = "Write a Python function first_two that takes a list of numbers xs. It should take the first 2 numbers."

@@ -8,8 +8,8 @@ from scripts.sanitize_responses import draft_of, main, why_dropped
 from selfcodealign.dataset import sanitizing
 from selfcodealign.dataset.fences import blocks, python_code, reference_blocks, reference_python_blocks
 from selfcodealign.dataset.sanitizing import Draft, rules
-from selfcodealign.records import ResponseRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import ResponseRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import GOOD_RESPONSE, GOOD_TESTS, raw_of, response_row
 
 FIXED = rules("fixed", most_words=200)

@@ -7,8 +7,8 @@ import pytest
 from scripts.score_benchmark import described, grouped, main
 from selfcodealign.evaluation import base, scoring
 from selfcodealign.evaluation.base import Problem, Sampling
-from selfcodealign.evaluation.records import ExecutedRow, SampleRow
-from selfcodealign.tables import write_json, write_rows
+from selfcodealign.evaluation.rows import ExecutedRow, SampleRow
+from selfcodealign.rows_io import write_json, write_rows
 
 PLUS = base.get("humaneval_plus")
 

@@ -22,8 +22,8 @@ from selfcodealign.dataset.code import (
     representation,
 )
 from selfcodealign.errors import UserError
-from selfcodealign.records import VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import verdict_row
 
 ANY = (0.0, 1.0)

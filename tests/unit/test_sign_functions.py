@@ -5,9 +5,9 @@ import pytest
 
 from scripts.sign_functions import main
 from selfcodealign.errors import UserError
-from selfcodealign.records import FunctionRow
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import write_rows
 from selfcodealign.seeds import neardup
-from selfcodealign.tables import write_rows
 from tests.seed_rows import DOUBLE, function_row
 
 

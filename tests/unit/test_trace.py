@@ -6,8 +6,8 @@ import pytest
 
 from selfcodealign import __main__ as command
 from selfcodealign.errors import UserError
-from selfcodealign.records import FunctionRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import FunctionRow
+from selfcodealign.rows_io import write_rows
 from selfcodealign.trace import ancestry, offspring, render, whole_id
 from tests.small_run import SmallRun, make_run
 

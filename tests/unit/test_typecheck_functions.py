@@ -13,10 +13,10 @@ import pytest
 from scripts.typecheck_functions import checked, main, why_dropped
 from selfcodealign.errors import UserError
 from selfcodealign.ledger import Ledger
-from selfcodealign.records import SeedRow
+from selfcodealign.rows import SeedRow
+from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds import typecheck
 from selfcodealign.seeds.typecheck import CRASHED, TIMED_OUT, CheckerFailed, Pyright, Verdict, bisected, environment
-from selfcodealign.tables import read_rows, write_rows
 from tests.seed_rows import DOUBLE, seed_row
 
 WRONG = 'def length(x: int) -> str:\n    """Doc."""\n    return x'

@@ -8,8 +8,8 @@ import pytest
 
 from scripts.verify_responses import case_of, main, reference_program, verdict_columns
 from selfcodealign.errors import UserError
-from selfcodealign.records import ResponseRow, VerdictRow
-from selfcodealign.tables import read_rows, write_rows
+from selfcodealign.rows import ResponseRow, VerdictRow
+from selfcodealign.rows_io import read_rows, write_rows
 
 RESPONSE = "Add one.\n\n```python\ndef add_one(x):\n    return x + 1\n```"
 LEAVING = RESPONSE.replace("return x + 1", "raise SystemExit(0)")

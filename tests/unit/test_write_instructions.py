@@ -4,8 +4,8 @@ import pytest
 
 from scripts import extract_concepts
 from scripts.write_instructions import main, origin, weights
+from selfcodealign.commands.prompt import prompt_of
 from selfcodealign.errors import UserError
-from selfcodealign.generation.cli_prompt import prompt_of
 from selfcodealign.generation.engine import fault
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
 from tests.stub_server import running

@@ -5,8 +5,8 @@ import pytest
 from scripts.write_responses import main, why_dropped
 from selfcodealign.generation.engine import Answer
 from selfcodealign.ids import content_id
-from selfcodealign.records import InstructionRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import InstructionRow
+from selfcodealign.rows_io import write_rows
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of
 from tests.stub_server import running
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Source, Style
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.judges.common import GROUP_S
+from selfcodealign.evaluation.oracles.common import GROUP_S
 
 MIN_TIME_LIMIT_S = 1.0
 TIME_FACTOR = 4.0

@@ -16,7 +16,7 @@ class EvoEval(FunctionCompletion):
     """What the seven sets share: a reference solution, inputs, and equality by type and value."""
 
     oracles: ClassVar[Mapping[str, str]] = {}
-    """Task id → name of its special check in `judges/evoeval.py`."""
+    """Task id → name of its special check in `oracles/evoeval.py`."""
 
     def problems(self, path: Path) -> list[Problem]:
         """Read tasks with a reference solution and inputs, as texts or as JSON."""

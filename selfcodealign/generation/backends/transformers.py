@@ -20,7 +20,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Completion, Request, Sampling, Scores
 from selfcodealign.generation.backends.decoders import PlainDecoder, SharedDecoder
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
-from selfcodealign.tables import first_line
+from selfcodealign.rows_io import first_line
 
 log = logging.getLogger(__name__)
 

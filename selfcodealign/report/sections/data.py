@@ -11,7 +11,7 @@ from selfcodealign.report import charts
 from selfcodealign.report.estimates import share
 from selfcodealign.report.page import Figure, Section, count, percent, plural
 from selfcodealign.report.results import Run, column_names, place_of
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 DECONTAMINATING = {"decontaminate_seeds": "function", "decontaminate_dataset": "row"}
 """Stages that compare with benchmarks, and what one of their rows is."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from selfcodealign.report.page import Notice, Section, count, duration, plural
 from selfcodealign.report.results import Run, column_names
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 LAYERS = {
     "apptainer": "a container of its own, with every layer of the sandbox inside",

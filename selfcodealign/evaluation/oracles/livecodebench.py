@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from selfcodealign.evaluation.judges.common import TooSlow, cpu_limit, describe
+from selfcodealign.evaluation.oracles.common import TooSlow, cpu_limit, describe
 
 STARS = [
     *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),

@@ -92,7 +92,7 @@ def main(args: argparse.Namespace) -> None:
         "settings": {**settings, "seed": args.seed, "workers": args.workers, "isolation": results.pop("isolation")},
     }
     from selfcodealign.evaluation.scoring import paper_number, settings_warnings
-    from selfcodealign.tables import write_json
+    from selfcodealign.rows_io import write_json
 
     results["warnings"] = (
         warnings + results["warnings"] + settings_warnings(benchmark, results["problems"]["version"], sampling)
@@ -137,14 +137,14 @@ def gathered(
         ]
         return programs, {}, None, []
     if args.samples:
-        from selfcodealign.evaluation import samples
+        from selfcodealign.evaluation import published_samples
 
-        published = samples.read(benchmark, problems, args.samples, as_is=args.as_is)
+        published = published_samples.read(benchmark, problems, args.samples, as_is=args.as_is)
         programs = [
             {"id": one.id, "task_id": one.task_id, "sample": one.sample, "program": one.program, "note": one.note}
             for one in published
         ]
-        return programs, {"samples": str(args.samples)}, None, samples.warnings(published, problems)
+        return programs, {"samples": str(args.samples)}, None, published_samples.warnings(published, problems)
     return sampled(args, benchmark, problems)
 
 

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation import base, data, samples
+from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Problem
+from selfcodealign.evaluation.published_samples import read, warnings
 
 HEAD = 'from typing import List\n\n\ndef double(xs: List[int]):\n    """Twice each."""\n'
 PROBLEMS = [
@@ -28,18 +29,18 @@ def written(folder: Path, records: list[Any], name: str = "samples.jsonl") -> Pa
 
 def test_a_completion_follows_the_prompt_uncut(tmp_path):
     body = "    return [2 * x for x in xs]\n\ndef other():\n    pass\n"
-    found = samples.read(PLUS, PROBLEMS, written(tmp_path, [{"task_id": "HumanEval/0", "completion": body}]))
+    found = read(PLUS, PROBLEMS, written(tmp_path, [{"task_id": "HumanEval/0", "completion": body}]))
     assert found[0].program == HEAD + body
 
 
 def test_a_solution_stands_alone_and_gzip_is_understood(tmp_path):
     record = {"task_id": "HumanEval/1", "solution": "def double(xs): return xs"}
-    found = samples.read(PLUS, PROBLEMS, written(tmp_path, [record, record], "samples.jsonl.gz"))
+    found = read(PLUS, PROBLEMS, written(tmp_path, [record, record], "samples.jsonl.gz"))
     assert [(one.task_id, one.sample, one.program) for one in found] == [
         ("HumanEval/1", 0, record["solution"]),
         ("HumanEval/1", 1, record["solution"]),
     ]
-    assert any("repeat another sample" in text for text in samples.warnings(found, PROBLEMS))
+    assert any("repeat another sample" in text for text in warnings(found, PROBLEMS))
 
 
 def test_a_folder_of_programs_is_read_in_the_order_of_numbers(tmp_path):
@@ -47,7 +48,7 @@ def test_a_folder_of_programs_is_read_in_the_order_of_numbers(tmp_path):
     folder.mkdir()
     for number in (10, 2):
         (folder / f"{number}.py").write_text(f"x = {number}")
-    found = samples.read(PLUS, PROBLEMS, tmp_path)
+    found = read(PLUS, PROBLEMS, tmp_path)
     assert [(one.sample, one.program) for one in found] == [(2, "x = 2"), (10, "x = 10")]
 
 
@@ -61,18 +62,18 @@ def test_a_folder_of_programs_is_read_in_the_order_of_numbers(tmp_path):
 )
 def test_markdown_around_code_is_taken_off_and_noted(tmp_path, text):
     record = {"task_id": "HumanEval/0", "solution": text}
-    (found,) = samples.read(PLUS, PROBLEMS, written(tmp_path, [record]))
+    (found,) = read(PLUS, PROBLEMS, written(tmp_path, [record]))
     space: dict[str, Any] = {}
     exec(found.program, space)  # the prompt's imports are there
     assert space["double"]([1]) == [2]
     assert found.note == "markdown_removed"
-    (as_is,) = samples.read(PLUS, PROBLEMS, written(tmp_path, [record]), as_is=True)
+    (as_is,) = read(PLUS, PROBLEMS, written(tmp_path, [record]), as_is=True)
     assert as_is.program == text
 
 
 def test_a_completion_that_repeats_the_prompt_still_defines_the_function(tmp_path):
     record = {"task_id": "HumanEval/0", "completion": HEAD + "    return [2 * x for x in xs]\n"}
-    (found,) = samples.read(PLUS, PROBLEMS, written(tmp_path, [record]))
+    (found,) = read(PLUS, PROBLEMS, written(tmp_path, [record]))
     space: dict[str, Any] = {}
     exec(found.program, space)
     assert space["double"]([3]) == [6]
@@ -80,15 +81,15 @@ def test_a_completion_that_repeats_the_prompt_still_defines_the_function(tmp_pat
 
 def test_a_fence_inside_a_string_is_left_alone(tmp_path):
     program = 'def double(xs):\n    return """\n```python\nx\n```\n"""\n'
-    (found,) = samples.read(PLUS, PROBLEMS, written(tmp_path, [{"task_id": "HumanEval/0", "solution": program}]))
+    (found,) = read(PLUS, PROBLEMS, written(tmp_path, [{"task_id": "HumanEval/0", "solution": program}]))
     assert (found.program, found.note) == (program, "")
 
 
 def test_stripped_indentation_is_named(tmp_path):
-    found = samples.read(
+    found = read(
         PLUS, PROBLEMS, written(tmp_path, [{"task_id": "HumanEval/0", "completion": "return [2 * x for x in xs]"}])
     )
-    assert any("leading spaces were stripped" in text for text in samples.warnings(found, PROBLEMS))
+    assert any("leading spaces were stripped" in text for text in warnings(found, PROBLEMS))
 
 
 @pytest.mark.parametrize(
@@ -107,7 +108,7 @@ def test_stripped_indentation_is_named(tmp_path):
 )
 def test_wrong_samples_are_refused_in_one_sentence(tmp_path, records, sentence):
     with pytest.raises(UserError) as error:
-        samples.read(PLUS, PROBLEMS, written(tmp_path, records))
+        read(PLUS, PROBLEMS, written(tmp_path, records))
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -116,7 +117,7 @@ def test_a_line_that_is_not_json_is_named(tmp_path):
     path = tmp_path / "samples.jsonl"
     path.write_text('{"task_id": "HumanEval/0", "solution": "x"}\n{"task_id"\n')
     with pytest.raises(UserError, match="line 2 is not JSON"):
-        samples.read(PLUS, PROBLEMS, path)
+        read(PLUS, PROBLEMS, path)
 
 
 def test_canitedit_result_files_are_read(tmp_path):
@@ -133,7 +134,7 @@ def test_canitedit_result_files_are_read(tmp_path):
     }
     for name, record in (("a.json.gz", before), ("b.results.json.gz", after)):
         (tmp_path / name).write_bytes(gzip.compress(json.dumps(record).encode()))
-    found = samples.read(benchmark, [problem], tmp_path)
+    found = read(benchmark, [problem], tmp_path)
     assert [one.program for one in found] == ["x = 1", "x = 2", "x = 3"]
 
 
@@ -157,7 +158,7 @@ CIPHER = [
 @pytest.mark.parametrize("folder", [True, False])
 def test_canitedit_tasks_are_named_in_several_ways(tmp_path, file, record, task, folder):
     (tmp_path / file).write_text(json.dumps({**record, "completions": ["x = 1"]}))
-    (found,) = samples.read(base.get("canitedit"), CIPHER, tmp_path if folder else tmp_path / file)
+    (found,) = read(base.get("canitedit"), CIPHER, tmp_path if folder else tmp_path / file)
     assert (found.task_id, found.program) == (task, "x = 1")
 
 
@@ -173,28 +174,28 @@ def test_canitedit_tasks_are_named_in_several_ways(tmp_path, file, record, task,
 def test_canitedit_programs_of_result_files(tmp_path, fields, program):
     path = tmp_path / "1_cipher_lazy.json.gz"
     path.write_bytes(gzip.compress(json.dumps({"full_name": "1_cipher", **fields}).encode()))
-    assert [one.program for one in samples.read(base.get("canitedit"), CIPHER, path)] == [program]
+    assert [one.program for one in read(base.get("canitedit"), CIPHER, path)] == [program]
 
 
 def test_results_take_the_place_of_the_completions_they_came_from(tmp_path):
     head = {"full_name": "1_cipher", "instr_kind": "instruction_lazy"}
     (tmp_path / "a.json").write_text(json.dumps({**head, "completions": ["x = 1"]}))
     (tmp_path / "a.results.json").write_text(json.dumps({**head, "results": [{"program": "x = 1\nassert x"}]}))
-    assert len(samples.read(base.get("canitedit"), CIPHER, tmp_path)) == 1
+    assert len(read(base.get("canitedit"), CIPHER, tmp_path)) == 1
 
 
 def test_livecodebench_code_lists_are_read(tmp_path):
     problem = Problem("abc1_a", {"tests": [{"input": "1", "output": "1", "testtype": "stdin"}]})
     path = tmp_path / "custom.json"
     path.write_text(json.dumps([{"question_id": "abc1_a", "code_list": ["print(1)", "print(2)"]}]))
-    found = samples.read(base.get("livecodebench"), [problem], path)
+    found = read(base.get("livecodebench"), [problem], path)
     assert [one.program for one in found] == ["print(1)", "print(2)"]
 
 
 def test_ds1000_answers_are_cut_at_the_marks_that_end_them(tmp_path):
     problem = Problem("0", {"code_context": ""}, "pandas")
     record = {"id": 0, "code": "result = df\n</code>\nEND SOLUTION\nmore"}
-    (found,) = samples.read(base.get("ds1000"), [problem], written(tmp_path, [record]))
+    (found,) = read(base.get("ds1000"), [problem], written(tmp_path, [record]))
     assert found.program == "result = df\n"
 
 

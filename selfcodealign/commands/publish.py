@@ -10,7 +10,7 @@ import yaml
 
 from selfcodealign.dataset.card import CONFIGURATIONS
 from selfcodealign.errors import UserError
-from selfcodealign.tables import count_rows, first_line
+from selfcodealign.rows_io import count_rows, first_line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -2,7 +2,7 @@
 
 from pydantic import BaseModel, Field
 
-from selfcodealign.records import Row
+from selfcodealign.rows import Row
 
 
 class SampleRow(Row):

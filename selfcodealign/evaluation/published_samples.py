@@ -12,7 +12,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation import data
 from selfcodealign.evaluation.base import Benchmark, Problem
 from selfcodealign.evaluation.extraction import without_markdown
-from selfcodealign.evaluation.records import sample_id
+from selfcodealign.evaluation.rows import sample_id
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ import platform
 import struct
 import time
 
-from selfcodealign.evaluation.judges.common import cpu_limit, loaded, silent
-from selfcodealign.evaluation.judges.evalplus import decoded
+from selfcodealign.evaluation.oracles.common import cpu_limit, loaded, silent
+from selfcodealign.evaluation.oracles.evalplus import decoded
 
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 """Number of the system call."""

@@ -4,7 +4,7 @@ import os
 import sys
 import types
 
-from selfcodealign.evaluation.judges.common import silent
+from selfcodealign.evaluation.oracles.common import silent
 
 # Where envs/benchmark_data.py puts what the problems load by name.
 for variable, folder in (("SEABORN_DATA", "seaborn_data"), ("SCIKIT_LEARN_DATA", "scikit_learn_data")):

@@ -5,7 +5,7 @@ import sys
 import types
 import unittest
 
-from selfcodealign.evaluation.judges.common import TooSlow, cpu_limit, describe, silent
+from selfcodealign.evaluation.oracles.common import TooSlow, cpu_limit, describe, silent
 
 
 def judge(program, data, blobs, report):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from selfcodealign.errors import UserError
-from selfcodealign.records import arrow_schema
+from selfcodealign.rows import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow.parquet as pq

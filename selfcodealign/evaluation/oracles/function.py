@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from selfcodealign.evaluation.judges.common import silent
+from selfcodealign.evaluation.oracles.common import silent
 
 
 def judge(program, data, blobs, report):

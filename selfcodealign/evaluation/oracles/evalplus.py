@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from selfcodealign.evaluation.judges.common import close, differential, reference_outputs
+from selfcodealign.evaluation.oracles.common import close, differential, reference_outputs
 
 # Entry points whose outputs are not compared with `==` (EvalPlus, `_special_oracle.py`).
 NOT_NONE = {"check_str", "text_match_three", "text_starta_endb"}

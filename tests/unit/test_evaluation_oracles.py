@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from selfcodealign.evaluation.execution import judge_text
-from selfcodealign.evaluation.judges import evalplus, evoeval, livecodebench, script
-from selfcodealign.evaluation.judges.common import Fingerprint, close, fingerprint
+from selfcodealign.evaluation.oracles import evalplus, evoeval, livecodebench, script
+from selfcodealign.evaluation.oracles.common import Fingerprint, close, fingerprint
 
 
 def data(**values: Any) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import itertools
 import math
 
-from selfcodealign.evaluation.judges.common import close, differential, reference_outputs
+from selfcodealign.evaluation.oracles.common import close, differential, reference_outputs
 
 
 def judge(program, data, blobs, report):

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from selfcodealign.config import Config, schema
-from selfcodealign.tables import write_text
+from selfcodealign.rows_io import write_text
 
 INTRODUCTION = """# Configuration
 

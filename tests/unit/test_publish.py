@@ -11,10 +11,11 @@ import pytest
 
 from scripts.record_provenance import sha256_of
 from selfcodealign import __main__ as command
-from selfcodealign.dataset import card, cli_publish
+from selfcodealign.commands.publish import checked, provenance_of
+from selfcodealign.dataset import card
 from selfcodealign.errors import UserError
-from selfcodealign.records import DatasetRow
-from selfcodealign.tables import write_rows
+from selfcodealign.rows import DatasetRow
+from selfcodealign.rows_io import write_rows
 from tests.small_run import make_run
 
 
@@ -136,7 +137,7 @@ def test_a_record_of_other_bytes_is_refused(hub, folder, capsys):
     with (folder / "sft/train.parquet").open("ab") as file:
         file.write(b"more")
     with pytest.raises(UserError, match="does not describe .*train.parquet as it is now"):
-        cli_publish.provenance_of(folder)
+        provenance_of(folder)
 
 
 @pytest.mark.parametrize("flags", [["--dry-run"], []])
@@ -176,4 +177,4 @@ def test_no_network_is_one_sentence(folder, monkeypatch, capsys):
 def test_an_unfinished_folder_is_refused(folder, damage, sentence):
     damage(folder)
     with pytest.raises(UserError, match=sentence):
-        cli_publish.checked(folder)
+        checked(folder)

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.prompts import Mode, Template, load_template
-from selfcodealign.tables import read_rows
+from selfcodealign.rows_io import read_rows
 
 RESULTS = {"con": "extract_concepts", "ins": "write_instructions", "res": "write_responses"}
 """Rule that makes a kind of row, by the beginning of its id."""

@@ -9,7 +9,7 @@ import sys
 import tokenize
 import types
 
-from selfcodealign.evaluation.judges.common import silent
+from selfcodealign.evaluation.oracles.common import silent
 
 NO_COVER = re.compile(r"#\s*(pragma|PRAGMA)[:\s]?\s*(no|NO)\s*(cover|COVER)")
 

@@ -1,0 +1,1 @@
+"""The tools of `python -m selfcodealign`, a module each: `add_arguments` and `main`."""
