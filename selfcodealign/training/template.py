@@ -1,6 +1,6 @@
 """The one layout in which a model sees an instruction, in training, in the chat template and in evaluation."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from selfcodealign.errors import UserError
 
@@ -24,19 +24,62 @@ CHAT_TEMPLATE = (
     "{% if message['role'] == 'user' %}"
     "{{ '\n\n### Instruction\n' + message['content'] }}"
     "{% elif message['role'] == 'assistant' %}"
-    "{{ '\n\n### Response\n' }}{% generation %}{{ message['content'] + eos_token }}{% endgeneration %}"
+    "{{ '\n\n### Response\n' }}{{ message['content'] + eos_token }}"
     "{% else %}"
     "{{ raise_exception('the roles of this model are system, user and assistant, not ' + message['role']) }}"
     "{% endif %}"
     "{% endfor %}"
     "{% if add_generation_prompt %}{{ '\n\n### Response\n' }}{% endif %}"
 )
-"""The same layout as a chat template; its `generation` blocks mark what the loss is taken on."""
+"""The same layout as a chat template, in plain Jinja: readers other than transformers know no further tags."""
 
 
 def prompt(instruction: str) -> str:
     """Render all that precedes the response, without the token that begins a sequence."""
     return f"{SYSTEM}\n\n### Instruction\n{instruction}\n\n### Response\n"
+
+
+def text_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Return the tokens of a text in which the name of a special token is a text like any other."""
+    tokens: Any = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
+    return list(tokens)
+
+
+def encoded_prompt(tokenizer: "PreTrainedTokenizerBase", instruction: str) -> list[int]:
+    """Return the tokens of all that precedes the response: the begin token, if there is one, and the prompt."""
+    first: Any = tokenizer.bos_token_id
+    begin = [] if first is None else [first]
+    return begin + text_tokens(tokenizer, prompt(instruction))
+
+
+def continuation(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
+    """Return the tokens of a text that follows a line feed, as the response follows its prompt.
+
+    Tokenizers of the Llama-2 family put a space before whatever they are given, which the chat template does not; what
+    they add is found by giving them the line feed too.
+    """
+    anchor = text_tokens(tokenizer, "\n")
+    probe = text_tokens(tokenizer, "\na")
+    if probe[: len(anchor)] == anchor and probe[len(anchor) :] != text_tokens(tokenizer, "a"):
+        whole = text_tokens(tokenizer, "\n" + text)
+        if whole[: len(anchor)] == anchor:
+            return whole[len(anchor) :]
+    return text_tokens(tokenizer, text)
+
+
+def sent(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
+    """Return the text from which an engine makes the tokens of a prompt that begins with the begin token.
+
+    Engines tokenise a prompt as the tokenizer does by itself. One that adds the begin token must not be given it, and
+    one that does not (StarCoder2, GPT-2, SmolLM2) must, or the model would be asked what it has never seen.
+
+    Args:
+        tokenizer: of the model that is asked.
+        text: a prompt with the begin token's text in front, if the model has one.
+    """
+    begin = str(tokenizer.bos_token or "")
+    added = list(tokenizer.encode("", add_special_tokens=True))[:1] == [tokenizer.bos_token_id]
+    return text.removeprefix(begin) if begin and added else text
 
 
 def install(tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -58,4 +101,18 @@ def install(tokenizer: "PreTrainedTokenizerBase") -> None:
         raise UserError(
             f"with this model's tokenizer the chat template renders {rendered!r}, but training uses {expected!r}; "
             "use another base model"
+        )
+    answered = [*asked, {"role": "assistant", "content": "def add(a, b):\n    return a + b"}]
+    served: Any = list(tokenizer.apply_chat_template(answered, tokenize=True, return_dict=False))
+    trained: Any = [
+        *encoded_prompt(tokenizer, "Add two numbers."),
+        *continuation(tokenizer, answered[-1]["content"]),
+        tokenizer.eos_token_id,
+    ]
+    if served != trained:
+        pairs = zip(served, trained, strict=False)
+        place = next((number for number, (one, other) in enumerate(pairs) if one != other), len(trained))
+        raise UserError(
+            f"from token {place} on, this model's tokenizer reads a chat as {tokenizer.decode(served[place:])!r}, but "
+            f"prompt and response apart as {tokenizer.decode(trained[place:])!r}: use another base model"
         )
