@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from selfcodealign import tokens
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Problem, Prompt, Sampling
 from selfcodealign.evaluation.rows import sample_id
@@ -140,14 +141,14 @@ def renderer(asked: Asked) -> Callable[[Prompt], str]:
         return lambda prompt: template.prompt(prompt.text) + prompt.prefix
     if asked.style == "instruct":
         begin = str(tokenizer.bos_token or "")
-        return lambda prompt: template.sent(tokenizer, begin + template.prompt(prompt.text)) + prompt.prefix
+        return lambda prompt: tokens.sent(tokenizer, begin + template.prompt(prompt.text)) + prompt.prefix
     if not tokenizer.chat_template:
         raise UserError(f"{asked.model.name} has no chat template; evaluate it with style base or instruct")
 
     def rendered(prompt: Prompt) -> str:
         turns = [{"role": "user", "content": prompt.text}]
         text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        return template.sent(tokenizer, text) + prompt.prefix
+        return tokens.sent(tokenizer, text) + prompt.prefix
 
     return rendered
 

@@ -1,5 +1,6 @@
 """What must hold before the first step: settings that agree, memory, disk, a place to write, and no other writer."""
 
+import contextlib
 import errno
 import fcntl
 import json
@@ -7,6 +8,8 @@ import logging
 import os
 import platform
 import shutil
+import signal
+import time
 from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
@@ -108,25 +111,44 @@ def longest(max_tokens: int, config: Any) -> int:
 def sole_writer(work: Path) -> IO[str]:
     """Make sure that no other training writes into a work folder; the lock goes when the returned file is closed.
 
-    A killed Snakemake leaves its training running, and a second one would write between its lines.
+    A killed Snakemake leaves its training running. On this machine that one is asked to save its step and to stop, as
+    a cluster asks; this run then resumes from its checkpoint.
 
     Raises:
-        UserError: another training holds the lock; the sentence names its process.
+        UserError: a training on another machine holds the lock, or the one here does not stop.
     """
     work.parent.mkdir(parents=True, exist_ok=True)
     file = work.with_name(f".{work.name}.lock").open("a+")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _locked(file):
         file.seek(0)
-        raise UserError(
-            f"another training (process {file.read().strip() or 'unknown'}) writes into {work}: wait until it ends, "
-            "or stop it, and run again"
-        ) from None
+        number, _, node = file.read().strip().partition(" on ")
+        if node == platform.node() and number.isdecimal():
+            log.warning(
+                "training process %s still writes into %s; it is asked to save its step and to stop", number, work
+            )
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGTERM)
+            until = time.monotonic() + processes.SHUTDOWN_S
+            while time.monotonic() < until and not _locked(file):
+                time.sleep(0.5)
+        if not _locked(file):
+            raise UserError(
+                f"another training (process {number or 'unknown'} on {node or 'another machine'}) writes into {work}: "
+                "wait until it ends, or stop it, and run again"
+            )
     file.truncate(0)
     file.write(f"{os.getpid()} on {platform.node()}")
     file.flush()
     return file
+
+
+def _locked(file: IO[str]) -> bool:
+    """Try to take the lock of a file; taking it twice does no harm."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def check_output(model: Path) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfcodealign import tokens
 from selfcodealign.errors import UserError
 from selfcodealign.training import template
 
@@ -45,7 +46,7 @@ class Document:
 def encode(tokenizer: "PreTrainedTokenizerBase", row_id: str, instruction: str, response: str) -> Document:
     """Tokenise prompt and response apart, so that no token spans both (the reference's `train.py:50-64`)."""
     prompt = template.encoded_prompt(tokenizer, instruction)
-    answer = template.continuation(tokenizer, response)
+    answer = tokens.continuation(tokenizer, response)
     end: Any = tokenizer.convert_tokens_to_ids(str(tokenizer.eos_token))
     return Document(row_id, (*prompt, *answer, end), len(prompt))
 

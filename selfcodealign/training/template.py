@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from selfcodealign import tokens
 from selfcodealign.errors import UserError
 
 if TYPE_CHECKING:
@@ -39,47 +40,11 @@ def prompt(instruction: str) -> str:
     return f"{SYSTEM}\n\n### Instruction\n{instruction}\n\n### Response\n"
 
 
-def text_tokens(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Return the tokens of a text in which the name of a special token is a text like any other."""
-    tokens: Any = tokenizer.encode(text, add_special_tokens=False, split_special_tokens=True)
-    return list(tokens)
-
-
 def encoded_prompt(tokenizer: "PreTrainedTokenizerBase", instruction: str) -> list[int]:
     """Return the tokens of all that precedes the response: the begin token, if there is one, and the prompt."""
     first: Any = tokenizer.bos_token_id
     begin = [] if first is None else [first]
-    return begin + text_tokens(tokenizer, prompt(instruction))
-
-
-def continuation(tokenizer: "PreTrainedTokenizerBase", text: str) -> list[int]:
-    """Return the tokens of a text that follows a line feed, as the response follows its prompt.
-
-    Tokenizers of the Llama-2 family put a space before whatever they are given, which the chat template does not; what
-    they add is found by giving them the line feed too.
-    """
-    anchor = text_tokens(tokenizer, "\n")
-    probe = text_tokens(tokenizer, "\na")
-    if probe[: len(anchor)] == anchor and probe[len(anchor) :] != text_tokens(tokenizer, "a"):
-        whole = text_tokens(tokenizer, "\n" + text)
-        if whole[: len(anchor)] == anchor:
-            return whole[len(anchor) :]
-    return text_tokens(tokenizer, text)
-
-
-def sent(tokenizer: "PreTrainedTokenizerBase", text: str) -> str:
-    """Return the text from which an engine makes the tokens of a prompt that begins with the begin token.
-
-    Engines tokenise a prompt as the tokenizer does by itself. One that adds the begin token must not be given it, and
-    one that does not (StarCoder2, GPT-2, SmolLM2) must, or the model would be asked what it has never seen.
-
-    Args:
-        tokenizer: of the model that is asked.
-        text: a prompt with the begin token's text in front, if the model has one.
-    """
-    begin = str(tokenizer.bos_token or "")
-    added = list(tokenizer.encode("", add_special_tokens=True))[:1] == [tokenizer.bos_token_id]
-    return text.removeprefix(begin) if begin and added else text
+    return begin + tokens.text_tokens(tokenizer, prompt(instruction))
 
 
 def install(tokenizer: "PreTrainedTokenizerBase") -> None:
@@ -106,7 +71,7 @@ def install(tokenizer: "PreTrainedTokenizerBase") -> None:
     served: Any = list(tokenizer.apply_chat_template(answered, tokenize=True, return_dict=False))
     trained: Any = [
         *encoded_prompt(tokenizer, "Add two numbers."),
-        *continuation(tokenizer, answered[-1]["content"]),
+        *tokens.continuation(tokenizer, answered[-1]["content"]),
         tokenizer.eos_token_id,
     ]
     if served != trained:
