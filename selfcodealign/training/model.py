@@ -78,7 +78,7 @@ def load_model(
             trust_remote_code=trust_remote_code,
             output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError, SafetensorError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the model {base!r} cannot be loaded with attention {attention!r} ({first_line(error)}); "
             "correct model.base or train_sft.attention"
