@@ -77,6 +77,7 @@ rule train_sft:
         tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_sft/{wildcards.model}",
+        mode=CONFIG.mode,
         base=trained_base,
         revision=trained_revision,
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
@@ -96,6 +97,7 @@ rule train_sft:
             --example {output.example:q} \
             --funnel {output.funnel:q} \
             --work {params.work:q} \
+            --mode {params.mode} \
             --base {params.base:q} \
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \

@@ -37,7 +37,7 @@ def main(
     """Train a fine-tuned model to prefer responses that pass their tests to responses that fail."""
     given = locals()
     settings = TrainDpo(**{key: given[key] for key in TrainDpo.model_fields})
-    relaunch_if_needed(processes, nodes, container)
+    relaunch_if_needed(processes, nodes, container, str(work))
     prefer(pairs, Base(base), model, metrics, work, settings, seed)
     leave()
 

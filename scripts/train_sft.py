@@ -17,6 +17,7 @@ def main(
     funnel: Path,
     work: Path,
     *,
+    mode: Literal["fixed", "reference"] = "fixed",
     base: str,
     revision: str = "main",
     trust_remote_code: bool = False,
@@ -56,12 +57,13 @@ def main(
     """
     given = locals()
     settings = TrainSft(**{key: given[key] for key in TrainSft.model_fields})
-    relaunch_if_needed(processes, nodes, container)
+    relaunch_if_needed(processes, nodes, container, str(work))
     fine_tune(
         Paths(dataset=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
         Base(base, revision, trust_remote_code),
         settings,
         seed,
+        mode,
     )
     leave()
 

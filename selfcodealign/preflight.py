@@ -17,6 +17,8 @@ TIMEOUT_S = 10
 def hub_models(config: Config) -> dict[str, tuple[str, str]]:
     """List the models that a run takes from the Hub: config key → name and revision."""
     named = {"model.base": (config.model.base, config.model.revision)}
+    if config.judge_seeds.model:
+        named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
     for name, generation in config.generations.items():
         if generation.model and generation.model not in config.models:
             named[f"generations.{name}.model"] = (generation.model, generation.revision)
@@ -35,18 +37,19 @@ def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:
 
     Args:
         models: config key → name and revision.
-        cache: HF_HOME, with the models that have been fetched and perhaps a token.
+        cache: HF_HOME, with perhaps a token and, unless HF_HUB_CACHE names another folder, what has been fetched.
 
     Raises:
         UserError: a model is gated for this person, does not exist, or is not in the cache of an offline run.
     """
     for key, (name, revision) in models.items():
-        if (cache / "hub" / f"models--{name.replace('/', '--')}" / "snapshots").is_dir():
+        fetched = Path(os.environ.get("HF_HUB_CACHE", cache / "hub"))
+        if _is_fetched(fetched / f"models--{name.replace('/', '--')}", revision):
             continue
         if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
             raise UserError(
-                f"config key {key}: HF_HUB_OFFLINE is set, but {name} is not in {cache}: run `snakemake --cores 1 "
-                "prefetch` on a machine with internet first"
+                f"config key {key}: HF_HUB_OFFLINE is set, but {name} at revision {revision} is not in {fetched}: run "
+                "`snakemake --cores 1 prefetch` on a machine with internet first"
             )
         answer = _asked(name, revision, _token(cache))
         if answer == "GatedRepo":
@@ -59,6 +62,13 @@ def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:
                 f"config key {key}: the Hub has no {name} at revision {revision}, or not for you: correct the key, "
                 "or set HF_TOKEN to a token that may read it"
             )
+
+
+def _is_fetched(folder: Path, revision: str) -> bool:
+    """Whether the Hub's cache holds a model at a revision: a branch or tag is a file that names the commit."""
+    named = folder / "refs" / revision
+    commit = named.read_text().strip() if named.is_file() else revision
+    return (folder / "snapshots" / commit / "config.json").exists()
 
 
 def _token(cache: Path) -> str:

@@ -4,6 +4,7 @@ import argparse
 import errno
 import inspect
 import logging
+import os
 import sys
 import types
 import typing
@@ -11,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.errors import UserError
+from selfcodealign.errors import ERROR_FILE, UserError
 
 TRUE_FALSE = {"true": True, "false": False}
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
@@ -41,6 +42,8 @@ class one_line_errors:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
             error = UserError(f"no space is left on the disk of {error.filename or Path.cwd()}; make room")
         if isinstance(error, UserError):
+            if told := os.environ.get(ERROR_FILE):
+                Path(told).write_text(str(error))
             print(f"error: {error}", file=sys.stderr)
             raise SystemExit(1) from None
 

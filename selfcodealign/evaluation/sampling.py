@@ -5,6 +5,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from selfcodealign import tokens
+from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Problem, Prompt, Sampling
 from selfcodealign.evaluation.rows import sample_id
 from selfcodealign.generation import backends
@@ -119,27 +121,34 @@ def turn_seed(asked: Asked, key: str) -> int:
 
 
 def renderer(asked: Asked) -> Callable[[Prompt], str]:
-    """Return how a prompt becomes the text that the model continues."""
+    """Return how a prompt becomes the text that the model continues, so that it sees the tokens it was trained with.
+
+    Raises:
+        UserError: style chat, and the model has no chat template.
+    """
     if asked.style == "base":
         return lambda prompt: prompt.text + prompt.prefix
-    if asked.style == "instruct":
-        return lambda prompt: template.prompt(prompt.text) + prompt.prefix
     from transformers import AutoTokenizer
 
-    from selfcodealign.errors import UserError
-
-    tokenizer = AutoTokenizer.from_pretrained(
-        asked.model.name, revision=asked.model.revision, trust_remote_code=asked.model.trust_remote_code
-    )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            asked.model.name, revision=asked.model.revision, trust_remote_code=asked.model.trust_remote_code
+        )
+    except (OSError, ValueError):
+        if asked.style == "chat":
+            raise
+        # The name is one that only a server knows; what it adds in front is its own affair.
+        return lambda prompt: template.prompt(prompt.text) + prompt.prefix
+    if asked.style == "instruct":
+        begin = str(tokenizer.bos_token or "")
+        return lambda prompt: tokens.sent(tokenizer, begin + template.prompt(prompt.text)) + prompt.prefix
     if not tokenizer.chat_template:
         raise UserError(f"{asked.model.name} has no chat template; evaluate it with style base or instruct")
 
     def rendered(prompt: Prompt) -> str:
         turns = [{"role": "user", "content": prompt.text}]
         text = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-        # The backend adds the token that begins a sequence; twice would be a prompt the model never saw.
-        begin = str(tokenizer.bos_token or "")
-        return (text.removeprefix(begin) if begin else text) + prompt.prefix
+        return tokens.sent(tokenizer, text) + prompt.prefix
 
     return rendered
 

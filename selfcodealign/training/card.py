@@ -18,7 +18,10 @@ def commit() -> str:
     root = Path(__file__).parents[2]
 
     def git(*words: str) -> str:
-        run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        try:
+            run = subprocess.run(["git", "-C", str(root), *words], capture_output=True, text=True, check=False)
+        except OSError:  # no git on this machine
+            return ""
         return run.stdout.strip()
 
     head = git("rev-parse", "HEAD")
@@ -94,7 +97,8 @@ def write(
         "|---|---|",
         f"| base model | `{base}`, revision `{revision}`, identity `{identity}` |",
         f"| data | `{table}`, SHA-256 `{file_hash(table)}` |",
-        f"| rows | {', '.join(f'{count:,} {fate}' for fate, count in figures['fates'].items())} |",
+        f"| rows | {', '.join(f'{count:,} {fate}' for fate, count in figures['fates'].items())}; "
+        f"{figures['rows']:,} trained on, {figures['held_out']:,} held out |",
         f"| tokens | {figures['tokens']:,} computed, {figures['response_tokens']:,} under the loss |",
         f"| steps | {figures['steps']:,} of {settings.batch_rows} rows |",
         f"| loss | {figures['first_loss']:.4f} in the first step, {figures['last_loss']:.4f} in the last twentieth |",

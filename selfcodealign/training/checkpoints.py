@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,6 +12,7 @@ from selfcodealign.rows_io import write_json
 
 log = logging.getLogger(__name__)
 
+NAME = re.compile(r"checkpoint-\d+")
 SEAL = "seal.json"
 WHOLE = 256 * 2**20
 """Files up to this many bytes are hashed whole; of larger ones, evenly spaced blocks of 1 MiB that add up to it."""
@@ -53,6 +55,11 @@ def damage(folder: Path) -> str | None:
     return None
 
 
+def made(work: Path) -> list[Path]:
+    """List the checkpoints under a folder; what a person put beside them under another name is passed over."""
+    return [folder for folder in work.glob("checkpoint-*") if NAME.fullmatch(folder.name) and folder.is_dir()]
+
+
 def step_of(folder: Path) -> int:
     """Return how many optimizer steps a checkpoint folder `checkpoint-<steps>` holds."""
     return int(folder.name.rpartition("-")[2])
@@ -60,7 +67,7 @@ def step_of(folder: Path) -> int:
 
 def last_good(work: Path) -> Path | None:
     """Return the newest whole checkpoint under `work`, or None; damaged ones are named in the log and removed."""
-    for folder in sorted(work.glob("checkpoint-*"), key=step_of, reverse=True):
+    for folder in sorted(made(work), key=step_of, reverse=True):
         wrong = damage(folder)
         if wrong is None:
             return folder

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from selfcodealign import tokens
 from selfcodealign.errors import UserError
 from selfcodealign.training import template
 
@@ -44,10 +45,8 @@ class Document:
 
 def encode(tokenizer: "PreTrainedTokenizerBase", row_id: str, instruction: str, response: str) -> Document:
     """Tokenise prompt and response apart, so that no token spans both (the reference's `train.py:50-64`)."""
-    prompt = tokenizer.encode(template.prompt(instruction), add_special_tokens=False)
-    if tokenizer.bos_token_id is not None:
-        prompt = [tokenizer.bos_token_id, *prompt]
-    answer = tokenizer.encode(response, add_special_tokens=False)
+    prompt = template.encoded_prompt(tokenizer, instruction)
+    answer = tokens.continuation(tokenizer, response)
     end: Any = tokenizer.convert_tokens_to_ids(str(tokenizer.eos_token))
     return Document(row_id, (*prompt, *answer, end), len(prompt))
 
@@ -70,12 +69,24 @@ def fitted(document: Document, *, max_tokens: int, truncation: Truncation) -> tu
     return Document(document.row_id, tokens, document.prompt_tokens, has_end=False), "cut_without_end"
 
 
-def check_tokenizer(tokenizer: "PreTrainedTokenizerBase") -> None:
-    """Make sure that sequences can end and that a padding token exists.
+def check_tokenizer(tokenizer: "PreTrainedTokenizerBase", embeddings: int | None = None) -> None:
+    """Make sure that sequences can begin and end and that a padding token exists.
+
+    Args:
+        tokenizer: of the base model; without a padding token it gets the end token as one.
+        embeddings: rows of the model's embedding, if known.
 
     Raises:
-        UserError: the tokenizer has no end token, so a model trained with it would never stop.
+        UserError: the tokenizer has no end token, so a model trained with it would never stop; or a token that every
+            sequence has lies beyond the embedding.
     """
+    for name in ("bos_token", "eos_token", "pad_token"):
+        number = getattr(tokenizer, f"{name}_id")
+        if embeddings is not None and number is not None and number >= embeddings:
+            raise UserError(
+                f"the tokenizer's {name} {getattr(tokenizer, name)!r} has the id {number}, but the model embeds only "
+                f"{embeddings} tokens: enlarge the embedding (resize_token_embeddings) or name another token"
+            )
     if tokenizer.eos_token_id is None:
         raise UserError(
             "the base model's tokenizer has no end token (eos_token): a model trained with it would never stop; "

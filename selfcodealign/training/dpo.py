@@ -13,7 +13,7 @@ from selfcodealign.config import TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.rows_io import read_rows, write_text
-from selfcodealign.training import documents, processes, sft
+from selfcodealign.training import checks, documents, processes, sft
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     Raises:
         UserError: no pair, or a model without a chat template.
     """
-    sft.check_tracker("train_dpo", settings.tracker)
+    checks.check_tracker("train_dpo", settings.tracker)
     processes.prepare(work.parent / "extensions")
     import torch
     from datasets import Dataset
@@ -68,7 +68,6 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     first = processes.process_number() == 0
     set_seed(seed_for(seed, "train_dpo", "model") % 2**32)
     tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
-    documents.check_tokenizer(tokenizer)
     if not tokenizer.chat_template:
         raise UserError(f"{base.name} has no chat template: preference pairs are chats, so fine-tune it first")
     rows = sorted(read_rows(pairs, ["id", "prompt", "chosen", "rejected"]), key=lambda row: row["id"])
@@ -77,7 +76,18 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
             f"{pairs} has no pair to learn from: every instruction passed, or failed, with all its responses"
         )
     config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    documents.check_tokenizer(tokenizer, config.get_text_config().vocab_size)
+    rows, long = fitting(tokenizer, rows, checks.longest(settings.max_tokens, config))
+    if not rows:
+        raise UserError(
+            f"all {long} prompts of {pairs} are too long for train_dpo.max_tokens ({settings.max_tokens}): raise it"
+        )
+    if long and first:
+        log.warning("%d pairs are left out: their prompts alone are too long for train_dpo.max_tokens", long)
+    # Kept open until the process ends.
+    lock = checks.sole_writer(work) if first else None
     if first:
+        checks.check_output(model)
         fingerprint = digest(settings.model_dump(mode="json"), seed, models.identity(base.name, config), rows)
         sft.set_aside_if_changed(work, fingerprint)
     each = pairs_of_each(settings.batch_rows, processes.process_count())
@@ -100,6 +110,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
         bf16=settings.precision == "bf16",
         activation_checkpointing=False,
         logging_steps=1,
+        logging_nan_inf_filter=False,
         save_strategy="steps" if settings.save_every_steps < steps else "no",
         save_steps=settings.save_every_steps,
         save_total_limit=settings.checkpoints_kept,
@@ -110,7 +121,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
         # Naming a backend would wrap even a single process's model for others to share.
         ddp_backend="gloo" if cpu and processes.process_count() > 1 else None,
         dataloader_pin_memory=not cpu,
-        deepspeed=None if settings.deepspeed == "none" else sft.read_deepspeed(settings.deepspeed),
+        deepspeed=None if settings.deepspeed == "none" else checks.read_deepspeed(settings.deepspeed),
     )
     if arguments.deepspeed:
         processes.join_deepspeed()
@@ -124,12 +135,14 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     )
     interruption = training.Interruption()
     signal.signal(signal.SIGTERM, interruption.request)
+    chats = Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows])
+    train_rows = shared(chats, work / "pairs")
     trainer = Preferring(
         network,
         args=arguments,
-        train_dataset=Dataset.from_list([{key: row[key] for key in ("prompt", "chosen", "rejected")} for row in rows]),
+        train_dataset=train_rows,
         processing_class=tokenizer,
-        callbacks=[Lines(), interruption],
+        callbacks=[Lines(), training.FiniteLoss(), interruption],
     )
     trainer.pop_callback(PrinterCallback)
     start = sft.agreed_checkpoint(checkpoints.last_good(work) if first else None)
@@ -146,10 +159,35 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
         write_text(metrics, (work / "metrics.jsonl").read_text())
         shutil.rmtree(model, ignore_errors=True)
         os.replace(part, model)
-        for folder in work.glob("checkpoint-*"):
+        for folder in checkpoints.made(work):
             shutil.rmtree(folder)
+        shutil.rmtree(work / "pairs", ignore_errors=True)
         log.info("wrote %s after %d steps on %d pairs", model, trainer.state.global_step, len(rows))
     trainer.accelerator.wait_for_everyone()
+    if lock:
+        lock.close()
+
+
+def fitting(tokenizer: Any, rows: list[dict[str, Any]], max_tokens: int) -> tuple[list[dict[str, Any]], int]:
+    """Return the pairs whose prompts leave room for a response, and how many do not; TRL would drop these silently."""
+    prompts = (
+        tokenizer.apply_chat_template(row["prompt"], add_generation_prompt=True, return_dict=False) for row in rows
+    )
+    kept = [row for row, prompt in zip(rows, prompts, strict=True) if len(prompt) < max_tokens]
+    return kept, len(rows) - len(kept)
+
+
+def shared(rows: Any, folder: Path) -> Any:
+    """Return a dataset whose caches lie where all processes look: by default each has a temporary folder of its own."""
+    from datasets import load_from_disk
+
+    if processes.process_count() == 1:
+        return rows
+    if processes.process_number() == 0:
+        shutil.rmtree(folder, ignore_errors=True)
+        rows.save_to_disk(str(folder))
+    processes.wait()
+    return load_from_disk(str(folder))
 
 
 def pairs_of_each(batch_rows: int, count: int) -> int:

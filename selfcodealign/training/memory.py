@@ -2,7 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from selfcodealign.errors import UserError
+from selfcodealign.rows_io import first_line
 
 GB = 10**9
 CONTEXT = 1.5 * GB
@@ -70,18 +74,28 @@ class Plan:
         return max(0, int(((available - context) / FRAGMENTATION - self.fixed) / self.per_token))
 
 
-def shape_of(config: Any, lora_rank: int = 0) -> Shape:
+def shape_of(config: Any, lora_rank: int = 0, trust_remote_code: bool = False) -> Shape:
     """Read a model's shape from its configuration, counting parameters on a model without memory.
 
     Args:
         config: a transformers configuration.
         lora_rank: rank of LoRA adapters on all linear layers but the output layer; 0 trains all parameters.
+        trust_remote_code: run the model's own Python code.
+
+    Raises:
+        UserError: the configuration is not of a causal language model.
     """
     import torch
     from transformers import AutoModelForCausalLM
 
-    with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config)
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
+    except ValueError as error:
+        raise UserError(
+            f"a model of type {config.model_type!r} is no causal language model that transformers can build "
+            f"({first_line(error)}); name another model.base"
+        ) from error
     parameters = sum(weight.numel() for weight in model.parameters())
     trained = parameters
     if lora_rank:
@@ -97,10 +111,58 @@ def shape_of(config: Any, lora_rank: int = 0) -> Shape:
         layers=text.num_hidden_layers,
         hidden=text.hidden_size,
         key_value=head * (getattr(text, "num_key_value_heads", None) or heads),
-        inner=text.intermediate_size,
+        inner=_inner(text),
         gated=any(name.endswith("gate_proj") for name, _ in model.named_modules()),
         vocabulary=text.vocab_size,
     )
+
+
+def _inner(text: Any) -> int:
+    """Return the width of the feed-forward layer, which each family names in its own way; 4 h where none is set."""
+    names = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "dim_feedforward")
+    return next((width for name in names if (width := getattr(text, name, None))), 4 * text.hidden_size)
+
+
+def available() -> float:
+    """Return the bytes of memory that this process may still take: the machine's, or its job's if that is less.
+
+    SLURM and containers limit a job by cgroups, of version 1 or 2; what is cached of files counts as free.
+    """
+    import psutil
+
+    return min([float(psutil.virtual_memory().available), *_left_in_cgroups(Path("/proc/self/cgroup"))])
+
+
+def _left_in_cgroups(own: Path, root: Path = Path("/sys/fs/cgroup")) -> Iterator[float]:
+    """Yield what is left below each memory limit of the groups that a process is in, from its own up to the root."""
+    for line in own.read_text().splitlines() if own.is_file() else []:
+        _, controllers, place = line.split(":", 2)
+        if controllers == "":
+            top, names, cached = root, ("memory.max", "memory.current"), "inactive_file"
+        elif "memory" in controllers.split(","):
+            top, names, cached = (
+                root / "memory",
+                ("memory.limit_in_bytes", "memory.usage_in_bytes"),
+                "total_inactive_file",
+            )
+        else:
+            continue
+        folder = top / place.lstrip("/")
+        # Inside a container the group's own files may lie at the root of the mount.
+        for group in dict.fromkeys((folder, *folder.parents, top)):
+            if group == top or top in group.parents:
+                yield from _left(group, names, cached)
+
+
+def _left(group: Path, names: tuple[str, str], cached: str) -> Iterator[float]:
+    """Yield limit − use + cached files of one group, if it has a limit."""
+    try:
+        limit, used = ((group / name).read_text().strip() for name in names)
+        counts = dict(line.split() for line in (group / "memory.stat").read_text().splitlines())
+    except (OSError, ValueError):
+        return
+    if limit != "max":
+        yield float(limit) - float(used) + float(counts.get(cached, 0))
 
 
 def per_token(shape: Shape, *, fp32: bool, checkpointing: bool) -> float:

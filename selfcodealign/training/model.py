@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -64,10 +65,10 @@ def load_model(
     Under ZeRO-3 every process must call this together.
 
     Raises:
-        UserError: no safetensors there, or the architecture lacks the attention implementation.
+        UserError: no safetensors there, tensors are missing, or the architecture lacks the attention implementation.
     """
     try:
-        model = AutoModelForCausalLM.from_pretrained(
+        found: Any = AutoModelForCausalLM.from_pretrained(
             base,
             config=config,
             revision=revision,
@@ -75,12 +76,22 @@ def load_model(
             attn_implementation=attention,
             use_safetensors=True,
             trust_remote_code=trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError) as error:
         raise UserError(
             f"the model {base!r} cannot be loaded with attention {attention!r} ({first_line(error)}); "
             "correct model.base or train_sft.attention"
         ) from error
+    model, loaded = found
+    absent = sorted({*loaded["missing_keys"], *(item[0] for item in loaded["mismatched_keys"])})
+    if absent:
+        # transformers draws what it does not find at random and only warns: that would be no fine-tuning of this base.
+        raise UserError(
+            f"the weights of {base!r} lack {len(absent)} tensors that its configuration asks for, or have them in "
+            f"another shape ({', '.join(absent[:3])}{', …' if len(absent) > 3 else ''}); fetch the model again, or "
+            "correct its config.json"
+        )
     model.config.use_cache = False
     return model
 

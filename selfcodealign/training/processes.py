@@ -8,25 +8,36 @@ import shutil
 import signal
 import subprocess
 import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfcodealign.errors import UserError
 
-PORT = 29_500
-"""Where the processes of several nodes meet; the first node listens there."""
+PORTS = range(20_000, 32_000)
+"""Where the processes of several nodes may meet, below the ports that Linux hands out by itself."""
+
+SHUTDOWN_S = 3_600
+"""Seconds that a step in progress may take after SIGTERM; torchrun's own 30 would lose it."""
 
 JOB = ("SLURM_JOB_ID", "SLURM_CONF")
 """What a step within a step needs to know of the outer one."""
 
 
 def launcher(
-    processes: int, nodes: int, environment: Mapping[str, str], *, hosts: Sequence[str] = (), container: str = ""
+    processes: int,
+    nodes: int,
+    environment: Mapping[str, str],
+    *,
+    hosts: Sequence[str] = (),
+    container: str = "",
+    run: str = "",
 ) -> list[str] | None:
     """Return the command that must start the script, or None when the current process is already the right one.
 
     One process needs no launcher. Several on one node get torchrun; several nodes get one torchrun each through srun,
-    meeting at the first of the job's `hosts`. srun is a program of the host, so with several nodes it is the launcher
+    meeting at the first of the job's `hosts`, at a port that follows from the job and the `run` (its work folder), so
+    that two trainings never meet each other. srun is a program of the host, so with several nodes it is the launcher
     that enters the `container`: a command such as `apptainer exec IMAGE`, which starts the Python in it.
 
     Raises:
@@ -34,8 +45,8 @@ def launcher(
             several nodes are asked for outside a SLURM job.
     """
     wanted = processes * nodes
-    if "WORLD_SIZE" in environment:
-        running = int(environment["WORLD_SIZE"])
+    if "TORCHELASTIC_RUN_ID" in environment or {"RANK", "WORLD_SIZE"} <= environment.keys():
+        running = int(environment.get("WORLD_SIZE", "1"))
         if running != wanted:
             raise UserError(
                 f"the launcher started {running} processes but the config asks for {nodes} node(s) × {processes}: "
@@ -44,16 +55,20 @@ def launcher(
         return None
     if wanted == 1:
         return None
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+    torchrun = [sys.executable, "-m", "selfcodealign.training.launch", "--nproc-per-node", str(processes)]
+    torchrun += ["--shutdown-timeout", str(SHUTDOWN_S)]
     if nodes == 1:
-        return [*torchrun, "--standalone"]
+        # `--standalone` would meet at the machine's own name, which not every network can look up.
+        return [*torchrun, "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", "--local-addr", "127.0.0.1"]
     if not hosts:
         raise UserError(
             f"train_sft.nodes is {nodes}, but this is no SLURM job (SLURM_JOB_NODELIST is not set): run with the slurm "
             "profile, or set train_sft.nodes to 1"
         )
-    meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0]}:{PORT}"]
-    job = ["--rdzv-id", environment.get("SLURM_JOB_ID", "0")]
+    name = f"{environment.get('SLURM_JOB_ID', '0')}-{run}"
+    port = PORTS[zlib.crc32(name.encode()) % len(PORTS)]
+    meeting = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"{hosts[0]}:{port}"]
+    job = ["--rdzv-id", str(zlib.crc32(name.encode()))]
     if container:
         torchrun = [*shlex.split(container), "python", *torchrun[1:]]
     step = ["srun", "--overlap", "--nodes", str(nodes), "--ntasks", str(nodes), "--ntasks-per-node", "1"]
@@ -81,9 +96,16 @@ def slurm_hosts(environment: Mapping[str, str]) -> list[str]:
     return re.findall(r"\bNodeAddr=(\S+)", shown.stdout)
 
 
-def relaunch_if_needed(processes: int, nodes: int, container: str = "") -> None:
-    """Replace this process by a launcher of the right number of processes, unless it is one of them already."""
-    command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ), container=container)
+def relaunch_if_needed(processes: int, nodes: int, container: str = "", run: str = "") -> None:
+    """Replace this process by a launcher of the right number of processes, unless it is one of them already.
+
+    Args:
+        processes: processes on each node.
+        nodes: machines.
+        container: command with which srun enters a container; empty for none.
+        run: work folder of the training.
+    """
+    command = launcher(processes, nodes, os.environ, hosts=slurm_hosts(os.environ), container=container, run=run)
     if command is not None:
         os.execvpe(command[0], [*command, *sys.argv], handed_down(os.environ))
 
@@ -94,6 +116,9 @@ def prepare(cache: Path) -> None:
     Args:
         cache: folder for compiled extensions, so that none is ever built twice or waited for in a shared home.
     """
+    # accelerate reads settings of its own from variables that a shell may have kept; the config alone decides.
+    for name in [name for name in os.environ if name.startswith("ACCELERATE_")]:
+        del os.environ[name]
     import torch
 
     if not torch.cuda.is_available():
@@ -104,16 +129,16 @@ def prepare(cache: Path) -> None:
     os.environ.setdefault("TORCH_EXTENSIONS_DIR", str(cache))
     os.environ.setdefault("DS_LOG_LEVEL", "warning")
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        die_with_launcher()
-    if "WORLD_SIZE" not in os.environ:
+        die_with_parent()
+    elif not {"RANK", "WORLD_SIZE"} <= os.environ.keys():
         # Without a launcher DeepSpeed would look for MPI.
         os.environ |= {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1"}
         # Port 0 lets the system choose at the moment of listening: two jobs of one machine can never collide.
         os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "0"}
 
 
-def die_with_launcher() -> None:
-    """Ask Linux to kill this process when the launcher dies, however it dies.
+def die_with_parent() -> None:
+    """Ask Linux to kill this process when the one that started it dies, however it dies.
 
     Otherwise a killed launcher leaves its processes training, and writing checkpoints beside those of the next run.
     """
@@ -146,6 +171,14 @@ def process_number() -> int:
 def process_count() -> int:
     """Return how many processes train together."""
     return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def wait() -> None:
+    """Wait until every process is here."""
+    import torch
+
+    if torch.distributed.is_initialized():
+        torch.distributed.barrier()
 
 
 def leave() -> None:

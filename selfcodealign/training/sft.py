@@ -8,16 +8,15 @@ import shutil
 import signal
 from collections import Counter
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from selfcodealign.config import TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.rows_io import read_rows, write_json, write_text
+from selfcodealign.training import checks, processes, schedule, template
 from selfcodealign.training import documents as rows
-from selfcodealign.training import processes, schedule, template
 
 log = logging.getLogger(__name__)
 
@@ -55,15 +54,18 @@ class Base:
     trust_remote_code: bool = False
 
 
-def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
+def fine_tune(
+    paths: Paths, base: Base, settings: TrainSft, seed: int, mode: Literal["fixed", "reference"] = "fixed"
+) -> None:
     """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
 
-    Every process of a distributed run calls this.
+    Every process of a distributed run calls this. In mode `reference` the first step has the learning rate 0, as with
+    transformers' schedules, so it teaches nothing; otherwise the rate rises from the first step on.
 
     Raises:
         UserError: the dataset, the base model, the settings or the machine do not allow the run.
     """
-    check(settings)
+    checks.check(settings)
     processes.prepare(paths.work.parent / "extensions")
     import torch
     from transformers import PrinterCallback, set_seed
@@ -80,7 +82,8 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     set_seed(seed_for(seed, "train_sft", "model") % 2**32)
 
     tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
-    rows.check_tokenizer(tokenizer)
+    config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    rows.check_tokenizer(tokenizer, config.get_text_config().vocab_size)
     template.install(tokenizer)
     published = paths.dataset / "sft" / "train.parquet"
     table = published if published.is_file() else paths.dataset / "train.parquet"
@@ -90,7 +93,7 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
             tokenizer,
             read_rows(table, ["id", "instruction", "response"]),
             fates,
-            max_tokens=settings.max_tokens,
+            max_tokens=checks.longest(settings.max_tokens, config),
             truncation=settings.truncation,
         )
     )
@@ -122,15 +125,17 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         ),
     )
 
-    config = models.load_config(base.name, base.revision, base.trust_remote_code)
     identity = models.identity(base.name, config)
     fingerprint = digest(
-        settings.model_dump(mode="json"), seed, identity, [(item.row_id, item.tokens) for item in every]
+        settings.model_dump(mode="json"), mode, seed, identity, [(item.row_id, item.tokens) for item in every]
     )
-    if first:
-        set_aside_if_changed(paths.work, fingerprint)
     widest = settings.micro_batch_tokens if settings.packing else max(len(document.tokens) for document in trained)
-    preflight(paths, settings, config, widest)
+    checks.preflight(paths.work, settings, config, widest, base.trust_remote_code)
+    # Kept open until the process ends.
+    lock = checks.sole_writer(paths.work) if first else None
+    if first:
+        checks.check_output(paths.model)
+        set_aside_if_changed(paths.work, fingerprint)
     arguments = training_arguments(paths.work, settings, len(steps), seed)
     if arguments.deepspeed:
         processes.join_deepspeed()
@@ -169,8 +174,13 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         validation=validation,
         last_layer=last_layer,
         processing_class=tokenizer,
-        callbacks=[training.Metrics(live_metrics, trained, steps, settings.epochs), interruption],
+        callbacks=[
+            training.Metrics(live_metrics, trained, steps, settings.epochs),
+            training.FiniteLoss(),
+            interruption,
+        ],
     )
+    trainer.first_rate_zero = mode == "reference"
     trainer.pop_callback(PrinterCallback)
     if settings.packing:
         trainer.add_callback(training.PackingGuard())
@@ -179,7 +189,12 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
     start = agreed_checkpoint(checkpoints.last_good(paths.work) if first else None)
     if start:
         log.info("resuming from %s", start)
-    trainer.train(resume_from_checkpoint=str(start) if start else None)
+    try:
+        trainer.train(resume_from_checkpoint=str(start) if start else None)
+    except UserError:
+        if first:  # The losses that led there help to find out why.
+            write_text(paths.metrics, live_metrics.read_text())
+        raise
     if interruption.asked:
         log.info("stopped on request after step %d; run again to go on", trainer.state.global_step)
         raise SystemExit(INTERRUPTED)
@@ -193,7 +208,7 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         models.export(
             part, trainer.inner, weights, tokenizer, dtype=models.stored_dtype(settings.stored_precision, config)
         )
-        figures = summary(training.lines(live_metrics), fates, trained)
+        figures = summary(training.lines(live_metrics), fates, trained, len(held_out), settings.keep)
         card.write(
             part / "README.md",
             base=base.name,
@@ -210,86 +225,12 @@ def fine_tune(paths: Paths, base: Base, settings: TrainSft, seed: int) -> None:
         write_text(paths.metrics, live_metrics.read_text())
         shutil.rmtree(paths.model, ignore_errors=True)
         os.replace(part, paths.model)
-        for folder in paths.work.glob("checkpoint-*"):
+        for folder in checkpoints.made(paths.work):
             shutil.rmtree(folder)
         log.info("wrote %s; loss %.4f at the end", paths.model, figures["last_loss"])
     trainer.accelerator.wait_for_everyone()
-
-
-def check(settings: TrainSft) -> None:
-    """Refuse settings that contradict each other.
-
-    Raises:
-        UserError: the first contradiction, naming both keys.
-    """
-    deepspeed = engine(settings)
-    stage = zero_stage(deepspeed) if deepspeed else 0
-    if settings.optimizer == "adafactor" and stage:
-        raise UserError(
-            f"train_sft.optimizer is adafactor, but {settings.deepspeed} is ZeRO stage {stage}, which flattens the "
-            "matrices that Adafactor factors: use config/deepspeed/zero0.json, none, or optimizer adamw"
-        )
-    if settings.precision == "bf16_pure" and stage:
-        raise UserError(
-            f"train_sft.precision is bf16_pure, but {settings.deepspeed} is ZeRO stage {stage}, which keeps fp32 "
-            "weights beside bf16 ones: use config/deepspeed/zero0.json, or train_sft.precision bf16"
-        )
-    if settings.packing and settings.micro_batch_tokens < settings.max_tokens:
-        raise UserError(
-            f"train_sft.micro_batch_tokens ({settings.micro_batch_tokens}) is below train_sft.max_tokens "
-            f"({settings.max_tokens}): a longest row would not fit"
-        )
-    if settings.keep == "best" and not settings.validation_share:
-        raise UserError("train_sft.keep is best, but nothing is held out to choose by: set train_sft.validation_share")
-    check_tracker("train_sft", settings.tracker)
-
-
-def check_tracker(section: str, tracker: str) -> None:
-    """Make sure before anything is loaded that the tracker can be imported.
-
-    Raises:
-        UserError: it is not installed.
-    """
-    if tracker != "none" and find_spec(tracker) is None:
-        raise UserError(
-            f"{section}.tracker is {tracker}, which is not installed: run `pip install {tracker}` where training runs, "
-            f"or set {section}.tracker to tensorboard or none"
-        )
-
-
-def read_deepspeed(name: str) -> dict[str, Any]:
-    """Read a DeepSpeed configuration, looked for from the current folder and then from the repository.
-
-    Raises:
-        UserError: it is missing or no JSON object.
-    """
-    for file in (Path(name), Path(__file__).parents[2] / name):
-        if file.is_file():
-            try:
-                read = json.loads(file.read_text())
-            except ValueError as error:
-                raise UserError(f"{file} is not valid JSON ({error}); correct it") from error
-            if isinstance(read, dict):
-                return read
-            raise UserError(f"{file} must hold a JSON object")
-    raise UserError(f"train_sft.deepspeed names {name}, which does not exist; there are config/deepspeed/zero0.json …")
-
-
-def engine(settings: TrainSft) -> dict[str, Any] | None:
-    """Return the DeepSpeed configuration to train with, or None for plain torch.
-
-    Stage 0 is data parallelism alone. With `bf16_pure` torch's own takes its place, as in the paper's runs, because
-    DeepSpeed would keep fp32 weights beside the bf16 ones.
-    """
-    if settings.deepspeed == "none":
-        return None
-    read = read_deepspeed(settings.deepspeed)
-    return None if settings.precision == "bf16_pure" and zero_stage(read) == 0 else read
-
-
-def zero_stage(deepspeed: dict[str, Any]) -> int:
-    """Return the ZeRO stage of a DeepSpeed configuration."""
-    return int(deepspeed.get("zero_optimization", {}).get("stage", 0))
+    if lock:
+        lock.close()
 
 
 def is_held_out(row_id: str, share: float, seed: int) -> bool:
@@ -365,7 +306,7 @@ def training_arguments(work: Path, settings: TrainSft, steps: int, seed: int) ->
         ddp_backend="gloo" if cpu and processes.process_count() > 1 else None,
         ddp_find_unused_parameters=False,
         dataloader_pin_memory=not cpu,
-        deepspeed=engine(settings),
+        deepspeed=checks.engine(settings),
     )
 
 
@@ -378,67 +319,6 @@ def tell_deepspeed(trainer: Any, micro_batches: int) -> None:
     if plugin is not None:
         plugin.deepspeed_config["gradient_accumulation_steps"] = micro_batches
         plugin.deepspeed_config["train_batch_size"] = micro_batches * processes.process_count()
-
-
-def preflight(paths: Paths, settings: TrainSft, config: Any, tokens: int) -> None:
-    """Refuse to start what would run out of memory or disk hours later.
-
-    Args:
-        paths: where the run writes.
-        settings: of the run.
-        config: of the base model.
-        tokens: of the largest micro-batch.
-
-    Raises:
-        UserError: less is free than the run needs; the sentence says how much of each.
-    """
-    from selfcodealign.training import memory
-
-    shape = memory.shape_of(config, settings.lora_rank)
-    name = memory.configuration_name(engine(settings) or {})
-    plan = memory.plan_of(
-        name,
-        memory.plans(
-            shape,
-            processes=processes.process_count(),
-            precision=settings.precision,
-            optimizer=settings.optimizer,
-            checkpointing=settings.activation_checkpointing,
-        ),
-    )
-    free, context = free_memory(settings.processes)
-    if plan.needed(tokens, context) > free:
-        raise UserError(
-            f"training needs about {plan.needed(tokens, context) / memory.GB:.1f} GB of memory for each process and "
-            f"{free / memory.GB:.1f} GB are free: see `python -m selfcodealign plan-training`, or lower "
-            "train_sft.micro_batch_tokens, or set train_sft.activation_checkpointing"
-        )
-    stored = memory.disk(
-        shape,
-        precision=settings.precision,
-        optimizer=settings.optimizer,
-        checkpoints_kept=settings.checkpoints_kept,
-        stored_bytes=4,
-    )
-    paths.work.parent.mkdir(parents=True, exist_ok=True)
-    spare = shutil.disk_usage(paths.work.parent).free
-    if stored > spare:
-        raise UserError(
-            f"checkpoints and the model need up to {stored / memory.GB:.1f} GB, and {spare / memory.GB:.1f} GB are "
-            f"free at {paths.work.parent}: free some, or lower train_sft.checkpoints_kept"
-        )
-
-
-def free_memory(processes_here: int) -> tuple[float, float]:
-    """Return the bytes free for one process and what its device takes besides; CPU processes share the machine's."""
-    import psutil
-    import torch
-
-    from selfcodealign.training import memory
-
-    if torch.cuda.is_available():
-        return torch.cuda.mem_get_info()[0], memory.CONTEXT
-    return psutil.virtual_memory().available / processes_here, 0.0
 
 
 def agreed_checkpoint(chosen: Path | None) -> Path | None:
@@ -467,19 +347,25 @@ def funnel(fates: Counter[str]) -> dict[str, Any]:
     }
 
 
-def summary(lines: list[dict[str, Any]], fates: Counter[str], trained: list[rows.Document]) -> dict[str, Any]:
-    """Condense a run into the figures that the model card shows."""
+def summary(
+    lines: list[dict[str, Any]],
+    fates: Counter[str],
+    trained: list[rows.Document],
+    held_out: int,
+    keep: Literal["last", "best"],
+) -> dict[str, Any]:
+    """Condense a run into the figures that the model card shows: those of the weights that are kept."""
+    validated = [line["validation_loss"] for line in lines if "validation_loss" in line]
     losses = [line["loss"] for line in lines if "loss" in line]
     tail = losses[-max(1, len(losses) // 20) :]
     return {
         "rows": len(trained),
+        "held_out": held_out,
         "fates": dict(sorted(fates.items())),
         "steps": len(losses),
         "first_loss": losses[0],
         "last_loss": sum(tail) / len(tail),
-        "validation_loss": next(
-            (line["validation_loss"] for line in reversed(lines) if "validation_loss" in line), None
-        ),
+        "validation_loss": (min(validated) if keep == "best" else validated[-1]) if validated else None,
         "tokens": sum(line.get("tokens", 0) for line in lines),
         "response_tokens": sum(line.get("response_tokens", 0) for line in lines),
         "wall_s": lines[-1]["wall_s"],

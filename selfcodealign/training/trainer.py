@@ -3,6 +3,7 @@
 import contextlib
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from selfcodealign.errors import UserError
 from selfcodealign.rows_io import write_text
 from selfcodealign.training import attention, checkpoints
 from selfcodealign.training.documents import Document
@@ -127,7 +129,23 @@ class StepShares(Dataset[dict[str, Any]]):
 
 
 class SealedCheckpoints(Trainer):
-    """A Trainer whose checkpoints are sealed, and hold the weights once."""
+    """A Trainer whose checkpoints are sealed and hold the weights once, and whose first step learns.
+
+    Attributes:
+        first_rate_zero: the learning rate of the first step is 0, as transformers has it and the paper trained.
+    """
+
+    first_rate_zero = False
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """Let the rate rise from the first step on: transformers' schedule, one step ahead, over one step more."""
+        if self.lr_scheduler is not None or self.first_rate_zero:
+            return super().create_scheduler(num_training_steps, optimizer)
+        given: Any = optimizer or self.optimizer
+        published: Any = super().create_scheduler(num_training_steps + 1, given)
+        ahead = [lambda step, rate=rate: rate(step + 1) for rate in published.lr_lambdas]
+        self.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(given, ahead)
+        return self.lr_scheduler
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Leave the weights out of a checkpoint where DeepSpeed writes them too; it would double the disk use."""
@@ -343,6 +361,26 @@ def keep_lines(file: Path, step: int) -> list[dict[str, Any]]:
     kept = [line for line in lines(file) if line["step"] <= step]
     write_text(file, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
+
+
+class FiniteLoss(TrainerCallback):
+    """Stop at the first loss that is no number: every later step, and the model written, would be none either."""
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Raise UserError if a loss of training or validation is not finite."""
+        for name in ("loss", "eval_loss"):
+            if logs and name in logs and not math.isfinite(logs[name]):
+                raise UserError(
+                    f"the {name} of step {state.global_step} is {logs[name]}, so no model is written: lower the "
+                    "learning rate, set max_grad_norm to 1.0, or take precision fp32"
+                )
 
 
 class Interruption(TrainerCallback):

@@ -58,7 +58,9 @@ def plain(folder: Path, dataset: Path, loss: str, settings: TrainSft) -> list[tu
             value = torch.stack([total / count for total, count in zip(totals, counts, strict=True)]).mean()
         value.backward()
         norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1e9)
-        rate = step / warm if step < warm else (len(batches) - step) / (len(batches) - warm)
+        # Mode `reference` has the schedule of the paper's trainer; `fixed` has it one step ahead.
+        at, end = (step, len(batches)) if loss == "reference" else (step + 1, len(batches) + 1)
+        rate = at / warm if at < warm else (end - at) / (end - warm)
         optimizer.param_groups[0]["lr"] = settings.learning_rate * rate
         optimizer.step()
         optimizer.zero_grad()
@@ -72,7 +74,8 @@ def test_every_step_has_the_loss_of_a_plain_torch_loop(
 ) -> None:
     folder = tiny("llama")
     variants = VARIANTS if processes > 1 else [VARIANTS[number] for number in (0, 2, 5)]
-    runs = [{**variant, "loss": loss} for loss in ("reference", "token") for variant in variants]
+    modes = {"reference": "reference", "token": "fixed"}
+    runs = [{**variant, "loss": loss, "mode": mode} for loss, mode in modes.items() for variant in variants]
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
     worker = Path(__file__).with_name("worker.py")
     job = {

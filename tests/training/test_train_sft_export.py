@@ -64,10 +64,8 @@ def test_the_chat_template_renders_the_training_row_to_the_byte(trained: Path, d
         answered = [*asked, {"role": "assistant", "content": row["response"]}]
         prompt = spoken.apply_chat_template(asked, add_generation_prompt=True, return_dict=True)
         assert tuple(prompt["input_ids"]) == document.tokens[: document.prompt_tokens]
-        whole = spoken.apply_chat_template(answered, return_dict=True, return_assistant_tokens_mask=True)
+        whole = spoken.apply_chat_template(answered, return_dict=True)
         assert tuple(whole["input_ids"]) == document.tokens
-        mask = [0] * document.prompt_tokens + [1] * document.response_tokens
-        assert whole["assistant_masks"] == mask
 
 
 def test_a_conversation_goes_on_in_the_same_layout() -> None:
@@ -239,15 +237,14 @@ def test_too_little_disk_is_found_before_the_start(
     from transformers import AutoConfig
 
     from selfcodealign.config import TrainSft
-    from selfcodealign.training import sft
+    from selfcodealign.training import checks
 
-    paths = sft.Paths(*(tmp_path / name for name in ("d", "m", "x", "e", "f", "w/m")))
     config = AutoConfig.from_pretrained(tiny("llama"))
-    sft.preflight(paths, TrainSft(), config, 1_000)
-    usage = sft.shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(sft.shutil, "disk_usage", lambda _: usage._replace(free=1_000))
+    checks.preflight(tmp_path / "w/m", TrainSft(), config, 1_000)
+    usage = checks.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: usage._replace(free=1_000))
     with pytest.raises(rows.UserError, match="lower train_sft.checkpoints_kept"):
-        sft.preflight(paths, TrainSft(), config, 1_000)
-    monkeypatch.setattr(sft, "free_memory", lambda _: (1e6, 0.0))
+        checks.preflight(tmp_path / "w/m", TrainSft(), config, 1_000)
+    monkeypatch.setattr(checks, "free_memory", lambda _: (1e6, 0.0))
     with pytest.raises(rows.UserError, match="see `python -m selfcodealign plan-training`"):
-        sft.preflight(paths, TrainSft(), config, 1_000)
+        checks.preflight(tmp_path / "w/m", TrainSft(), config, 1_000)

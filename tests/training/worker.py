@@ -23,7 +23,8 @@ def main() -> None:
             folder / "funnel.json",
             folder / "work",
         )
-        fine_tune(paths, Base(job["base"]), TrainSft(**changes), job["seed"])
+        mode = changes.pop("mode", "fixed")
+        fine_tune(paths, Base(job["base"]), TrainSft(**changes), job["seed"], mode)
         # A process normally trains once; transformers keeps its DeepSpeed state in a singleton.
         AcceleratorState._reset_state()
         PartialState._reset_state()

@@ -83,8 +83,34 @@ def test_an_offline_run_needs_what_prefetch_fetches(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(UserError, match="run `snakemake --cores 1 prefetch`"):
         preflight.check_hub({"model.base": ("org/name", "main")}, tmp_path)
-    (tmp_path / "hub/models--org--name/snapshots").mkdir(parents=True)
+    fetched(tmp_path / "hub", "main")
     preflight.check_hub({"model.base": ("org/name", "main")}, tmp_path)
+
+
+def fetched(cache, revision):
+    """Lay a model into a cache of the Hub as the library does."""
+    folder = cache / "models--org--name"
+    (folder / "snapshots/abc").mkdir(parents=True)
+    (folder / "snapshots/abc/config.json").write_text("{}")
+    (folder / "refs").mkdir()
+    (folder / "refs" / revision).write_text("abc")
+
+
+@pytest.mark.usefixtures("no_token")
+def test_the_cache_is_looked_up_where_the_library_looks_and_at_the_revision(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "elsewhere"))
+    fetched(tmp_path / "elsewhere", "v1")
+    for revision in ("v1", "abc"):
+        preflight.check_hub({"model.base": ("org/name", revision)}, tmp_path)
+    for revision in ("main", "v2", "abd"):
+        with pytest.raises(UserError, match=f"org/name at revision {revision} is not in .*elsewhere"):
+            preflight.check_hub({"model.base": ("org/name", revision)}, tmp_path)
+
+
+def test_the_judge_is_a_model_of_the_hub_too():
+    config = load({"model": {"base": "org/base"}, "judge_seeds": {"model": "org/judge", "revision": "v2"}})
+    assert preflight.hub_models(config)["judge_seeds.model"] == ("org/judge", "v2")
 
 
 def test_every_model_of_the_hub_is_found_and_no_other(tmp_path):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from selfcodealign.config import TrainSft
 from selfcodealign.errors import UserError
-from selfcodealign.training import checkpoints, memory, processes, schedule, sft
+from selfcodealign.training import checkpoints, checks, memory, processes, schedule, sft
 from selfcodealign.training.documents import Document, fitted
 
 
@@ -159,19 +159,19 @@ def test_validation_rows_are_chosen_by_id() -> None:
 )
 def test_settings_that_contradict_each_other_are_refused(changes: dict[str, Any], sentence: str) -> None:
     with pytest.raises(UserError, match=sentence):
-        sft.check(TrainSft(**changes))
+        checks.check(TrainSft(**changes))
 
 
 def test_a_tracker_that_is_not_installed_is_named_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sft, "find_spec", lambda name: None)
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
     with pytest.raises(UserError, match=r"train_sft.tracker is wandb, .* `pip install wandb`"):
-        sft.check(TrainSft(tracker="wandb"))
-    sft.check(TrainSft(tracker="none"))
+        checks.check(TrainSft(tracker="wandb"))
+    checks.check(TrainSft(tracker="none"))
 
 
 def test_the_default_settings_and_the_papers_are_accepted() -> None:
-    sft.check(TrainSft())
-    sft.check(
+    checks.check(TrainSft())
+    checks.check(
         TrainSft(
             learning_rate=1e-5,
             optimizer="adafactor",
@@ -187,9 +187,9 @@ def test_the_default_settings_and_the_papers_are_accepted() -> None:
 
 
 def test_without_fp32_weights_torch_takes_the_place_of_stage_0() -> None:
-    assert sft.engine(TrainSft()) is not None
-    assert sft.engine(TrainSft(precision="bf16_pure")) is None
-    assert sft.engine(TrainSft(deepspeed="none")) is None
+    assert checks.engine(TrainSft()) is not None
+    assert checks.engine(TrainSft(precision="bf16_pure")) is None
+    assert checks.engine(TrainSft(deepspeed="none")) is None
 
 
 def test_the_script_has_the_defaults_of_the_config() -> None:
@@ -203,14 +203,14 @@ def test_the_script_has_the_defaults_of_the_config() -> None:
 
 @pytest.mark.parametrize("name", ["zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"])
 def test_a_deepspeed_configuration_is_what_its_name_says(name: str) -> None:
-    assert memory.configuration_name(sft.read_deepspeed(f"config/deepspeed/{name}.json")) == name
+    assert memory.configuration_name(checks.read_deepspeed(f"config/deepspeed/{name}.json")) == name
 
 
 def test_a_deepspeed_configuration_that_is_no_json_is_named(tmp_path: Path) -> None:
     file = tmp_path / "mine.json"
     file.write_text("{")
     with pytest.raises(UserError, match="mine.json is not valid JSON"):
-        sft.read_deepspeed(str(file))
+        checks.read_deepspeed(str(file))
 
 
 # ---- processes ----
@@ -223,14 +223,39 @@ def test_one_process_needs_no_launcher() -> None:
 def test_several_processes_are_started_by_torchrun() -> None:
     command = processes.launcher(4, 1, {})
     assert command is not None
-    assert command[1:] == ["-m", "torch.distributed.run", "--nproc-per-node", "4", "--standalone"]
+    assert command[1:5] == ["-m", "selfcodealign.training.launch", "--nproc-per-node", "4"]
+
+
+def test_processes_of_one_machine_meet_at_an_address_that_needs_no_name() -> None:
+    command = processes.launcher(2, 1, {})
+    assert command is not None
+    assert command[command.index("--rdzv-endpoint") + 1] == "127.0.0.1:0"
+
+
+def test_a_step_in_progress_has_an_hour_after_sigterm() -> None:
+    command = processes.launcher(2, 1, {})
+    assert command is not None
+    assert command[command.index("--shutdown-timeout") + 1] == "3600"
+
+
+@pytest.mark.parametrize(
+    "other", [({"SLURM_JOB_ID": "78"}, "work/a"), ({"SLURM_JOB_ID": "77"}, "work/b"), ({"SLURM_JOB_ID": "7"}, "work/a")]
+)
+def test_no_two_trainings_meet_at_one_port(other: tuple[dict[str, str], str]) -> None:
+    def meeting(environment: dict[str, str], run: str) -> str:
+        command = processes.launcher(8, 2, environment, hosts=["node3"], run=run)
+        assert command is not None
+        return command[command.index("--rdzv-endpoint") + 1]
+
+    assert meeting({"SLURM_JOB_ID": "77"}, "work/a") == meeting({"SLURM_JOB_ID": "77"}, "work/a")
+    assert meeting({"SLURM_JOB_ID": "77"}, "work/a") != meeting(*other)
 
 
 def test_several_nodes_meet_at_the_first_host_of_the_job() -> None:
     command = processes.launcher(8, 2, {"SLURM_JOB_ID": "77"}, hosts=["node3", "node4"])
     assert command is not None
     assert command[:8] == ["srun", "--overlap", "--nodes", "2", "--ntasks", "2", "--ntasks-per-node", "1"]
-    assert command[-6:] == ["--rdzv-backend", "c10d", "--rdzv-endpoint", "node3:29500", "--rdzv-id", "77"]
+    assert command[command.index("--rdzv-endpoint") + 1].startswith("node3:")
 
 
 def test_srun_hears_of_the_job_and_not_of_the_step_of_one_task() -> None:
@@ -244,7 +269,7 @@ def test_srun_enters_the_container_on_each_node() -> None:
     assert command is not None
     start = command.index("apptainer")
     assert command[start - 1] == "1"
-    entered = ["apptainer", "exec", "--nv", "train.sif", "python", "-m", "torch.distributed.run"]
+    entered = ["apptainer", "exec", "--nv", "train.sif", "python", "-m", "selfcodealign.training.launch"]
     assert command[start : start + 7] == entered
 
 
@@ -254,9 +279,14 @@ def test_several_nodes_outside_a_cluster_job_are_refused() -> None:
 
 
 def test_a_process_under_a_launcher_goes_on_by_itself() -> None:
-    assert processes.launcher(2, 1, {"WORLD_SIZE": "2"}) is None
+    assert processes.launcher(2, 1, {"WORLD_SIZE": "2", "RANK": "0"}) is None
     with pytest.raises(UserError, match="started 3 processes but the config asks for 1 node"):
-        processes.launcher(2, 1, {"WORLD_SIZE": "3"})
+        processes.launcher(2, 1, {"WORLD_SIZE": "3", "RANK": "0"})
+
+
+def test_a_variable_that_a_shell_kept_is_no_launcher() -> None:
+    assert processes.launcher(1, 1, {"WORLD_SIZE": "1"}) is None
+    assert processes.launcher(1, 1, {"WORLD_SIZE": "4"}) is None
 
 
 # ---- checkpoints ----

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from selfcodealign import tokens as token_rules
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Completion, Request, Sampling, Scores
 from selfcodealign.generation.backends.decoders import PlainDecoder, SharedDecoder
@@ -175,7 +176,7 @@ class TransformersBackend:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]
 
     def _encode(self, texts: list[str]) -> list[list[int]]:
-        return self.tokenizer(texts)["input_ids"]
+        return token_rules.continued(self.tokenizer, texts)
 
     def decode(self, tokens: list[int]) -> str:
         """Return the text of generated tokens."""
