@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from selfcodealign import images, preflight
-from selfcodealign.config import Config
+from selfcodealign.config import Config, load
 from selfcodealign.errors import UserError
 from tests.hub_server import serving
 
