@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from selfcodealign.config.reading import load
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling
 from selfcodealign.generation.backends.openai import OpenAIBackend, completions, logprob_of
@@ -125,11 +126,13 @@ def test_a_server_that_is_not_there_is_named_with_its_address_but_without_its_pa
     assert "secret" not in str(error.value)
 
 
-def test_an_address_that_is_none_is_an_error_of_one_sentence():
-    with pytest.raises(UserError, match="no address of a server"):
-        list(backend("ftp://nowhere").complete(requests(1), SAMPLING))
-    with pytest.raises(UserError, match=r"engine\.base_url is empty"):
-        backend("")
+@pytest.mark.parametrize("url", ["", "ftp://nowhere", "localhost:8000/v1", "/v1", "http://", "http://host:port/v1"])
+@pytest.mark.parametrize("place", ["engine", "generation"])
+def test_an_address_that_is_none_is_found_with_the_config(place, url):
+    engine = {"backend": "openai", "base_url": url}
+    section = {"engine": engine} if place == "engine" else {"generations": {"self": {"engine": engine}}}
+    with pytest.raises(UserError, match=r"base_url.* is (empty|no address of a server)"):
+        load(section)
 
 
 def test_a_key_comes_from_the_environment_and_only_from_there(monkeypatch):
