@@ -1,6 +1,7 @@
 import os
 import socket
 import threading
+import traceback
 
 import pytest
 
@@ -143,6 +144,45 @@ def test_a_key_comes_from_the_environment_and_only_from_there(monkeypatch):
         with pytest.raises(UserError, match="check the key in TEACHER_KEY") as error:
             list(backend(stub.url, api_key_env="TEACHER_KEY").complete(requests(2), SAMPLING))
     assert "wrong-key" not in str(error.value)
+
+
+KEY = "sk-sesame-0123456789"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY} ", f"\t{KEY}\r\n"])
+def test_space_around_a_key_is_no_part_of_it(monkeypatch, key):
+    monkeypatch.setenv("TEACHER_KEY", key)
+    with running(key=KEY) as stub:
+        assert len(list(backend(stub.url, api_key_env="TEACHER_KEY").complete(requests(2), SAMPLING))) == 2
+
+
+@pytest.mark.parametrize("key", [f"{KEY}é", f"{KEY} {KEY}", f"{KEY}\n{KEY}", f"{KEY}\x00", f"{KEY}\u200b", f"“{KEY}”"])
+def test_a_key_that_is_none_is_an_error_that_does_not_show_it(monkeypatch, caplog, key):
+    # As from a file or a shell: no environment variable can hold a NUL.
+    monkeypatch.setattr(os, "environ", {**os.environ, "TEACHER_KEY": key})
+    caplog.set_level("DEBUG")
+    with pytest.raises(UserError, match="the key in TEACHER_KEY") as error:
+        backend("http://127.0.0.1:1/v1", api_key_env="TEACHER_KEY")
+    assert "sesame" not in "".join(traceback.format_exception(error.value)) + caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422, 429, 500])
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_an_error_or_the_log(monkeypatch, caplog, capfd, status):
+    monkeypatch.setenv("TEACHER_KEY", KEY)
+    caplog.set_level("DEBUG")
+    with (
+        running(refuse=lambda body: (status, f"Incorrect API key provided: {KEY}.")) as stub,
+        pytest.raises(UserError, match="Incorrect API key provided: …") as error,
+    ):
+        list(backend(stub.url, api_key_env="TEACHER_KEY", retries=1).complete(requests(9), SAMPLING))
+    shown = "".join(traceback.format_exception(error.value)) + caplog.text + "".join(capfd.readouterr())
+    assert "sesame" not in shown
+
+
+def test_the_key_of_another_server_is_not_sent(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with running(key=KEY) as stub, pytest.raises(UserError, match="refuses access"):
+        list(backend(stub.url).complete(requests(1), SAMPLING))
 
 
 def test_a_missing_key_names_its_variable():
