@@ -199,12 +199,13 @@ def load(runner: OpenAIBackend, todo: list[Request]) -> int:
         async def worker(http: httpx.AsyncClient) -> int:
             count = 0
             for body in left:
-                response = await http.post(f"{runner.url}/completions", json=body)
+                response = await http.post(f"{runner.url}/completions", json=body, headers=headers)
                 count += response.status_code == 200
             return count
 
-        limits = httpx.Limits(max_connections=runner.engine.concurrency)
-        async with httpx.AsyncClient(headers=runner.headers, limits=limits, timeout=None, trust_env=False) as http:
+        # The same connections as the backend's, with nothing of the client library between.
+        async with runner.connect() as client:
+            headers, http = client.auth_headers, client._client
             answered = sum(await asyncio.gather(*(worker(http) for _ in range(runner.engine.concurrency))))
         return answered
 

@@ -1,5 +1,6 @@
 """What every module of rules shares: a valid config, shards, and who is made from what."""
 
+import json
 import os
 import shlex
 import sys
@@ -166,7 +167,7 @@ def writer_trust(wildcards):
 
 def pairs(values):
     """Write settings as NAME=VALUE words; empty values are left out."""
-    written = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
+    written = {name: json.dumps(value) if isinstance(value, bool | dict) else value for name, value in values.items()}
     return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
 
 

@@ -14,6 +14,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+Reply = tuple[int | str, Any] | tuple[int, Any, str]
+"""A status, or a way of misbehaving; a message, a whole body as an object or as bytes; further headers."""
+
 HOSTILITIES = ("429", "500", "half_body", "wrong_json", "not_json", "nothing", "silence")
 
 
@@ -38,8 +41,8 @@ class Stub:
     hostile: tuple[str, ...] = ()
     """What the first tries of each request meet, in this order; the try after them succeeds."""
     wait_s: float = 0.0
-    refuse: Callable[[dict[str, Any]], tuple[int, str] | None] = lambda body: None
-    """Status and message for requests that are refused for good."""
+    refuse: Callable[[dict[str, Any]], "Reply | None"] = lambda body: None
+    """What is said to requests that are not simply answered."""
     ignore_n: bool = False
     key: str = ""
     url: str = ""
@@ -74,8 +77,11 @@ class Stub:
             await asyncio.sleep(self.wait_s)
         if self.key and key != f"bearer {self.key}".lower():
             return send(writer, 401, {"error": {"message": "invalid key"}})
-        if refusal := self.refuse(body):
-            return send(writer, refusal[0], {"error": {"message": refusal[1]}})
+        if reply := self.refuse(body):
+            status, said, *headers = reply
+            if isinstance(status, str):
+                return await self.attack(writer, status)
+            return send(writer, status, {"error": {"message": said}} if isinstance(said, str) else said, *headers)
         if self.hostile:
             name = f"{body.get('prompt', body.get('messages'))}/{body.get('seed')}"
             attempt = self.tries[name]
@@ -118,9 +124,9 @@ class Stub:
         return {"choices": choices, "usage": usage}
 
 
-def send(writer: asyncio.StreamWriter, status: int, body: dict[str, Any], extra: str = "") -> bool:
+def send(writer: asyncio.StreamWriter, status: int, body: Any, extra: str = "") -> bool:
     """Write a whole response."""
-    data = json.dumps(body).encode()
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
     head = f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\nContent-Length: {len(data)}\r\n{extra}\r\n"
     writer.write(head.encode() + data)
     return True

@@ -1,6 +1,6 @@
 """Settings of the stages in which a model writes: the judge, concepts, instructions and responses."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -100,7 +100,7 @@ class Generation(Section):
         description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
         "paper table 11)",
     )
-    engine: dict[str, str | int | float | bool] = Field(
+    engine: dict[str, str | int | float | bool | dict[str, Any]] = Field(
         default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
     )
     template: str | None = Field(

@@ -195,7 +195,7 @@ def answered(
     def identifiers() -> Iterator[str]:
         return (row["id"] for row in read_rows(source, ["id"]))
 
-    settings = stage.settings() | {"kind": "answers"}
+    settings = stage.settings() | engine.decides() | {"kind": "answers"}
     if stage.drawer.reference:
         # It draws by line number, so that answers hold for these rows in this order alone.
         settings["rows"] = digest_of_ids(source)
@@ -306,7 +306,7 @@ def scored(
 
     `settings` is everything the scores depend on besides rows and candidates.
     """
-    with Ledger(work, settings | {"kind": "scores", "candidates": list(candidates)}) as ledger:
+    with Ledger(work, settings | engine.decides() | {"kind": "scores", "candidates": list(candidates)}) as ledger:
         missing = sum(row["id"] not in ledger for row in rows())
         if missing:
             backend = open_backend(model, engine)
@@ -385,7 +385,8 @@ def completed(
 
     `settings` is everything the answers depend on besides the requests and the sampling.
     """
-    with Ledger(work, settings | {"kind": "completions", "sampling": asdict(sampling)}) as ledger:
+    asked = settings | engine.decides() | {"kind": "completions", "sampling": asdict(sampling)}
+    with Ledger(work, asked) as ledger:
         missing = sum(request.id not in ledger for request in requests())
         if missing:
             backend = open_backend(model, engine)

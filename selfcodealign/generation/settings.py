@@ -1,12 +1,28 @@
 """Settings of a model and of the engine that runs it, shared by the config file and every generating script."""
 
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from selfcodealign.errors import UserError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+DECIDING = ("top_k", "min_p", "max_completion_tokens", "chat_template_kwargs", "extra_body")
+"""Keys of the engine that change answers."""
+
+
+def _mapping(given: Any) -> Any:
+    """Read a mapping that a command line gives as text."""
+    try:
+        return yaml.safe_load(given) or {} if isinstance(given, str) else given
+    except yaml.YAMLError as error:
+        raise ValueError("is neither YAML nor JSON") from error
+
+
+Keys = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 
 
 class ModelSettings(BaseModel):
@@ -24,7 +40,7 @@ class ModelSettings(BaseModel):
 
 
 class EngineSettings(BaseModel):
-    """How a model is run. Nothing here may change which rows exist, only how fast and where they are made."""
+    """How a model is run: where and how fast rows are made, and what only servers know of sampling (`decides`)."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -49,7 +65,11 @@ class EngineSettings(BaseModel):
         description="transformers on a CPU: torch threads; 1 keeps bytes independent of the machine's cores",
     )
     max_model_len: int = Field(default=0, ge=0, description="context length in tokens; 0 takes the model's own")
-    base_url: str = Field(default="", description="openai: address of the server, for example http://localhost:8000/v1")
+    base_url: str = Field(
+        default="",
+        validate_default=True,
+        description="openai: address of the server, for example http://localhost:8000/v1",
+    )
     api_key_env: str = Field(
         default="",
         description="openai: name of the environment variable that holds the key; empty for a server without keys",
@@ -57,7 +77,24 @@ class EngineSettings(BaseModel):
     api: Literal["completions", "chat"] = Field(
         default="completions", description="openai: which endpoint answers a prompt"
     )
-    concurrency: int = Field(default=64, gt=0, description="openai, vllm: requests in flight")
+    top_k: int = Field(default=0, ge=0, description="openai, vllm: likeliest tokens that are sampled from; 0 for all")
+    min_p: float = Field(
+        default=0, ge=0, lt=1, description="openai, vllm: least probability, as a share of the likeliest token's"
+    )
+    max_completion_tokens: int = Field(
+        default=0,
+        ge=0,
+        description="openai, vllm: most tokens of thoughts and answer together, asked for under this name in place of "
+        "the stage's `max_tokens`, as models that think want it; 0 sends `max_tokens`",
+    )
+    chat_template_kwargs: Keys = Field(
+        default={}, description="openai with api `chat`: what the server's chat template is given, as YAML or JSON"
+    )
+    extra_body: Keys = Field(
+        default={},
+        description="openai, vllm: further keys of every request, as YAML or JSON; a key set to null is left out",
+    )
+    concurrency: int = Field(default=64, gt=0, le=1000, description="openai, vllm: requests in flight")
     requests_per_minute: float = Field(default=0, ge=0, description="openai: rate limit; 0 for none")
     samples_per_request: int = Field(
         default=1,
@@ -74,6 +111,32 @@ class EngineSettings(BaseModel):
     tensor_parallel: int = Field(default=0, ge=0, description="vllm: GPUs per model; 0 takes the job's GPUs")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="vllm: share of GPU memory to take")
     server_args: str = Field(default="", description="vllm: further arguments of the server, as on a command line")
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, url: str, info: ValidationInfo) -> str:
+        if info.data.get("backend") == "openai" and not url:
+            raise ValueError("is empty; name the server, for example http://localhost:8000/v1")
+        try:
+            parts = urlsplit(url)
+            whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+        except ValueError:
+            whole = False
+        if url and not whole:
+            raise ValueError("is no address of a server; write it as in http://localhost:8000/v1")
+        return url
+
+    @field_validator(*DECIDING)
+    @classmethod
+    def _is_known_to_backend(cls, value: Any, info: ValidationInfo) -> Any:
+        """Refuse what the in-process backend would leave out silently."""
+        if value and info.data.get("backend") == "transformers":
+            raise ValueError("only servers take it (engine.backend `openai` or `vllm`)")
+        return value
+
+    def decides(self) -> dict[str, Any]:
+        """Return what changes answers and was set; a ledger made under another value is set aside."""
+        return {name: value for name in DECIDING if (value := getattr(self, name))}
 
 
 def read_settings(kind: type[Settings], flag: str, values: dict[str, Any]) -> Settings:

@@ -1,9 +1,11 @@
 import os
 import socket
 import threading
+import traceback
 
 import pytest
 
+from selfcodealign.config.reading import load
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling
 from selfcodealign.generation.backends.openai import OpenAIBackend, completions, logprob_of
@@ -125,11 +127,13 @@ def test_a_server_that_is_not_there_is_named_with_its_address_but_without_its_pa
     assert "secret" not in str(error.value)
 
 
-def test_an_address_that_is_none_is_an_error_of_one_sentence():
-    with pytest.raises(UserError, match="no address of a server"):
-        list(backend("ftp://nowhere").complete(requests(1), SAMPLING))
-    with pytest.raises(UserError, match=r"engine\.base_url is empty"):
-        backend("")
+@pytest.mark.parametrize("url", ["", "ftp://nowhere", "localhost:8000/v1", "/v1", "http://", "http://host:port/v1"])
+@pytest.mark.parametrize("place", ["engine", "generation"])
+def test_an_address_that_is_none_is_found_with_the_config(place, url):
+    engine = {"backend": "openai", "base_url": url}
+    section = {"engine": engine} if place == "engine" else {"generations": {"self": {"engine": engine}}}
+    with pytest.raises(UserError, match=r"base_url.* is (empty|no address of a server)"):
+        load(section)
 
 
 def test_a_key_comes_from_the_environment_and_only_from_there(monkeypatch):
@@ -140,6 +144,45 @@ def test_a_key_comes_from_the_environment_and_only_from_there(monkeypatch):
         with pytest.raises(UserError, match="check the key in TEACHER_KEY") as error:
             list(backend(stub.url, api_key_env="TEACHER_KEY").complete(requests(2), SAMPLING))
     assert "wrong-key" not in str(error.value)
+
+
+KEY = "sk-sesame-0123456789"
+
+
+@pytest.mark.parametrize("key", [f"{KEY}\n", f" {KEY} ", f"\t{KEY}\r\n"])
+def test_space_around_a_key_is_no_part_of_it(monkeypatch, key):
+    monkeypatch.setenv("TEACHER_KEY", key)
+    with running(key=KEY) as stub:
+        assert len(list(backend(stub.url, api_key_env="TEACHER_KEY").complete(requests(2), SAMPLING))) == 2
+
+
+@pytest.mark.parametrize("key", [f"{KEY}é", f"{KEY} {KEY}", f"{KEY}\n{KEY}", f"{KEY}\x00", f"{KEY}\u200b", f"“{KEY}”"])
+def test_a_key_that_is_none_is_an_error_that_does_not_show_it(monkeypatch, caplog, key):
+    # As from a file or a shell: no environment variable can hold a NUL.
+    monkeypatch.setattr(os, "environ", {**os.environ, "TEACHER_KEY": key})
+    caplog.set_level("DEBUG")
+    with pytest.raises(UserError, match="the key in TEACHER_KEY") as error:
+        backend("http://127.0.0.1:1/v1", api_key_env="TEACHER_KEY")
+    assert "sesame" not in "".join(traceback.format_exception(error.value)) + caplog.text
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 422, 429, 500])
+def test_a_server_that_repeats_the_key_does_not_bring_it_into_an_error_or_the_log(monkeypatch, caplog, capfd, status):
+    monkeypatch.setenv("TEACHER_KEY", KEY)
+    caplog.set_level("DEBUG")
+    with (
+        running(refuse=lambda body: (status, f"Incorrect API key provided: {KEY}.")) as stub,
+        pytest.raises(UserError, match="Incorrect API key provided: …") as error,
+    ):
+        list(backend(stub.url, api_key_env="TEACHER_KEY", retries=1).complete(requests(9), SAMPLING))
+    shown = "".join(traceback.format_exception(error.value)) + caplog.text + "".join(capfd.readouterr())
+    assert "sesame" not in shown
+
+
+def test_the_key_of_another_server_is_not_sent(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    with running(key=KEY) as stub, pytest.raises(UserError, match="refuses access"):
+        list(backend(stub.url).complete(requests(1), SAMPLING))
 
 
 def test_a_missing_key_names_its_variable():

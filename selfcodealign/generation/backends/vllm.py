@@ -9,12 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-
-import httpx2 as httpx
+from typing import Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends.openai import OpenAIBackend
@@ -28,6 +28,10 @@ KEY_VARIABLE = "VLLM_API_KEY"
 ERROR = re.compile(r"(\w+Error|\w+Exception|No module named)\b.*")
 CONSEQUENCE = "Engine core initialization failed"
 """How the server names an error in its log, and what it says last whatever the error was."""
+
+LOGS = Path("logs/vllm")
+OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Asks this machine, whatever proxy the environment names."""
 
 CPU_MEMORY_SHARE = 0.2
 END_S = 20.0
@@ -60,17 +64,20 @@ class VllmBackend(OpenAIBackend):
             update={"base_url": f"http://127.0.0.1:{port}/v1", "api_key_env": KEY_VARIABLE, "api": "completions"}
         )
         super().__init__(model, settings)
-        self._log = tempfile.NamedTemporaryFile("w+", prefix="vllm-", suffix=".log")  # noqa: SIM115 (closed with the server)
+        # It stays when the job ends, however it ends; a name of its own for each server on any machine of a cluster.
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._log = LOGS / f"{Path(sys.argv[0]).stem or 'python'}-{socket.gethostname()}-{os.getpid()}.log"
         command = server_command(model, engine, port)
-        log.info("starting %s", shlex.join(command))
+        log.info("starting %s; its log is %s", shlex.join(command), self._log)
         try:
-            self._server = subprocess.Popen(
-                command,
-                stdout=self._log,
-                stderr=subprocess.STDOUT,
-                stdin=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            with self._log.open("w") as written:
+                self._server = subprocess.Popen(
+                    command,
+                    stdout=written,
+                    stderr=subprocess.STDOUT,
+                    stdin=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
         except OSError as error:
             raise UserError(f"engine.python {command[0]} cannot be started: {error}") from error
         self._guard = subprocess.Popen(
@@ -91,22 +98,31 @@ class VllmBackend(OpenAIBackend):
         begun = time.monotonic()
         while time.monotonic() - begun < self.engine.startup_s:
             if self._server.poll() is not None:
-                raise UserError(f"the vLLM server ended while it started: {self._last_words()}")
-            try:
-                if httpx.get(f"http://127.0.0.1:{port}/health", timeout=5, trust_env=False).status_code == 200:
-                    log.info("the vLLM server is ready after %.0f s", time.monotonic() - begun)
-                    return
-            except httpx.HTTPError:
-                pass
+                raise UserError(f"the vLLM server ended while it started{self._last_words()}")
+            with suppress(OSError), OPENER.open(f"http://127.0.0.1:{port}/health", timeout=5):
+                log.info("the vLLM server is ready after %.0f s", time.monotonic() - begun)
+                return
             time.sleep(0.5)
         waited = f"{self.engine.startup_s:g} s (engine.startup_s)"
-        raise UserError(f"the vLLM server did not answer within {waited}: {self._last_words()}")
+        raise UserError(f"the vLLM server did not answer within {waited}{self._last_words()}")
+
+    def _run(self, *arguments: Any, **keywords: Any) -> Iterator[Any]:
+        """Answer as any server does, and say how the server ended if that is why there are no answers."""
+        try:
+            yield from super()._run(*arguments, **keywords)
+        except UserError as error:
+            with suppress(subprocess.TimeoutExpired):
+                self._server.wait(5)
+                raise UserError(f"the vLLM server ended{self._last_words()}") from error
+            raise
 
     def _last_words(self) -> str:
-        """Return the end of the server's log: the line that names an error if there is one."""
-        lines = [line.strip() for line in Path(self._log.name).read_text(errors="replace").splitlines() if line.strip()]
+        """Return the server's exit status, the line of its log that names an error or else the last, and the file."""
+        lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         errors = [found[0] for line in lines if (found := ERROR.search(line)) and CONSEQUENCE not in line]
-        return (errors or lines or ["it said nothing"])[-1][:400]
+        words = (errors or lines or ["it said nothing"])[-1][:400]
+        status = self._server.poll()
+        return f"{'' if status is None else f' (exit status {status})'}: {self._hidden(words)}; its log is {self._log}"
 
     def close(self) -> None:
         """End the server and every process it started."""
@@ -123,7 +139,6 @@ class VllmBackend(OpenAIBackend):
             time.sleep(0.05)
         self._guard.kill()
         self._guard.wait()
-        self._log.close()
 
 
 def server_command(model: ModelSettings, engine: EngineSettings, port: int) -> list[str]:
