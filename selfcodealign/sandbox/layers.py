@@ -136,6 +136,7 @@ class Layer:
                 "environment": ENVIRONMENT,
                 "nested": self.nested,
                 "preload": self.preload,
+                "modules": MODULES,
             },
         }
         send(here, start)

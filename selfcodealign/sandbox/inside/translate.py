@@ -10,7 +10,12 @@ import marshal
 import os
 import warnings
 
-import judge  # pyright: ignore[reportMissingImports]
+import instruments  # pyright: ignore[reportMissingImports]
+import mutants  # pyright: ignore[reportMissingImports]
+import refused  # pyright: ignore[reportMissingImports]
+import stub  # pyright: ignore[reportMissingImports]
+import syntax  # pyright: ignore[reportMissingImports]
+import vacuity  # pyright: ignore[reportMissingImports]
 
 RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
 LONGEST = 200_000  # characters of a case that the helper takes
@@ -50,7 +55,7 @@ def parsed(case):
     try:
         return code, response, ast.parse(case["test"], TESTS), False
     except BaseException as error:
-        if judge.DOCTEST.search(case["test"]):
+        if syntax.DOCTEST.search(case["test"]):
             return code, response, ast.Module(body=[], type_ignores=[]), True
         raise Broken(error, "in the tests") from None
 
@@ -68,54 +73,55 @@ def translate(case, roles):
     code_text, test_text = case["code"], case["test"]
     code, response, test, whole_doctest = parsed(case)
     # Tests may be nothing but the examples in the response's docstrings.
-    only_docstrings = not test.body and not whole_doctest and bool(judge.DOCTEST.search(code_text))
+    only_docstrings = not test.body and not whole_doctest and bool(syntax.DOCTEST.search(code_text))
     responses = []
     for role in roles:
         if role == "real":
-            harmful = judge.looks_for_harness(code, code_text)
+            harmful = refused.looks_for_harness(code, code_text)
             if harmful:
                 raise Settled("fail", harmful, 1)
             if case["vacuous"] and not whole_doctest and not only_docstrings:
-                why = judge.why_vacuous(code, test, test_text)
+                why = vacuity.why_vacuous(code, test, test_text)
                 if why:
                     raise Settled("vacuous", why, 0)
             responses.append(response)
         elif role == "stub":
-            responses.append(compiled(judge.stub_of(code), RESPONSE))
+            responses.append(compiled(stub.stub_of(code), RESPONSE))
         else:
-            if not judge.mutate(code, case["number"], case["mutants"]):
+            if not mutants.mutate(code, case["number"], case["mutants"]):
                 raise Settled("none", "no such mutant", 0)
             responses.append(compiled(code, RESPONSE))
+    asks_for_doctests = bool(syntax.DOCTEST.search(test_text)) or "doctest" in test_text
     ready = {
         "functions": [
-            node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+            node.name for node in test.body if isinstance(node, syntax.FUNCTIONS) and syntax.TEST_NAME.search(node.name)
         ],
         "classes": [node.name for node in test.body if isinstance(node, ast.ClassDef)],
         "asserts": any(isinstance(node, ast.Assert) for node in ast.walk(test)),
         "raises": any(
-            isinstance(node, ast.Raise) or (judge.called_name(node) in judge.LEAVING and not judge.leaves_well(node))
+            isinstance(node, ast.Raise) or (syntax.called_name(node) in syntax.LEAVING and not syntax.leaves_well(node))
             for node in ast.walk(test)
         ),
-        "patches": judge.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
-        "marks": "pytestmark" in judge.bound_names(test),
+        "patches": syntax.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
+        "marks": "pytestmark" in syntax.bound_names(test),
         "marked": sorted(
             {
                 node.name
                 for node in ast.walk(test)
-                if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+                if isinstance(node, syntax.FUNCTIONS) and syntax.TEST_NAME.search(node.name)
             }
         ),
         "statements": bool(test.body),
         "whole_doctest": whole_doctest,
-        "doctests": whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text,
+        "doctests": whole_doctest or only_docstrings or asks_for_doctests,
         "hook": "sandbox_" + os.urandom(8).hex(),
     }
     loads = [node.id for node in ast.walk(test) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
     imports = [alias.name for node in ast.walk(test) if isinstance(node, ast.Import) for alias in node.names]
     imports += [node.module for node in ast.walk(test) if isinstance(node, ast.ImportFrom) and node.module]
-    bound = judge.bound_names(test, imports=True)
+    bound = syntax.bound_names(test, imports=True)
     ready["names"] = (sorted(set(loads)), sorted(bound), sorted({part for name in imports for part in _parents(name)}))
-    instrument = judge.Instrument(ready["hook"], test)
+    instrument = instruments.Instrument(ready["hook"], test)
     test = ast.fix_missing_locations(instrument.visit(test))
     ready["calls_main"] = instrument.calls_main
     try:

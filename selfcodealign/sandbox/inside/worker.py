@@ -18,8 +18,8 @@ import sys
 import time
 
 import kernel  # pyright: ignore[reportMissingImports]
+import monitor  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
-import watch  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 # What most programs use. Each module more makes each fork dearer, so the rest waits in a sibling.
@@ -78,8 +78,8 @@ def answer(handle, message):
 class Worker:
     """Run one case at a time, in the zygote that fits it."""
 
-    def __init__(self, handle, nested, uid, gid, preload):
-        self.handle, self.nested, self.uid, self.gid = handle, nested, uid, gid
+    def __init__(self, handle, nested, uid, gid, preload, modules):
+        self.handle, self.nested, self.uid, self.gid, self.modules = handle, nested, uid, gid, modules
         self.pid_namespace = os.readlink("/proc/self/ns/pid")
         self.patterns = [
             (name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b{USED_WITHOUT_IMPORT.get(name, '')}"))
@@ -121,7 +121,7 @@ class Worker:
         if wanted not in self.stems:
 
             def grow(link):
-                zygote.Zygote(self.nested, self.uid, self.gid, wanted).serve(link)
+                zygote.Zygote(self.nested, self.uid, self.gid, wanted, self.modules).serve(link)
 
             self.stems[wanted] = self.fork(grow)
         return wanted, self.stems[wanted]
@@ -134,14 +134,14 @@ class Worker:
         for turn in (1, 2):
             wanted, stem = self.stem_for(case)
             try:
-                return self.judge(stem, case)
+                return self.examine(stem, case)
             except OSError:
                 del self.stems[wanted]
                 stem.end()
                 if turn == 2:
                     raise
 
-    def judge(self, stem, case):
+    def examine(self, stem, case):
         """Run a case as often as its settings ask for and return its result."""
         timeout = float(case["timeout_s"])
         translated = self.translated(case)
@@ -181,7 +181,7 @@ class Worker:
                 os.close(out_write)
                 os.close(error_write)
                 there.close()
-            return watch.Watch(
+            return monitor.Monitor(
                 self, stem, pid, case, cpu_limit_s, started, here, key, out_read, error_read
             ).until_it_ends()
         finally:
@@ -372,4 +372,4 @@ def main(handle, settings):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     filtered = kernel.system_call_filter() is not None
     answer(handle, {"nested": why is None, "why": why, "python": sys.version.split()[0], "filter": filtered})
-    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"]).serve)
+    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], settings["modules"]).serve)

@@ -29,7 +29,6 @@ PRELOAD_PARTS = {
     "pandas": ("pandas", "pandas.testing"),
     "scipy": ("scipy.stats",),
 }
-OWN_MODULES = ("kernel", "judge", "translate", "guards", "fixtures", "collect", "harness", "zygote", "watch", "worker")
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
@@ -77,7 +76,7 @@ class Stem:
 class Zygote:
     """The zygote itself, in its own process."""
 
-    def __init__(self, nested, uid, gid, wanted):
+    def __init__(self, nested, uid, gid, wanted, own_modules):
         self.nested, self.uid, self.gid = nested, uid, gid
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         gc.unfreeze()
@@ -104,7 +103,7 @@ class Zygote:
         atexit._clear()
         kernel.limit_all_alike()
         harness.rehearse()
-        for name in OWN_MODULES:
+        for name in own_modules:
             sys.modules.pop(name, None)  # a program that looks through them shall not find these
         self.saved = guards.Snapshot()
         self.space, self.held = kernel.own_memory()

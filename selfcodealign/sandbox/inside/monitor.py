@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 
-import harness  # pyright: ignore[reportMissingImports]
 import kernel  # pyright: ignore[reportMissingImports]
+import program  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 FIRST_LOOK_S = 0.01  # a program that is done by then is never measured from outside
@@ -20,7 +20,7 @@ COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, t
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
 
-class Watch:
+class Monitor:
     """One process of one case, from its fork to its verdict."""
 
     def __init__(self, worker, stem, pid, case, cpu_limit_s, started, channel, key, out_read, error_read):
@@ -111,7 +111,7 @@ class Watch:
         if data == b"L" and not self.loaded and self.report is None:
             self.loaded = True
             challenge = os.urandom(32)
-            seal = harness.blake2b(challenge, key=self.key)
+            seal = program.blake2b(challenge, key=self.key)
             self.proof = seal.digest()
             try:
                 self.channel.send(challenge)
