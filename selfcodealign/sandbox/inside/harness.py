@@ -27,6 +27,7 @@ from program import (  # pyright: ignore[reportMissingImports]
     described,
     exit_status,
     flush,
+    forget,
     prepare,
     show,
     verdict_of,
@@ -56,6 +57,7 @@ def run_program(case, channel, translated):
         channel.finish(verdict_of(error), described(error), 1)
     try:
         wind_down()
+        forget(main)
     except BaseException as error:
         show(error, (PROGRAM,))
     if left:

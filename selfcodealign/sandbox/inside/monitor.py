@@ -17,6 +17,7 @@ LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit o
 LOOK_HARD_S = 0.001  # at those that have taken much of what they may
 MUCH = 0.3
 COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, to know the peak
+STARVED = 0.1  # of its limit without a core: such a program is late, and not yet known to be slow
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
 
@@ -33,6 +34,8 @@ class Monitor:
         self.truncated = False
         self.memory = 0
         self.cpu_seen = 0.0
+        self.looks = self.runnable = 0
+        self.late = False  # stopped by the clock, for want of a core
         self.stopped = None  # (verdict, reason) once a limit was reached
         self.loaded = False
         self.broken = self.several = self.hungry = False
@@ -127,16 +130,20 @@ class Monitor:
         """Measure the case's processes and stop them at a limit."""
         processes = self.processes()
         cpu = starved = 0.0
+        running = False
         for process in processes:
             try:
-                used, waited = kernel.measured(process)
+                used, waited, state = kernel.measured(process)
                 cpu += used
                 starved = max(starved, waited)
+                running = running or state == b"R"
                 if len(processes) > 1:
                     os.setpriority(os.PRIO_PROCESS, process, NICER)
             except (OSError, IndexError, ValueError):
                 continue
         self.cpu_seen = max(self.cpu_seen, cpu)
+        self.looks += 1
+        self.runnable += running
         self.several = len(processes) > 1
         # The memory of a single process is held by the kernel, and its peak is known at its end.
         memory = self.held(processes) if 1 < len(processes) <= 200 else 0
@@ -146,6 +153,9 @@ class Monitor:
         if self.cpu_seen >= timeout:
             self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
+            # Not every kernel tells how long a process waited for a core; how often it was found wanting one tells, too.
+            wanting = wall * self.runnable / self.looks - self.cpu_seen
+            self.late = max(starved, wanting) > STARVED * timeout
             self.stop("timeout", f"not finished after {timeout:g} s")
         elif memory > self.case["memory_mb"] * (1 << 20):
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))
@@ -206,6 +216,7 @@ class Monitor:
             "exit_status": code,
             "cpu_s": round(max(self.cpu_seen, cpu_s), 4),
             "wall_s": round(wall_s, 4),
+            "late": self.late,
             "memory_mb": round(max(self.memory, peak_bytes) / (1 << 20), 1),
             "tests_run": 0,
             "assertions_run": 0,

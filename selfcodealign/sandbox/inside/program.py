@@ -126,16 +126,20 @@ def wind_down():
     if getattr(threading, "_shutdown_locks", True) or getattr(threading, "_threading_atexits", True):
         threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue]
     atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except (OSError, ValueError, AttributeError):
-            continue
+    flush()
+
+
+def forget(main):
+    """Let go of what a script holds, as the interpreter does at last: files and wrappers write what they still have."""
+    if threading.active_count() == 1:  # the interpreter would have stopped the daemons by now
+        main.__dict__.clear()
+        gc.collect()
+    flush()
 
 
 def flush():
     """Flush what the program printed, without running its exit functions."""
-    for stream in (sys.stdout, sys.stderr):
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
             stream.flush()
         except BaseException:

@@ -42,6 +42,18 @@ TOLD = (
     "scratch_mb", "processes",
 )  # fmt: skip
 STUB_CPU_S = 2.0
+HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of interpreters that are started for them
+SEEDED = """
+import marshal, os, sys, types
+body, link = map(int, sys.argv[1:])
+sources, given = marshal.loads(os.pread(body, os.fstat(body).st_size, 0))
+os.close(body)
+for name, source in sources:
+    sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, "<sandbox %s>" % name, "exec"), sys.modules[name].__dict__)
+sys.argv[1:] = []
+sys.modules["worker"].seeded(link, given)
+"""
 TRANSLATION_S = 2.0  # for texts that take longer, the process of the case must do it, within its limits
 TRANSLATION_MEMORY = 512 << 20
 
@@ -78,8 +90,8 @@ def answer(handle, message):
 class Worker:
     """Run one case at a time, in the zygote that fits it."""
 
-    def __init__(self, handle, nested, uid, gid, preload, modules):
-        self.handle, self.nested, self.uid, self.gid, self.modules = handle, nested, uid, gid, modules
+    def __init__(self, handle, nested, uid, gid, preload, sources):
+        self.handle, self.nested, self.uid, self.gid, self.sources = handle, nested, uid, gid, sources
         self.pid_namespace = os.readlink("/proc/self/ns/pid")
         self.patterns = [
             (name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b{USED_WITHOUT_IMPORT.get(name, '')}"))
@@ -113,24 +125,32 @@ class Worker:
         return [*self.stems.values(), *filter(None, [self.translator])]
 
     def stem_for(self, case):
-        """Return the zygote that has imported what a case mentions, and its key; starts it if there is none."""
+        """Return the zygote that fits a case, and its key: by the libraries it mentions and the seed of its hashes."""
         text = "\n".join(str(case.get(part) or "") for part in ("code", "test", "program"))
         wanted = tuple(name for name, pattern in self.patterns if pattern.search(text))
         if SELDOM_USED.search(text):
             wanted += SELDOM
-        if wanted not in self.stems:
+        seed = case["rerun"] % HASH_SEEDS
+        if (wanted, seed) not in self.stems:
 
             def grow(link):
-                zygote.Zygote(self.nested, self.uid, self.gid, wanted, self.modules).serve(link)
+                given = (self.nested, self.uid, self.gid, wanted, [name for name, _ in self.sources])
+                if seed:
+                    become_seeded(seed, link, self.sources, given)
+                zygote.Zygote(*given).serve(link)
 
-            self.stems[wanted] = self.fork(grow)
-        return wanted, self.stems[wanted]
+            self.stems[wanted, seed] = self.fork(grow)
+        return (wanted, seed), self.stems[wanted, seed]
 
     # -- one case --
 
     def serve(self, case):
         """Run one case; once more in a new zygote, should its own end."""
         case.update(number=0, rerun=case.get("rerun", 0))
+        for part in ("code", "test", "program"):
+            # A mark of the byte order, which Python takes off a file.
+            if case.get(part, "").startswith("\ufeff"):
+                case[part] = case[part][1:]
         for turn in (1, 2):
             wanted, stem = self.stem_for(case)
             try:
@@ -275,6 +295,27 @@ def _kill(pid):
         return
 
 
+def become_seeded(seed, link, sources, given):
+    """Replace this process by an interpreter with another hash seed, in which a zygote serves the link."""
+    body = os.memfd_create("sources", 0)
+    os.write(body, marshal.dumps((sources, given)))
+    os.set_inheritable(link.fileno(), True)
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    if given[0]:
+        kernel.keep_capability(kernel.CAP_SYS_ADMIN)  # to make namespaces; another program would not have it
+    words = [sys.executable, "-s", "-c", SEEDED, str(body), str(link.fileno())]
+    os.execve(sys.executable, words, environment)
+
+
+def seeded(link, given):
+    """Go on where `become_seeded` left: warm the new interpreter as `main` did the worker's, and serve."""
+    os.chdir("/")
+    sys.path[:] = [entry for entry in sys.path if entry]
+    for name in PRELOADED:
+        importlib.import_module(name)
+    zygote.Zygote(*given).serve(socket.socket(fileno=link))
+
+
 def serve_translations(link):
     """Translate one case after another: the body of the helper process."""
     kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
@@ -372,4 +413,4 @@ def main(handle, settings):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     filtered = kernel.system_call_filter() is not None
     answer(handle, {"nested": why is None, "why": why, "python": sys.version.split()[0], "filter": filtered})
-    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], settings["modules"]).serve)
+    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], settings["sources"]).serve)
