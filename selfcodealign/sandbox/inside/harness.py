@@ -21,6 +21,7 @@ import guards  # pyright: ignore[reportMissingImports]
 import instruments  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
 import vacuity  # pyright: ignore[reportMissingImports]
+import values  # pyright: ignore[reportMissingImports]
 from hooks import Finished, Instruments  # pyright: ignore[reportMissingImports]
 from program import (  # pyright: ignore[reportMissingImports]
     Channel,
@@ -84,12 +85,15 @@ def run_tested(case, channel, saved, translated):
     code_text, test_text = case["code"], case["test"]
     main = prepare(case, [(RESPONSE, code_text), (TESTS, test_text)])
     saved.note_table()
-    names = (RESPONSE, TESTS)
-    hooks = Instruments(main, saved)
+    names = main.__dict__
+    hooks = Instruments(main, names)
+    look = values.Look(saved.known, (), case["number"] if case["role"] == "other" else None)
 
     def stop(error, when) -> NoReturn:
+        if case["role"] == "other":
+            channel.finish("none", " ".join(sorted(look.lying)), 1)
         if case["role"] == "real":
-            show(error, names)
+            show(error, (RESPONSE, TESTS))
             flush()
         reason = described(error)
         if isinstance(error, SystemExit):
@@ -102,11 +106,18 @@ def run_tested(case, channel, saved, translated):
 
     def collected():
         # All looked up at once, before one of them can replace another.
-        functions, classes = ({name: vars(main).get(name) for name in ready[kind]} for kind in ("functions", "classes"))
+        functions, classes = ({name: names.get(name) for name in ready[kind]} for kind in ("functions", "classes"))
         return functions, classes
 
     def counts():
-        return {"ran": hooks.ran, "held": hooks.held, "tests": hooks.tests}
+        return {"ran": hooks.ran, "held": hooks.held, "tests": hooks.tests, "met": look.met}
+
+    def replaced(tests_done):
+        changed = saved.replaced(test_text if tests_done and ready["patches"] else "")
+        changed = changed or ("write" in ready["means"] and saved.replaced_deeply())
+        if not (tests_done and "policy" in test_text):
+            changed = changed or saved.replaced_loop()
+        return changed
 
     try:
         ready = marshal.loads(translated) if translated else translate.translate(case, [case["role"]])[0]
@@ -115,6 +126,7 @@ def run_tested(case, channel, saved, translated):
     except translate.Broken as found:
         return stop(found.error, found.when)
 
+    look.mentioned = ready["mentioned"]
     hooks.collected = collected
     hooks.marked, hooks.marks = frozenset(ready["marked"]), ready["marks"]
     try:
@@ -123,16 +135,19 @@ def run_tested(case, channel, saved, translated):
         stop(error, "while the response was loading")
     if main.__dict__.get("__builtins__") not in (builtins, builtins.__dict__):
         channel.finish("fail", "the response replaces __builtins__", 1)
-    used, bound, imports = ready["names"]
-    changed = saved.replaced() or saved.hidden(main.__dict__, used, bound, imports)
+    used, called, bound, imports = ready["names"]
+    changed = replaced(False) or saved.hidden(main.__dict__, used, called, bound, imports)
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     channel.loaded()
     # The tests' own code keeps the builtins it knows, even if the response replaces some for a moment.
     main.__dict__["__builtins__"] = saved.for_tests()
+    if ready["owned"] is not None:
+        names = hooks.names = guards.Names(main.__dict__, frozenset(ready["owned"]))
+    marks = {ready["hook"]: hooks, ready["hook"] + "values": values.Compared(look)}
     try:
         try:
-            exec(instruments.installed(ready["tests"], ready["hook"], hooks), main.__dict__)
+            exec(instruments.installed(ready["tests"], marks), names)
         except Finished:
             if not ready["calls_main"]:
                 raise AssertionError("the tests were ended from outside") from None
@@ -146,15 +161,20 @@ def run_tested(case, channel, saved, translated):
             hooks.run_uncalled(functions, classes)
         if ready["doctests"]:
             hooks.run_doctests(ready["whole_doctest"], test_text)
+        if hooks.examples_failed:
+            raise AssertionError(f"doctest: {hooks.examples_failed} examples failed")
         wind_down()
     except BaseException as error:
         stop(error, "before its tests had finished")
-    changed = saved.replaced(test_text if ready["patches"] else "")
-    changed = changed or saved.momentarily(ready["patches"])
+    if case["role"] == "other":
+        channel.finish("none", " ".join(sorted(look.lying)), 0)
+    changed = replaced(True) or saved.momentarily(ready["patches"])
+    if isinstance(names, guards.Names):
+        changed = changed or names.replaced()
     if changed:
         channel.finish("fail", f"the response replaces {changed}", 1)
     if case["role"] == "real" and case["vacuous"]:
-        if ready["doctests"] and not hooks.ran and not ready["statements"]:
+        if not hooks.ran and (hooks.doctests_called or (ready["doctests"] and not ready["statements"])):
             channel.finish("vacuous", "the doctests hold no example", 0, **counts())
         may_fail = ready["raises"] and hooks.leaving is None
         if ready["asserts"] and not hooks.ran and not may_fail:

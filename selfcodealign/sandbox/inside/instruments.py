@@ -6,30 +6,49 @@
 
 import ast
 
-from syntax import TEST_NAME, bound_names, called_name  # pyright: ignore[reportMissingImports]
+from syntax import TEST_NAME, bound_names, called_name, nodes_of  # pyright: ignore[reportMissingImports]
+
+OPERATORS = {
+    ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.In: "within",
+    ast.NotIn: "without",
+}  # fmt: skip
+COMPARING = frozenset({"isinstance", "isclose", "allclose", "array_equal", "array_equiv"})
+# These take what they call, or what they look for in it: nothing of theirs is compared.
+NOT_COMPARING = ("assertRaises", "assertWarns", "assertLogs", "assertNoLogs", "assert_called", "assert_not_called")
+DOCTESTS = frozenset({"testmod", "testfile", "run_docstring_examples"})
 
 
 class Instrument(ast.NodeTransformer):
-    """Count assertions, look at what they compare, note which test functions run; nothing else changes.
+    """Count assertions, note which test functions run, look at what is compared; nothing else changes.
 
-    `hook` is a constant for which the harness will put itself into the tests' code.
+    `hook` is a constant for which the harness will put itself into the tests' code. `watch`: can the response have
+    values that decide their comparisons? Where it cannot, comparisons stay as they are.
     """
 
-    ASKING = frozenset({"isinstance", "isclose", "allclose", "array_equal"})
-    WATCHED = (ast.Eq, ast.NotEq, ast.In, ast.NotIn, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
-
-    def __init__(self, hook, tree):
-        self.hook = hook
+    def __init__(self, hook, tree, watch=True):
+        self.hook, self.watch = hook, watch
+        self.truths = set()  # nodes whose values are only asked whether they are true
+        self.bare = set()  # calls whose results nobody looks at
         self.calls_main = False
         self.mains, self.pytest_mains = {"unittest.main"}, {"pytest.main"}
         self.exits = {"sys.exit"} | ({"exit", "quit", "SystemExit"} - bound_names(tree))
-        for node in ast.walk(tree):
+        for node in nodes_of(tree):
             if isinstance(node, ast.ImportFrom) and node.module == "unittest":
                 self.mains.update(alias.asname or alias.name for alias in node.names if alias.name == "main")
             elif isinstance(node, ast.Import):
                 self.mains.update(
                     alias.asname + ".main" for alias in node.names if alias.name == "unittest" and alias.asname
                 )
+            elif isinstance(node, (ast.Assert, ast.If, ast.While, ast.IfExp)):
+                self._true(node.test)
+
+    def _true(self, node):
+        """Note an expression of which only the truth counts, and those it is made of."""
+        self.truths.add(node)
+        for part in node.values if isinstance(node, ast.BoolOp) else ():
+            self._true(part)
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+            self._true(node.operand)
 
     def _call(self, at, what, *arguments):
         call = ast.Call(
@@ -37,7 +56,7 @@ class Instrument(ast.NodeTransformer):
             args=[ast.Constant(value=what), *arguments],
             keywords=[],
         )
-        return ast.fix_missing_locations(ast.copy_location(call, at))
+        return ast.copy_location(call, at)
 
     def _counted(self, node):
         statements = [ast.Expr(value=self._call(node, "ran")), node, ast.Expr(value=self._call(node, "held"))]
@@ -50,36 +69,64 @@ class Instrument(ast.NodeTransformer):
 
     def visit_Expr(self, node):
         """Count unittest's assertions like statements."""
-        self.generic_visit(node)
         asserting = isinstance(node.value, ast.Call) and called_name(node.value).startswith("assert")
+        self.bare.add(node.value)
+        self.generic_visit(node)
         return self._counted(node) if asserting else node
 
+    def _values(self, at, what, *arguments):
+        """Return a call of what looks at compared values, `values.Compared`."""
+        function = ast.Attribute(value=ast.Constant(value=self.hook + "values"), attr=what, ctx=ast.Load())
+        return ast.copy_location(ast.Call(func=function, args=[*arguments], keywords=[]), at)
+
     def visit_Compare(self, node):
-        """Look at every compared value."""
+        """Look at compared values of which the response may decide."""
         self.generic_visit(node)
-        if len(node.ops) == 1 and isinstance(node.ops[0], self.WATCHED):
-            node.left = self._call(node.left, "left", node.left)
-            node.comparators = [self._call(node.comparators[0], "right", node.comparators[0])]
-        elif any(isinstance(operator, self.WATCHED) for operator in node.ops):
-            node.left = self._watched(node.left)
-            node.comparators = [self._watched(item) for item in node.comparators]
+        if not self.watch or not any(type(each) in OPERATORS for each in node.ops):
+            return node
+        site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
+        if len(node.ops) == 1:
+            truth = ast.Constant(value=node in self.truths)
+            return self._values(node, OPERATORS[type(node.ops[0])], node.left, node.comparators[0], site, truth)
+        sides = [
+            each if isinstance(each, ast.Constant) else self._values(each, "seen", each, site)
+            for each in (node.left, *node.comparators)
+        ]
+        node.left, node.comparators = sides[0], sides[1:]
         return node
 
-    def _watched(self, node):
-        return node if isinstance(node, ast.Constant) else self._call(node, "watch", node)
+    def visit_BinOp(self, node):
+        """Look at differences, which assertions compare with little numbers."""
+        self.generic_visit(node)
+        if not self.watch or not isinstance(node.op, ast.Sub):
+            return node
+        if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
+            return node
+        site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
+        return self._values(node, "sub", node.left, node.right, site, ast.Constant(value=False))
 
-    def _arguments(self, nodes):
-        """Look at the arguments of an assertion, the first two as a pair."""
-        if len(nodes) > 1 and not any(isinstance(item, ast.Starred) for item in nodes[:2]):
-            pair = [self._call(nodes[0], "left", nodes[0]), self._call(nodes[1], "right", nodes[1])]
-            return pair + [item if isinstance(item, ast.Starred) else self._watched(item) for item in nodes[2:]]
-        return [item if isinstance(item, ast.Starred) else self._watched(item) for item in nodes]
+    def visit_ClassDef(self, node):
+        """Note the classes of the tests."""
+        self.generic_visit(node)
+        if self.watch:
+            own = ast.Attribute(value=ast.Constant(value=self.hook + "values"), attr="own", ctx=ast.Load())
+            node.decorator_list.append(ast.copy_location(own, node))
+        return node
 
     def visit_Call(self, node):
-        """Look at what assertions compare, and run `unittest.main` by the harness."""
+        """Look at what assertions compare, and run `unittest.main` and doctests by the harness."""
         self.generic_visit(node)
-        if called_name(node).startswith("assert") or called_name(node) in self.ASKING:
-            node.args = self._arguments(node.args)
+        called = called_name(node)
+        if called in DOCTESTS:
+            call = self._call(node, "", node.func, ast.Constant(value=node in self.bare), *node.args)
+            call.func.attr, call.args, call.keywords = "doctests", call.args[1:], node.keywords
+            return call
+        comparing = called in COMPARING or (called.startswith("assert") and not called.startswith(NOT_COMPARING))
+        if self.watch and comparing and node.args:
+            site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
+            call = self._values(node, "asserted", site, node.func, *node.args)
+            call.keywords = node.keywords
+            return call
         name = node.func
         dotted = name.id if isinstance(name, ast.Name) else ""
         if isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name):
@@ -95,6 +142,10 @@ class Instrument(ast.NodeTransformer):
             )
             self.calls_main = True
             return self._call(node, "unittest", ast.Constant(value=not stays))
+        return node
+
+    def visit_MatchValue(self, node):
+        """Leave a pattern alone: it may be a difference, of constants."""
         return node
 
     def visit_Raise(self, node):
@@ -126,12 +177,12 @@ class Instrument(ast.NodeTransformer):
     visit_AsyncFunctionDef = visit_FunctionDef
 
 
-def installed(code, mark, instruments):
-    """Return code in which a marked constant is the instruments: no name leads to them."""
+def installed(code, instruments):
+    """Return code in which marked constants are the instruments, by mark: no name leads to them."""
     constants = tuple(
-        instruments
-        if type(constant) is str and constant == mark
-        else (installed(constant, mark, instruments) if isinstance(constant, type(code)) else constant)
+        instruments[constant]
+        if type(constant) is str and constant in instruments
+        else (installed(constant, instruments) if isinstance(constant, type(code)) else constant)
         for constant in code.co_consts
     )
     return code.replace(co_consts=constants)

@@ -17,6 +17,8 @@ LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit o
 LOOK_HARD_S = 0.001  # at those that have taken much of what they may
 MUCH = 0.3
 COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, to know the peak
+# What a program tells of itself, by our names and its own.
+COUNTS = (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held"), ("met", "met"))
 STARVED = 0.1  # of its limit without a core: such a program is late, and not yet known to be slow
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
@@ -153,7 +155,7 @@ class Monitor:
         if self.cpu_seen >= timeout:
             self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
-            # Not every kernel tells how long a process waited for a core; how often it was found wanting one tells, too.
+            # Not every kernel tells how long a process waited for a core; how often it was found wanting one does.
             wanting = wall * self.runnable / self.looks - self.cpu_seen
             self.late = max(starved, wanting) > STARVED * timeout
             self.stop("timeout", f"not finished after {timeout:g} s")
@@ -218,9 +220,7 @@ class Monitor:
             "wall_s": round(wall_s, 4),
             "late": self.late,
             "memory_mb": round(max(self.memory, peak_bytes) / (1 << 20), 1),
-            "tests_run": 0,
-            "assertions_run": 0,
-            "assertions_held": 0,
+            **{ours: 0 for ours, _ in COUNTS},
         }
         verdict, reason = self.ending(code, signalled, result)
         result.update(verdict=verdict, reason=reason)
@@ -250,7 +250,7 @@ class Monitor:
             known = ("fail", "error", "memory", "vacuous", "none") if kind == b"F" else ("pass",)
             if verdict not in known:
                 return "fail", "the program wrote to the verdict channel"
-            for ours, theirs in (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held")):
+            for ours, theirs in COUNTS:
                 value = told.get(theirs)
                 result[ours] = value if isinstance(value, int) else 0
             return verdict, reason

@@ -141,7 +141,7 @@ def flush():
     """Flush what the program printed, without running its exit functions."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
         try:
-            stream.flush()
+            stream.flush()  # pyright: ignore[reportOptionalMemberAccess]
         except BaseException:
             continue
 

@@ -13,31 +13,45 @@ TEST_NAME = re.compile(r"test|^_?check", re.IGNORECASE)
 DOCTEST = re.compile(r"^\s*>>> ", re.MULTILINE)
 
 
+def nodes_of(tree):
+    """List the nodes of a tree that stays as it is: tests may be long, and are asked many things."""
+    if not hasattr(tree, "nodes"):
+        tree.nodes = list(ast.walk(tree))
+    return tree.nodes
+
+
 def bound_names(tree, imports=False):
     """Return the names that a module's own code binds, in any of its blocks but not inside functions and classes."""
-    names = set()
-    queue = list(tree.body)
-    while queue:
-        node = queue.pop()
-        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
-            names.add(node.name)
-            continue
-        if isinstance(node, ast.Lambda):
-            continue
+    if not hasattr(tree, "bound"):
+        tree.bound, tree.imported = set(), set()
+        queue = list(tree.body)
+        while queue:
+            node = queue.pop()
+            if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
+                tree.bound.add(node.name)
+            elif isinstance(node, (ast.Import, ast.ImportFrom)):
+                tree.imported.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+            elif isinstance(node, ast.Name):
+                if isinstance(node.ctx, ast.Store):
+                    tree.bound.add(node.id)
+            elif not isinstance(node, (ast.Lambda, ast.Constant)):
+                queue.extend(ast.iter_child_nodes(node))
+    return tree.bound | tree.imported if imports else set(tree.bound)
+
+
+def defined_names(tree):
+    """Return the names that a module's statements define or import."""
+    names = {node.name for node in tree.body if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
+    for node in tree.body:
         if isinstance(node, (ast.Import, ast.ImportFrom)):
-            if imports:
-                names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
-            continue
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            names.add(node.id)
-        queue.extend(ast.iter_child_nodes(node))
+            names.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
     return names
 
 
 def used_names(tree):
     """Return the names that a tree reads, and the words of its strings, in which patches and doctests name things."""
     names = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             names.add(node.id)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
@@ -70,5 +84,5 @@ def sets_attributes(tree):
         isinstance(node, ast.Attribute)
         and not isinstance(node.ctx, ast.Load)
         and getattr(node.value, "id", "") not in ("self", "cls")
-        for node in ast.walk(tree)
+        for node in nodes_of(tree)
     )

@@ -14,11 +14,17 @@ from syntax import (  # pyright: ignore[reportMissingImports]
     bound_names,
     called_name,
     never,
+    nodes_of,
     used_names,
 )
 
 SWALLOWING = {"AssertionError", "Exception", "BaseException"}
 INDIRECT = {"globals", "locals", "vars", "eval", "exec", "getattr", "__import__", "importlib", "subprocess", "runpy"}
+# With one of these, tests may call their functions without a word of their names.
+TABLES = {
+    "globals", "locals", "vars", "dir", "eval", "exec", "getattr", "__dict__", "__main__", "__subclasses__", "modules",
+    "getmembers", "methodcaller",
+}  # fmt: skip
 
 
 def constant(node):
@@ -91,9 +97,11 @@ class _Checks(ast.NodeVisitor):
         self.found = []
         self.why_dead = None
         self.loaded = {
-            node.id for node in ast.walk(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
+            node.id for node in nodes_of(tree) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)
         }
-        self.loaded |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+        self.loaded |= {node.attr for node in nodes_of(tree) if isinstance(node, ast.Attribute)}
+        # Whether they did is seen when the tests have run: assertions are counted.
+        self.by_table = not TABLES.isdisjoint(self.loaded)
 
     def add(self, why=None):
         self.found.append(self.why_dead or why)
@@ -112,7 +120,8 @@ class _Checks(ast.NodeVisitor):
         self.block(node.body)
 
     def visit_FunctionDef(self, node):
-        dead = node.name not in self.loaded and not TEST_NAME.search(node.name) and not node.name.startswith("__")
+        called = node.name in self.loaded or self.by_table or node.decorator_list
+        dead = not called and not TEST_NAME.search(node.name) and not node.name.startswith("__")
         hooks = ("setUp", "tearDown", "runTest")
         self.block(node.body, "in functions that nobody calls" if dead and not node.name.startswith(hooks) else None)
 
@@ -181,6 +190,13 @@ class _Checks(ast.NodeVisitor):
         self.generic_visit(node)
 
 
+def checks_of(test):
+    """List why each place in tests that looks as if it could fail cannot, None for those that can."""
+    checks = _Checks(test)
+    checks.visit(test)
+    return checks.found
+
+
 def why_vacuous(code, test, test_text):
     """Say why tests cannot fail, or cannot tell a good response from a bad one; None if they may be able to.
 
@@ -192,21 +208,20 @@ def why_vacuous(code, test, test_text):
     doctests = bool(DOCTEST.search(test_text))
     if not test.body:
         return "there are no tests"
-    checks = _Checks(test)
-    checks.visit(test)
+    found = checks_of(test)
     if not doctests:
-        if not checks.found:
-            main_only = any(called_name(node) == "main" for node in ast.walk(test))
+        if not found:
+            main_only = any(called_name(node) == "main" for node in nodes_of(test))
             return None if main_only else "the tests assert nothing"
-        if None not in checks.found:
-            return f"every assertion is {sorted(set(checks.found))[0]}"
+        if None not in found:
+            return f"every assertion is {sorted(set(found))[0]}"
     own = bound_names(code)
     used = used_names(test)
     if not own & used:
         indirect = used & INDIRECT or any(
-            isinstance(node, ast.Attribute) and node.attr == "modules" for node in ast.walk(test)
+            isinstance(node, ast.Attribute) and node.attr == "modules" for node in nodes_of(test)
         )
-        whole = any(called_name(node) in ("main", "testmod") for node in ast.walk(test))
+        whole = any(called_name(node) in ("main", "testmod") for node in nodes_of(test))
         return None if indirect or whole else "the tests use nothing that the response defines"
     redefined = {node.name for node in test.body if isinstance(node, (*FUNCTIONS, ast.ClassDef))}
     if own & used <= redefined:
@@ -225,7 +240,7 @@ def assertion_left(tree, frames):
         frames: of its own code, (first line of the function or 0 for the module, line where it was left).
     """
     scopes = {0: tree}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, FUNCTIONS):
             scopes[min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])] = node
     return any(first in scopes and _asserts_from(scopes[first].body, line) for first, line in frames)

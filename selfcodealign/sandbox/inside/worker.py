@@ -16,10 +16,12 @@ import socket
 import struct
 import sys
 import time
+import traceback
 
 import kernel  # pyright: ignore[reportMissingImports]
 import monitor  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
+import values  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 # What most programs use. Each module more makes each fork dearer, so the rest waits in a sibling.
@@ -55,6 +57,7 @@ sys.argv[1:] = []
 sys.modules["worker"].seeded(link, given)
 """
 TRANSLATION_S = 2.0  # for texts that take longer, the process of the case must do it, within its limits
+TRANSLATION_S_A_CHARACTER = 2e-5  # more for long ones
 TRANSLATION_MEMORY = 512 << 20
 
 
@@ -115,6 +118,8 @@ class Worker:
                     other.link.close()
                 run(there)
                 status = 0
+            except BaseException:
+                traceback.print_exc()  # the runner shows it, should the worker end
             finally:
                 os._exit(status)
         there.close()
@@ -168,8 +173,12 @@ class Worker:
         result = self.run_once(stem, dict(case, role="real"), timeout, translated.get("real"))
         result["mutation_score"] = None
         if result["verdict"] != "pass" or "program" in case:
+            result.pop("met")
             return result
         short = min(timeout, max(STUB_CPU_S, 3 * result["cpu_s"]))
+        if result.pop("met") and self.agrees_with_anything(stem, case, short, translated.get("real")):
+            result.update(verdict="fail", reason="a compared value of the response would agree with any other")
+            return result
         if case["vacuous"]:
             stub = self.run_once(stem, dict(case, role="stub"), short, translated.get("stub"))
             if stub["verdict"] == "pass":
@@ -185,6 +194,17 @@ class Worker:
         if made:
             result["mutation_score"] = round(rejected / made, 4)
         return result
+
+    def agrees_with_anything(self, stem, case, cpu_limit_s, translated):
+        """Run tests that have passed with other values in the place of those the response is compared with."""
+        lying = None
+        for number in range(values.RUNS):
+            told = self.run_once(stem, dict(case, role="other", number=number), cpu_limit_s, translated)
+            places = set(told["reason"].split()) if told["verdict"] == "none" else set()
+            lying = places if lying is None else lying & places
+            if not lying:
+                return False
+        return True
 
     def run_once(self, stem, case, cpu_limit_s, translated):
         """Run one program and return what was seen of it."""
@@ -211,7 +231,8 @@ class Worker:
 
     def translated(self, case):
         """Return what `translate.translations` makes of a case; empty if its own process has to do it."""
-        if sum(len(case.get(part) or "") for part in ("code", "test", "program")) > translate.LONGEST:
+        size = sum(len(case.get(part) or "") for part in ("code", "test", "program"))
+        if size > translate.LONGEST:
             return {}
         if self.translator is None:
             self.translator = self.fork(serve_translations)
@@ -221,7 +242,7 @@ class Worker:
             os.write(given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous") if k in case}))
             link.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given))])
             # It writes its answer into the same file.
-            if select.select([link], [], [], TRANSLATION_S)[0]:
+            if select.select([link], [], [], TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER)[0]:
                 size = zygote.ORDER.unpack(link.recv(8))[0]
                 return marshal.loads(os.pread(given, size, 0))
         except (OSError, struct.error, ValueError, EOFError, TypeError):
