@@ -144,7 +144,7 @@ def run_tested(case, channel, saved, translated):
     main.__dict__["__builtins__"] = saved.for_tests()
     if ready["owned"] is not None:
         names = hooks.names = guards.Names(main.__dict__, frozenset(ready["owned"]))
-    marks = {ready["hook"]: hooks, ready["hook"] + "values": values.Compared(look)}
+    marks = {ready["hook"]: hooks, **values.Compared(look).marks(ready["hook"])}
     try:
         try:
             exec(instruments.installed(ready["tests"], marks), names)

@@ -79,6 +79,11 @@ class Instrument(ast.NodeTransformer):
         function = ast.Attribute(value=ast.Constant(value=self.hook + "values"), attr=what, ctx=ast.Load())
         return ast.copy_location(ast.Call(func=function, args=[*arguments], keywords=[]), at)
 
+    def _plain(self, name):
+        """Ask whether a variable's value is of a plain type, in place: comparisons in loops are many."""
+        kind = ast.Call(func=ast.Constant(value=self.hook + "type"), args=[name], keywords=[])
+        return ast.Compare(left=kind, ops=[ast.In()], comparators=[ast.Constant(value=self.hook + "plain")])
+
     def visit_Compare(self, node):
         """Look at compared values of which the response may decide."""
         self.generic_visit(node)
@@ -87,7 +92,12 @@ class Instrument(ast.NodeTransformer):
         site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
         if len(node.ops) == 1:
             truth = ast.Constant(value=node in self.truths)
-            return self._values(node, OPERATORS[type(node.ops[0])], node.left, node.comparators[0], site, truth)
+            left, right = node.left, node.comparators[0]
+            call = self._values(node, OPERATORS[type(node.ops[0])], left, right, site, truth)
+            for name, value in ((left, right), (right, left)):
+                if isinstance(name, ast.Name) and isinstance(value, ast.Constant):
+                    return ast.copy_location(ast.IfExp(test=self._plain(name), body=node, orelse=call), node)
+            return call
         sides = [
             each if isinstance(each, ast.Constant) else self._values(each, "seen", each, site)
             for each in (node.left, *node.comparators)

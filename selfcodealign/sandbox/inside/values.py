@@ -29,6 +29,7 @@ DECIDING = (
 )  # fmt: skip
 HEAP_TYPE = 1 << 9
 RUNS = 3  # with other values
+CLOSELY = 2_000  # comparisons that are looked at while the tests decide
 MOST = 50_000  # values looked at in one comparison
 bases_of, names_of = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
 
@@ -44,6 +45,10 @@ class Compared:
 
     def __init__(self, look):
         self.look = look
+
+    def marks(self, mark):
+        """Return what to install in the tests' code, by the constants that stand for it."""
+        return {f"{mark}values": self, f"{mark}type": type, f"{mark}plain": PLAIN}
 
     def eq(self, a, b, site, truth):
         """Compare by `==`."""
@@ -83,13 +88,13 @@ class Compared:
 
     def within(self, a, b, site, truth):
         """Look for one value in another."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
             return a in b
         return self.look.compare("within", a, b, site, truth)
 
     def without(self, a, b, site, truth):
         """Look for one value in another, in vain."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
             return a not in b
         return self.look.compare("without", a, b, site, truth)
 
@@ -122,7 +127,8 @@ class Look:
     def __init__(self, known, mentioned, other):
         self.known, self.mentioned, self.other = known, mentioned, other
         self.theirs = set()
-        self.trusted = set()
+        self.trusted, self.deciding = set(), set()
+        self.asked_for, self.loose = 0, False
         self.met = 0  # comparisons that the response decides
         self.lying = set()  # places in the tests where one agreed with another value, too
         self.drawn = int.from_bytes(os.urandom(4), "little") | 1
@@ -134,13 +140,17 @@ class Look:
         kind = type(value)
         if kind in self.trusted:
             return False
+        if kind in self.deciding:
+            return True
         for name in DECIDING:
             for base in bases_of(kind):
                 if name in names_of(base):
                     if not self.trusts(base, name):
+                        self.deciding.add(kind)
                         return True
                     break
-        if id(kind) in self.known:
+        # A class of the response may get such a method later.
+        if not kind.__flags__ & HEAP_TYPE or id(kind) in self.known or kind in self.theirs:
             self.trusted.add(kind)
         return False
 
@@ -184,6 +194,12 @@ class Look:
     def compare(self, name, a, b, site, truth):
         """Do what the tests ask for; `truth`: whether they take the result as true or false at once."""
         ask = OPERATORS[name]
+        if self.loose:
+            return ask(a, b)
+        self.asked_for += 1
+        if self.asked_for > CLOSELY and self.other is None:
+            # Loops of the tests shall not take much longer: the run with other values will see.
+            self.met, self.loose = 1, True
         if not (self.holds(a) or self.holds(b)):
             return ask(a, b)
         self.met += 1
@@ -308,6 +324,8 @@ class Look:
 
     def call(self, site, function, values, words):
         """Call an assertion of two values; in a run with other values it must notice those."""
+        if values and type(values[0]) in PLAIN and (len(values) < 2 or type(values[1]) in PLAIN):
+            return function(*values, **words)
         if function is isinstance and len(values) == 2 and self.masked(*values):
             raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
         if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
