@@ -36,12 +36,12 @@ def read(size):
             os._exit(0)
         parts += part
     return parts
-start = json.loads(read(struct.unpack("!Q", read(8))[0]))
-for name, source in start["sources"]:
+settings = json.loads(read(struct.unpack("!Q", read(8))[0]))
+for name, source in settings["sources"]:
     module = types.ModuleType(name)
     sys.modules[name] = module
     exec(compile(source, "<sandbox %s>" % name, "exec"), module.__dict__)
-sys.modules["worker"].main(handle, start["settings"])
+sys.modules["worker"].main(handle, settings)
 """
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -130,15 +130,9 @@ class Layer:
         finally:
             there.close()
         folder = Path(__file__).parent / "inside"
-        start = {
-            "sources": [(name, (folder / f"{name}.py").read_text()) for name in MODULES],
-            "settings": {
-                "environment": ENVIRONMENT,
-                "nested": self.nested,
-                "preload": self.preload,
-            },
-        }
-        send(here, start)
+        sources = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
+        settings = {"environment": ENVIRONMENT, "nested": self.nested, "preload": self.preload, "sources": sources}
+        send(here, settings)
         return process, here
 
 

@@ -34,7 +34,7 @@ class Settings:
     vacuous: bool = True  # static rules, and a run against a stub of the response
     mutants: int = 0  # mutants of the code for `mutation_score`; 0: no score
     reruns: int = 0  # further runs of each passing case; a changed verdict is `flaky`
-    retry_timeouts: bool = True  # run a timeout once more, with the machine's other workers idle
+    retry_timeouts: bool = True  # run again, with most workers idle, what the clock stopped while it waited for a core
     exit_status_only: bool = False  # the reference's rule: exit status 0 is a pass
 
     isolation: Isolation = "auto"

@@ -331,7 +331,8 @@ class Crew:
         """Decide whether a result is the verdict, or the case has to run again."""
         if result["verdict"] == "internal":
             self.failure(job, result["reason"])
-        elif result["verdict"] == "timeout" and self.settings.retry_timeouts and not job.slow:
+        elif result.pop("late", False) and self.settings.retry_timeouts and not job.slow:
+            # The clock stopped it while it waited for a core. One that slept, or used its CPU time, runs once.
             job.slow = True
             self.slow.append(job)
         elif job.first is not None and result["verdict"] != job.first["verdict"]:

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from selfcodealign.sandbox import Settings, run_cases
-from tests.sandbox.test_judge import judge
+from tests.sandbox.test_reading import mutants
 
 TIMEOUT_S = 4
 LONGEST_S = 20
@@ -34,7 +34,7 @@ def samples(shared):
         rows.append((f"MBPP/{task['task_id']}", task["code"], "\n".join([task["test_setup_code"], *task["test_list"]])))
     for name, code, test in rows[:: len(rows) // (SAMPLES - len(rows))]:
         tree = ast.parse(code)
-        if judge.mutate(tree, 1, 3):
+        if mutants.mutate(tree, 1, 3):
             rows.append((f"{name} changed", ast.unparse(tree), test))
         if len(rows) >= SAMPLES:
             break

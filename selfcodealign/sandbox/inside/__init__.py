@@ -1,9 +1,15 @@
 """What runs inside a worker: its sources are sent over a socket and run by the image's own Python, 3.8 or newer.
 
 Nothing here may import anything but the standard library, nor each other by package name: `layers.BOOT` gives every
-module its siblings. `kernel` speaks to Linux, `judge` reads programs, `translate` compiles them, `guards` sees what a
-response has tampered with, `collect` runs tests that nobody calls, with `fixtures` of pytest's, `harness` runs one
-program, `zygote` forks a process for it, `watch` looks at that process from outside, `worker` brings them together.
+module its siblings. `kernel` speaks to Linux; `syntax`, `refused`, `vacuity`, `stub`, `mutants` and `instruments` read
+and rewrite programs, `translate` compiles them; `values` and `guards` see what a response does to its tests,
+`pytest_style` runs tests that nobody calls, with `fixtures` and `marks` as pytest has them, `hooks` is what tests get
+of the harness, `program` makes a process the program's own, `harness` runs one program; `zygote` forks a process for
+it, `monitor` looks at that process from outside, `worker` brings them together.
 """
 
-MODULES = ("kernel", "judge", "translate", "guards", "fixtures", "collect", "harness", "zygote", "watch", "worker")
+# In the order in which they are loaded: each needs those before it.
+MODULES = (
+    "kernel", "syntax", "refused", "vacuity", "stub", "mutants", "instruments", "translate", "values", "guards",
+    "fixtures", "marks", "pytest_style", "hooks", "program", "harness", "zygote", "monitor", "worker",
+)  # fmt: skip

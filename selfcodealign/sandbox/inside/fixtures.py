@@ -152,6 +152,19 @@ class LogCapture:
         """List (logger, level, message)."""
         return [(record.name, record.levelno, record.getMessage()) for record in self.records]
 
+    def get_records(self, when):
+        """List the records of a phase of the test: all are of its call."""
+        return self.records if when == "call" else []
+
+    @contextlib.contextmanager
+    def filtering(self, filter_):
+        """Let a filter decide for a block."""
+        self.handler.addFilter(filter_)
+        try:
+            yield
+        finally:
+            self.handler.removeFilter(filter_)
+
     def clear(self):
         """Forget them."""
         self.handler.records = []

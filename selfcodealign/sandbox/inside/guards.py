@@ -1,15 +1,15 @@
-"""See whether a response has changed what its tests rely on, or hands them values that agree with anything."""
+"""See whether a response has changed what its tests rely on, and keep the tests' own names out of its reach."""
 
 import builtins
 import ctypes
 import gc
 import importlib.machinery
-import itertools
 import sys
 import types
 import unittest
 
 import translate  # pyright: ignore[reportMissingImports]
+import values  # pyright: ignore[reportMissingImports]
 
 VERSION_OFFSET = 24  # of a dict's version: after reference count, type and length
 GUARDED = (
@@ -27,6 +27,8 @@ WATCHED_MODULES = ("unittest.mock",)
 LIFTED = frozenset(
     {"input", "print", "open", "breakpoint", "help", "exit", "quit", "copyright", "credits", "license", "_"}
 )
+# What a class's own work changes in it.
+SPARED = frozenset({"__abstractmethods__", "_abc_impl", "__doc__", "__dict__", "__weakref__", "__annotations__"})
 # Nothing honest writes to these, so that not even a change for a moment is.
 STEADY = (
     "math", "cmath", "operator", "itertools", "copy", "numbers", "unittest.case", "pytest", "_pytest.raises",
@@ -37,8 +39,10 @@ DECIDING = frozenset({"all", "any", "isinstance", "issubclass", "hasattr", "call
 TOOLS = frozenset({"unittest", "math", "pytest", "np", "numpy", "pd", "pandas", "doctest"})
 
 
-class Forged(Exception):
-    """A value or a replaced function would have made any test pass."""
+# All that lies in these packages decides tests, down to the code of each function.
+SWEPT = ("unittest", "doctest", "asyncio", "numpy.testing", "pandas._testing", "pytest", "_pytest")
+# By what they say of themselves, values of a library's class pass or fail.
+DECIDING_METHODS = (*values.DECIDING, "__hash__", "__bool__", "__abs__", "__round__", "__len__", "__iter__")
 
 
 class Versions:
@@ -62,6 +66,78 @@ class Versions:
             return range(self.count)
         now = [field.value for field in self.fields]
         return [] if now == self.seen else [place for place, value in enumerate(now) if value != self.seen[place]]
+
+
+def is_function(value):
+    """Tell whether a value is a function written in Python."""
+    return isinstance(value, types.FunctionType)
+
+
+def functions_of(value):
+    """List the functions that a module's or class's entry stands for."""
+    if isinstance(value, property):
+        return [each for each in (value.fget, value.fset) if is_function(each)]
+    if isinstance(value, (staticmethod, classmethod)):
+        value = value.__func__
+    found = []
+    while is_function(value):
+        found.append(value)
+        value = value.__dict__.get("__wrapped__")
+    return found
+
+
+def made_of(function):
+    """Return what a function is made of: code, defaults, and what it encloses."""
+    cells = function.__closure__ or ()
+    return (function.__code__, function.__defaults__, function.__kwdefaults__, *(_content(cell) for cell in cells))
+
+
+def _content(cell):
+    try:
+        return cell.cell_contents
+    except ValueError:
+        return None
+
+
+class Names(dict):
+    """The names of the tests, where the response has the means to rewrite them.
+
+    It shares `__main__` with its tests. What the tests bind is kept here, out of its sight, but for functions, classes
+    and modules, which may be looked up there, as pickle does. All other names are those of `__main__`.
+    """
+
+    def __init__(self, main, owned):
+        super().__init__(main)
+        self.main, self.owned = main, owned
+        self.functions = []
+
+    def __getitem__(self, name):
+        return dict.__getitem__(self, name) if name in self.owned else self.main[name]
+
+    def __setitem__(self, name, value):
+        dict.__setitem__(self, name, value)
+        if name not in self.owned or isinstance(value, (types.FunctionType, types.ModuleType, type)):
+            self.main[name] = value
+        if name in self.owned:
+            inner = vars(value).items() if isinstance(value, type) else [(name, value)]
+            for key, each in inner:
+                self.functions += [(value, key, each, one, made_of(one)) for one in functions_of(each)]
+
+    def __delitem__(self, name):
+        dict.__delitem__(self, name)
+        self.main.pop(name, None)
+
+    def __contains__(self, name):
+        return dict.__contains__(self, name) if name in self.owned else name in self.main
+
+    def replaced(self):
+        """Name a function of the tests that has been changed, or None."""
+        for holder, key, each, function, made in self.functions:
+            if isinstance(holder, type) and vars(holder).get(key) is not each:
+                return f"{holder.__name__}.{key}"
+            if any(now is not before for now, before in zip(made_of(function)[:3], made)):  # noqa: B905
+                return function.__qualname__
+        return None
 
 
 class Snapshot:
@@ -88,10 +164,58 @@ class Snapshot:
         dicts += [item for kind in guarded for item in gc.get_referents(vars(kind)) if type(item) is dict]
         self.versions = Versions(dicts)
         self.note_table()
+        self.look_deeper()
 
     def note_table(self):
         """Remember which modules are loaded, once `__main__` is the program's."""
         self.table_version = Versions([self.table, {}])
+
+    def look_deeper(self):
+        """Remember what only a response could change that writes to what is not its own, or finds names by texts."""
+        kinds = [item for item in gc.get_objects() if issubclass(type(item), type)]
+        self.known = frozenset(map(id, kinds))  # classes that no response has made
+        held = []  # (where, its dict, name, value)
+        for kind in kinds:
+            names = values.names_of(kind)
+            if str(names.get("__module__", "")).startswith(SWEPT):
+                held += [(kind.__name__, names, *item) for item in names.items() if item[0] not in SPARED]
+            else:
+                held += [(kind.__name__, names, name, names[name]) for name in DECIDING_METHODS if name in names]
+        for name, module in list(sys.modules.items()):
+            if name.startswith(SWEPT) and isinstance(module, types.ModuleType):
+                decisive = (types.FunctionType, type)
+                held += [(name, vars(module), *item) for item in vars(module).items() if isinstance(item[1], decisive)]
+        self.held = held
+        functions = {}
+        for value in (item[3] for item in held):
+            functions.update((id(each), each) for each in functions_of(value))
+        for _, _, items in self.modules:
+            functions.update((id(each), each) for _, value in items for each in functions_of(value))
+        self.functions = [(each, made_of(each)) for each in functions.values()]
+
+    def replaced_deeply(self):
+        """Name the first thing that a response has changed inside of what decides tests, or None."""
+        for where, names, name, value in self.held:
+            if names.get(name) is not value:
+                return f"{where}.{name}"
+        for function, made in self.functions:
+            if not all(now is before for now, before in zip(made_of(function), made)):  # noqa: B905
+                return function.__qualname__
+        return None
+
+    def replaced_loop(self):
+        """Tell whether coroutines would run in an event loop that the response has made."""
+        policy = getattr(sys.modules.get("asyncio.events"), "_event_loop_policy", None)
+        if policy is None:
+            return None
+        loop = getattr(getattr(policy, "_local", None), "_loop", None)
+        for each in (policy, loop):
+            module = sys.modules.get(type(each).__module__)
+            foreign = id(type(each)) not in self.known and getattr(module, "__spec__", None) is None
+            own = any(callable(value) for value in getattr(each, "__dict__", {}).values() if is_function(value))
+            if each is not None and (foreign or (each is policy and own)):
+                return "the event loop"
+        return None
 
     def for_tests(self):
         """Return a dict of the builtins for the tests, which keep those they know even if a response replaces some.
@@ -118,16 +242,17 @@ class Snapshot:
                 return name
         return None
 
-    def hidden(self, names, used, bound, imports):
+    def hidden(self, names, used, called, bound, imports):
         """Name what the tests would find replaced, or None.
 
         Args:
             names: dict of `__main__` after the response has loaded.
             used: names that the tests read.
+            called: those of them that they call.
             bound: names that the tests bind themselves.
             imports: modules that the tests import.
         """
-        taken = {name for name in DECIDING & names.keys() if name in used and name not in bound}
+        taken = {name for name in DECIDING & names.keys() if name in called and name not in bound}
         if taken and any(name in names and name not in taken and name not in TOOLS for name in used):
             return sorted(taken)[0]
         modules = set(imports)
@@ -199,93 +324,3 @@ class Snapshot:
         if tuple(sys.meta_path[: len(finders)]) != finders and not set(finders) <= set(sys.meta_path):
             return "sys.meta_path"
         return "sys.settrace" if sys.gettrace() is not None or sys.getprofile() is not None else None
-
-
-# ---- values that are equal to everything ----------------------------------------------------------------------------
-
-
-class _Nothing:
-    """A value that no honest object equals, contains, or lies on both sides of."""
-
-
-def always_agrees(value, depth=3):
-    """Tell whether a value, or an element of it, claims to equal anything."""
-    kind = type(value)
-    if kind in (int, str, float, bool, bytes, type(None), complex):
-        return False
-    if depth and kind in (list, tuple, set, frozenset):
-        return any(always_agrees(item, depth - 1) for item in itertools.islice(value, 200))
-    if depth and kind is dict:
-        return any(always_agrees(item, depth - 1) for item in itertools.islice(value.values(), 200))
-    for base in kind.__mro__:
-        # A class that lies about itself, or tells numpy what its functions shall answer.
-        if base.__module__ == "__main__" and not {"__class__", "__array_function__"}.isdisjoint(vars(base)):
-            return True
-    equal = getattr(kind, "__eq__", None)
-    if isinstance(equal, types.FunctionType) and _own(equal) and _claims(equal, value):
-        return True
-    contains = getattr(kind, "__contains__", None)
-    if isinstance(contains, types.FunctionType) and _own(contains) and _claims(contains, value):
-        return True
-    less, more = getattr(kind, "__lt__", None), getattr(kind, "__gt__", None)
-    if isinstance(less, types.FunctionType) and isinstance(more, types.FunctionType) and _own(less) and _own(more):
-        return _claims(less, value) and _claims(more, value)
-    return False
-
-
-def _own(function):
-    """Tell whether a function was made by the program, or by the one library module with a value equal to all."""
-    module = function.__globals__.get("__name__")
-    return module == "__main__" or module in WATCHED_MODULES
-
-
-def agree_with_any(value, other, depth=3):
-    """Tell whether `value` would also equal, contain or be below values that differ from `other`, the one compared."""
-    kind = type(value)
-    if depth and kind in (list, tuple) and type(other) in (list, tuple):
-        return any(agree_with_any(*pair, depth - 1) for pair in itertools.islice(zip(value, other), 200))  # noqa: B905
-    if depth and kind is dict and type(other) is dict:
-        keys = itertools.islice((key for key in value if key in other), 200)
-        return any(agree_with_any(value[key], other[key], depth - 1) for key in keys)
-    if kind.__module__ != "__main__":
-        return False
-    if kind is not type(other):
-        others = _different_from(other)
-        for name in ("__eq__", "__contains__"):
-            method = getattr(kind, name, None)
-            if isinstance(method, types.FunctionType) and others and all(_claims(method, value, o) for o in others):
-                return True
-    if type(other) in (int, float):
-        for name, end in (("__lt__", float("-inf")), ("__gt__", float("inf"))):
-            method = getattr(kind, name, None)
-            if isinstance(method, types.FunctionType) and _claims(method, value, end):
-                return True
-    return False
-
-
-def _different_from(value):
-    """Return several values of the same kind that differ from a value and from each other; empty for other kinds."""
-    kind = type(value)
-    if kind is bool:
-        return [True, False]
-    if kind in (int, float):
-        return [value + 1, value - 1, value + 1009, 3 - 2 * value]
-    if kind is str:
-        return [value + "~", "~" + value, "~other~"]
-    if kind is bytes:
-        return [value + b"~", b"~" + value, b"~other~"]
-    if kind in (list, tuple):
-        return [kind([*value, 0]), kind([*value, "~", 1]), kind(["~other~"])]
-    if kind in (set, frozenset):
-        return [kind([*value, "~"]), kind([*value, "~", 1.5]), kind(["~other~"])]
-    if kind is dict:
-        return [{**value, "~": 0}, {**value, "~": 1, 1.5: 2}, {"~other~": 0}]
-    return []
-
-
-def _claims(function, value, other=None):
-    try:
-        answer = function(value, _Nothing() if other is None else other)
-        return answer is not NotImplemented and bool(answer)
-    except Exception:
-        return False

@@ -13,6 +13,7 @@ NOSUID_NODEV, NOSUID_NODEV_NOEXEC, RECURSIVE_PRIVATE = 2 | 4, 2 | 4 | 8, 0x4000 
 READ_ONLY, AT_RECURSIVE, AT_FDCWD = 1, 0x8000, -100
 PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_SECCOMP, PR_SET_NO_NEW_PRIVS, PR_SET_CHILD_SUBREAPER = 1, 4, 22, 38, 36
 SECCOMP_MODE_FILTER = 2
+PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, CAP_SYS_ADMIN = 47, 2, 21
 SIGKILL = 9
 MAIN_SHM_SHARE = 8  # /dev/shm gets an eighth of the scratch space: semaphores and shared arrays
 
@@ -136,6 +137,14 @@ def raise_loopback():
         fcntl.ioctl(handle, 0x8914, struct.pack("16sH14x", b"lo", 0x1 | 0x40))
 
 
+def keep_capability(number):
+    """Keep one capability, and no other, in this process and in the program that it becomes by `exec`."""
+    held = struct.pack("IIIIII", *[1 << number] * 3, 0, 0, 0)
+    check(capset(CAPABILITIES[0], held), "capset")
+    if prctl_call(PR_CAP_AMBIENT, PR_CAP_AMBIENT_RAISE, number, 0, 0):
+        check(-1, "prctl ambient")
+
+
 def drop_capabilities():
     """Give up every capability, and the way back through set-user-id programs."""
     check(capset(*CAPABILITIES), "capset")
@@ -225,7 +234,7 @@ def own_memory():
 
 
 def measured(pid):
-    """Return (CPU seconds, seconds spent waiting for a core) of a live process and its reaped children."""
+    """Return (CPU seconds, seconds spent waiting for a core, state) of a live process and its reaped children."""
     with open(f"/proc/{pid}/stat", "rb") as file:
         fields = file.read().rpartition(b")")[2].split()
     ticks = sum(int(value) for value in fields[11:15])
@@ -234,7 +243,7 @@ def measured(pid):
             waited = int(file.read().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         waited = 0.0
-    return ticks / os.sysconf("SC_CLK_TCK"), waited
+    return ticks / os.sysconf("SC_CLK_TCK"), waited, fields[0]
 
 
 def resident(pid):

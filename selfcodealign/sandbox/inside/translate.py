@@ -8,12 +8,19 @@ syntax error to vacuous tests, is left to the process of the case, which transla
 import ast
 import marshal
 import os
+import sys
 import warnings
 
-import judge  # pyright: ignore[reportMissingImports]
+import instruments  # pyright: ignore[reportMissingImports]
+import mutants  # pyright: ignore[reportMissingImports]
+import refused  # pyright: ignore[reportMissingImports]
+import stub  # pyright: ignore[reportMissingImports]
+import syntax  # pyright: ignore[reportMissingImports]
+import vacuity  # pyright: ignore[reportMissingImports]
 
 RESPONSE, TESTS, PROGRAM = "/tmp/response.py", "/tmp/tests.py", "/tmp/program.py"
-LONGEST = 200_000  # characters of a case that the helper takes
+LONGEST = 2_000_000  # characters of a case that the helper takes
+DEEPEST = 15_000  # calls deep; Python itself reads expressions of about 3,000 parts
 FUTURE = 0
 for _name in ("annotations", "division", "generator_stop"):
     FUTURE |= getattr(__import__("__future__"), _name).compiler_flag
@@ -45,18 +52,22 @@ def parsed(case):
     try:
         code = ast.parse(case["code"], RESPONSE)
         response = compiled(code, RESPONSE)
+    except RecursionError:
+        raise
     except BaseException as error:
         raise Broken(error, "in the response") from None
     try:
         return code, response, ast.parse(case["test"], TESTS), False
+    except RecursionError:
+        raise
     except BaseException as error:
-        if judge.DOCTEST.search(case["test"]):
+        if syntax.DOCTEST.search(case["test"]):
             return code, response, ast.Module(body=[], type_ignores=[]), True
         raise Broken(error, "in the tests") from None
 
 
 def translate(case, roles):
-    """Return what the harness runs in each of the roles: `real`, `stub` or `mutant`.
+    """Return what the harness runs in each of the roles: `real`, `other`, `stub` or `mutant`.
 
     Args:
         case: a case with `code`, `test`, `vacuous`, and for a mutant its `number` of `mutants`.
@@ -65,64 +76,127 @@ def translate(case, roles):
     Raises:
         Broken, Settled: there is nothing to run.
     """
+    return deeply(_translate, case, roles)
+
+
+def _translate(case, roles):
     code_text, test_text = case["code"], case["test"]
     code, response, test, whole_doctest = parsed(case)
     # Tests may be nothing but the examples in the response's docstrings.
-    only_docstrings = not test.body and not whole_doctest and bool(judge.DOCTEST.search(code_text))
+    only_docstrings = not test.body and not whole_doctest and bool(syntax.DOCTEST.search(code_text))
     responses = []
     for role in roles:
         if role == "real":
-            harmful = judge.looks_for_harness(code, code_text)
+            harmful = refused.looks_for_harness(code, code_text, used_builtins(test))
             if harmful:
                 raise Settled("fail", harmful, 1)
             if case["vacuous"] and not whole_doctest and not only_docstrings:
-                why = judge.why_vacuous(code, test, test_text)
+                why = vacuity.why_vacuous(code, test, test_text)
                 if why:
                     raise Settled("vacuous", why, 0)
             responses.append(response)
+        elif role == "other":
+            responses.append(response)
         elif role == "stub":
-            responses.append(compiled(judge.stub_of(code), RESPONSE))
+            responses.append(compiled(stub.stub_of(code), RESPONSE))
         else:
-            if not judge.mutate(code, case["number"], case["mutants"]):
+            if not mutants.mutate(code, case["number"], case["mutants"]):
                 raise Settled("none", "no such mutant", 0)
             responses.append(compiled(code, RESPONSE))
+    means, owned = refused.means(code), None
+    ours, theirs = syntax.bound_names(test, imports=True), syntax.bound_names(code, imports=True)
+    owned_names = syntax.defined_names(test) | (ours - theirs)
+    declared = {name for node in syntax.nodes_of(code) if isinstance(node, ast.Global) for name in node.names}
+    if "reflect" in means or declared & owned_names:
+        # Tests that set names of the response from within functions go on sharing all of them.
+        shared = {name for node in syntax.nodes_of(test) if isinstance(node, ast.Global) for name in node.names}
+        owned_names |= shared - theirs
+        owned = sorted(owned_names) if shared <= owned_names else None
+    mentioned = [name for name in ("Approx",) if "approx" in code_text or "pytest" in code_text]
+    mentioned += ["_ANY"] if ("ANY" in code_text or "mock" in code_text) and "ANY" not in test_text else []
     ready = {
         "functions": [
-            node.name for node in test.body if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+            node.name for node in test.body if isinstance(node, syntax.FUNCTIONS) and syntax.TEST_NAME.search(node.name)
         ],
         "classes": [node.name for node in test.body if isinstance(node, ast.ClassDef)],
-        "asserts": any(isinstance(node, ast.Assert) for node in ast.walk(test)),
+        "asserts": any(isinstance(node, ast.Assert) for node in syntax.nodes_of(test)),
         "raises": any(
-            isinstance(node, ast.Raise) or (judge.called_name(node) in judge.LEAVING and not judge.leaves_well(node))
-            for node in ast.walk(test)
+            isinstance(node, ast.Raise) or (syntax.called_name(node) in syntax.LEAVING and not syntax.leaves_well(node))
+            for node in syntax.nodes_of(test)
         ),
-        "patches": judge.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
-        "marks": "pytestmark" in judge.bound_names(test),
+        "patches": syntax.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
+        "marks": "pytestmark" in syntax.bound_names(test),
         "marked": sorted(
             {
                 node.name
-                for node in ast.walk(test)
-                if isinstance(node, judge.FUNCTIONS) and judge.TEST_NAME.search(node.name)
+                for node in syntax.nodes_of(test)
+                if isinstance(node, syntax.FUNCTIONS) and syntax.TEST_NAME.search(node.name)
             }
         ),
         "statements": bool(test.body),
         "whole_doctest": whole_doctest,
-        "doctests": whole_doctest or only_docstrings or bool(judge.DOCTEST.search(test_text)) or "doctest" in test_text,
+        "doctests": whole_doctest or only_docstrings or asks_for_doctests(test, test_text),
+        "means": sorted(means),
+        "owned": owned,
+        "mentioned": mentioned,
         "hook": "sandbox_" + os.urandom(8).hex(),
     }
-    loads = [node.id for node in ast.walk(test) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)]
-    imports = [alias.name for node in ast.walk(test) if isinstance(node, ast.Import) for alias in node.names]
-    imports += [node.module for node in ast.walk(test) if isinstance(node, ast.ImportFrom) and node.module]
-    bound = judge.bound_names(test, imports=True)
-    ready["names"] = (sorted(set(loads)), sorted(bound), sorted({part for name in imports for part in _parents(name)}))
-    instrument = judge.Instrument(ready["hook"], test)
+    called, loads = used_builtins(test)
+    imports = [alias.name for node in syntax.nodes_of(test) if isinstance(node, ast.Import) for alias in node.names]
+    imports += [node.module for node in syntax.nodes_of(test) if isinstance(node, ast.ImportFrom) and node.module]
+    ready["names"] = (
+        sorted(loads),
+        sorted(called),
+        sorted(ours),
+        sorted({part for name in imports for part in _parents(name)}),
+    )
+    instrument = instruments.Instrument(ready["hook"], test, "make" in means)
     test = ast.fix_missing_locations(instrument.visit(test))
     ready["calls_main"] = instrument.calls_main
     try:
-        ready["tests"] = compiled(test, TESTS, responses[0].co_flags & FUTURE)
+        with warnings.catch_warnings():
+            # The marks of the instruments are texts, and stand where functions will.
+            warnings.filterwarnings("ignore", "'str' object is not callable", SyntaxWarning)
+            ready["tests"] = compiled(test, TESTS, responses[0].co_flags & FUTURE)
+    except RecursionError:
+        raise
     except BaseException as error:
         raise Broken(error, "in the tests") from None
     return [dict(ready, code=each) for each in responses]
+
+
+def used_builtins(test):
+    """Return the names that tests call, and all that they read."""
+    loads = {node.id for node in syntax.nodes_of(test) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load)}
+    return {syntax.called_name(node) for node in syntax.nodes_of(test)} & loads, loads
+
+
+def asks_for_doctests(test, text):
+    """Tell whether tests mean the examples of docstrings to run, and leave it to whoever runs them.
+
+    They import `doctest` and do no more with it, or they are nothing but docstrings themselves.
+    """
+    if any(syntax.called_name(node) in instruments.DOCTESTS for node in syntax.nodes_of(test)):
+        return False
+    imports = [node for node in syntax.nodes_of(test) if isinstance(node, ast.Import)]
+    imported = any(alias.name == "doctest" for node in imports for alias in node.names)
+    used = any(isinstance(node, ast.Name) and node.id == "doctest" for node in syntax.nodes_of(test))
+    if imported and not used:
+        return True
+    return bool(syntax.DOCTEST.search(text)) and not vacuity.checks_of(test)
+
+
+def deeply(work, *given):
+    """Do work on syntax trees, once more with a deeper stack if they are very deep."""
+    limit = sys.getrecursionlimit()
+    try:
+        return work(*given)
+    except RecursionError:
+        sys.setrecursionlimit(max(limit, DEEPEST))
+    try:
+        return work(*given)
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def _parents(name):
@@ -133,7 +207,7 @@ def _parents(name):
 
 def translate_program(case):
     """Return a whole program, compiled."""
-    return {"code": compiled(ast.parse(case["program"], PROGRAM), PROGRAM)}
+    return {"code": compile(case["program"], PROGRAM, "exec", dont_inherit=True)}
 
 
 def translations(case):

@@ -16,10 +16,12 @@ import socket
 import struct
 import sys
 import time
+import traceback
 
 import kernel  # pyright: ignore[reportMissingImports]
+import monitor  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
-import watch  # pyright: ignore[reportMissingImports]
+import values  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 # What most programs use. Each module more makes each fork dearer, so the rest waits in a sibling.
@@ -42,7 +44,20 @@ TOLD = (
     "scratch_mb", "processes",
 )  # fmt: skip
 STUB_CPU_S = 2.0
+HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of interpreters that are started for them
+SEEDED = """
+import marshal, os, sys, types
+body, link = map(int, sys.argv[1:])
+sources, given = marshal.loads(os.pread(body, os.fstat(body).st_size, 0))
+os.close(body)
+for name, source in sources:
+    sys.modules[name] = types.ModuleType(name)
+    exec(compile(source, "<sandbox %s>" % name, "exec"), sys.modules[name].__dict__)
+sys.argv[1:] = []
+sys.modules["worker"].seeded(link, given)
+"""
 TRANSLATION_S = 2.0  # for texts that take longer, the process of the case must do it, within its limits
+TRANSLATION_S_A_CHARACTER = 2e-5  # more for long ones
 TRANSLATION_MEMORY = 512 << 20
 
 
@@ -78,8 +93,8 @@ def answer(handle, message):
 class Worker:
     """Run one case at a time, in the zygote that fits it."""
 
-    def __init__(self, handle, nested, uid, gid, preload):
-        self.handle, self.nested, self.uid, self.gid = handle, nested, uid, gid
+    def __init__(self, handle, nested, uid, gid, preload, sources):
+        self.handle, self.nested, self.uid, self.gid, self.sources = handle, nested, uid, gid, sources
         self.pid_namespace = os.readlink("/proc/self/ns/pid")
         self.patterns = [
             (name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b{USED_WITHOUT_IMPORT.get(name, '')}"))
@@ -103,6 +118,8 @@ class Worker:
                     other.link.close()
                 run(there)
                 status = 0
+            except BaseException:
+                traceback.print_exc()  # the runner shows it, should the worker end
             finally:
                 os._exit(status)
         there.close()
@@ -113,43 +130,55 @@ class Worker:
         return [*self.stems.values(), *filter(None, [self.translator])]
 
     def stem_for(self, case):
-        """Return the zygote that has imported what a case mentions, and its key; starts it if there is none."""
+        """Return the zygote that fits a case, and its key: by the libraries it mentions and the seed of its hashes."""
         text = "\n".join(str(case.get(part) or "") for part in ("code", "test", "program"))
         wanted = tuple(name for name, pattern in self.patterns if pattern.search(text))
         if SELDOM_USED.search(text):
             wanted += SELDOM
-        if wanted not in self.stems:
+        seed = case["rerun"] % HASH_SEEDS
+        if (wanted, seed) not in self.stems:
 
             def grow(link):
-                zygote.Zygote(self.nested, self.uid, self.gid, wanted).serve(link)
+                given = (self.nested, self.uid, self.gid, wanted, [name for name, _ in self.sources])
+                if seed:
+                    become_seeded(seed, link, self.sources, given)
+                zygote.Zygote(*given).serve(link)
 
-            self.stems[wanted] = self.fork(grow)
-        return wanted, self.stems[wanted]
+            self.stems[wanted, seed] = self.fork(grow)
+        return (wanted, seed), self.stems[wanted, seed]
 
     # -- one case --
 
     def serve(self, case):
         """Run one case; once more in a new zygote, should its own end."""
         case.update(number=0, rerun=case.get("rerun", 0))
+        for part in ("code", "test", "program"):
+            # A mark of the byte order, which Python takes off a file.
+            if case.get(part, "").startswith("\ufeff"):
+                case[part] = case[part][1:]
         for turn in (1, 2):
             wanted, stem = self.stem_for(case)
             try:
-                return self.judge(stem, case)
+                return self.examine(stem, case)
             except OSError:
                 del self.stems[wanted]
                 stem.end()
                 if turn == 2:
                     raise
 
-    def judge(self, stem, case):
+    def examine(self, stem, case):
         """Run a case as often as its settings ask for and return its result."""
         timeout = float(case["timeout_s"])
         translated = self.translated(case)
         result = self.run_once(stem, dict(case, role="real"), timeout, translated.get("real"))
         result["mutation_score"] = None
         if result["verdict"] != "pass" or "program" in case:
+            result.pop("met")
             return result
         short = min(timeout, max(STUB_CPU_S, 3 * result["cpu_s"]))
+        if result.pop("met") and self.agrees_with_anything(stem, case, short, translated.get("real")):
+            result.update(verdict="fail", reason="a compared value of the response would agree with any other")
+            return result
         if case["vacuous"]:
             stub = self.run_once(stem, dict(case, role="stub"), short, translated.get("stub"))
             if stub["verdict"] == "pass":
@@ -166,6 +195,17 @@ class Worker:
             result["mutation_score"] = round(rejected / made, 4)
         return result
 
+    def agrees_with_anything(self, stem, case, cpu_limit_s, translated):
+        """Run tests that have passed with other values in the place of those the response is compared with."""
+        lying = None
+        for number in range(values.RUNS):
+            told = self.run_once(stem, dict(case, role="other", number=number), cpu_limit_s, translated)
+            places = set(told["reason"].split()) if told["verdict"] == "none" else set()
+            lying = places if lying is None else lying & places
+            if not lying:
+                return False
+        return True
+
     def run_once(self, stem, case, cpu_limit_s, translated):
         """Run one program and return what was seen of it."""
         out_read, out_write = os.pipe()
@@ -181,7 +221,7 @@ class Worker:
                 os.close(out_write)
                 os.close(error_write)
                 there.close()
-            return watch.Watch(
+            return monitor.Monitor(
                 self, stem, pid, case, cpu_limit_s, started, here, key, out_read, error_read
             ).until_it_ends()
         finally:
@@ -191,7 +231,8 @@ class Worker:
 
     def translated(self, case):
         """Return what `translate.translations` makes of a case; empty if its own process has to do it."""
-        if sum(len(case.get(part) or "") for part in ("code", "test", "program")) > translate.LONGEST:
+        size = sum(len(case.get(part) or "") for part in ("code", "test", "program"))
+        if size > translate.LONGEST:
             return {}
         if self.translator is None:
             self.translator = self.fork(serve_translations)
@@ -201,7 +242,7 @@ class Worker:
             os.write(given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous") if k in case}))
             link.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given))])
             # It writes its answer into the same file.
-            if select.select([link], [], [], TRANSLATION_S)[0]:
+            if select.select([link], [], [], TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER)[0]:
                 size = zygote.ORDER.unpack(link.recv(8))[0]
                 return marshal.loads(os.pread(given, size, 0))
         except (OSError, struct.error, ValueError, EOFError, TypeError):
@@ -273,6 +314,27 @@ def _kill(pid):
         os.kill(pid, signal.SIGKILL)
     except OSError:
         return
+
+
+def become_seeded(seed, link, sources, given):
+    """Replace this process by an interpreter with another hash seed, in which a zygote serves the link."""
+    body = os.memfd_create("sources", 0)
+    os.write(body, marshal.dumps((sources, given)))
+    os.set_inheritable(link.fileno(), True)
+    environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
+    if given[0]:
+        kernel.keep_capability(kernel.CAP_SYS_ADMIN)  # to make namespaces; another program would not have it
+    words = [sys.executable, "-s", "-c", SEEDED, str(body), str(link.fileno())]
+    os.execve(sys.executable, words, environment)
+
+
+def seeded(link, given):
+    """Go on where `become_seeded` left: warm the new interpreter as `main` did the worker's, and serve."""
+    os.chdir("/")
+    sys.path[:] = [entry for entry in sys.path if entry]
+    for name in PRELOADED:
+        importlib.import_module(name)
+    zygote.Zygote(*given).serve(socket.socket(fileno=link))
 
 
 def serve_translations(link):
@@ -372,4 +434,4 @@ def main(handle, settings):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     filtered = kernel.system_call_filter() is not None
     answer(handle, {"nested": why is None, "why": why, "python": sys.version.split()[0], "filter": filtered})
-    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"]).serve)
+    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], settings["sources"]).serve)

@@ -11,6 +11,7 @@ import contextlib
 import ctypes
 import gc
 import importlib
+import io
 import marshal
 import os
 import re
@@ -29,7 +30,6 @@ PRELOAD_PARTS = {
     "pandas": ("pandas", "pandas.testing"),
     "scipy": ("scipy.stats",),
 }
-OWN_MODULES = ("kernel", "judge", "translate", "guards", "fixtures", "collect", "harness", "zygote", "watch", "worker")
 SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
@@ -77,7 +77,7 @@ class Stem:
 class Zygote:
     """The zygote itself, in its own process."""
 
-    def __init__(self, nested, uid, gid, wanted):
+    def __init__(self, nested, uid, gid, wanted, own_modules):
         self.nested, self.uid, self.gid = nested, uid, gid
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         gc.unfreeze()
@@ -94,6 +94,7 @@ class Zygote:
                     break
         self.filter = kernel.system_call_filter()
         self.own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC) if nested else None
+        renew_streams()
         self.null = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
         self.count_processes = _kernel_counts_by_namespace()
         # libc's fork, without the interpreter's work around it: there are no other threads whose locks matter.
@@ -104,7 +105,7 @@ class Zygote:
         atexit._clear()
         kernel.limit_all_alike()
         harness.rehearse()
-        for name in OWN_MODULES:
+        for name in own_modules:
             sys.modules.pop(name, None)  # a program that looks through them shall not find these
         self.saved = guards.Snapshot()
         self.space, self.held = kernel.own_memory()
@@ -179,6 +180,27 @@ class Zygote:
         )
         if self.filter is not None:
             kernel.install_filter(self.filter)
+
+
+def renew_streams():
+    """Give the interpreter streams that were pipes from the start: a program's are, and a text stream remembers."""
+    kept = os.dup(1), os.dup(2)
+    read, write = os.pipe()
+    for number in (1, 2):
+        os.dup2(write, number)
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        old, raw = getattr(sys, name), io.FileIO(number, "w", closefd=False)
+        raw.name = f"<{name}>"  # pyright: ignore[reportAttributeAccessIssue]
+        buffer = io.BufferedWriter(raw)
+        new = io.TextIOWrapper(buffer, old.encoding, old.errors, newline="\n", line_buffering=number == 2)
+        new.mode = "w"  # pyright: ignore[reportAttributeAccessIssue]
+        setattr(sys, name, new)
+        setattr(sys, f"__{name}__", new)
+    for number, descriptor in zip((1, 2), kept):  # noqa: B905 - Python 3.8 has no strict
+        os.dup2(descriptor, number)
+        os.close(descriptor)
+    os.close(read)
+    os.close(write)
 
 
 def _kernel_counts_by_namespace():

@@ -7,8 +7,8 @@ import signal
 import socket
 import time
 
-import harness  # pyright: ignore[reportMissingImports]
 import kernel  # pyright: ignore[reportMissingImports]
+import program  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 FIRST_LOOK_S = 0.01  # a program that is done by then is never measured from outside
@@ -17,10 +17,13 @@ LOOK_CLOSELY_S = 0.005  # at programs of several processes, whose sum no limit o
 LOOK_HARD_S = 0.001  # at those that have taken much of what they may
 MUCH = 0.3
 COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, to know the peak
+# What a program tells of itself, by our names and its own.
+COUNTS = (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held"), ("met", "met"))
+STARVED = 0.1  # of its limit without a core: such a program is late, and not yet known to be slow
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
 
-class Watch:
+class Monitor:
     """One process of one case, from its fork to its verdict."""
 
     def __init__(self, worker, stem, pid, case, cpu_limit_s, started, channel, key, out_read, error_read):
@@ -33,6 +36,8 @@ class Watch:
         self.truncated = False
         self.memory = 0
         self.cpu_seen = 0.0
+        self.looks = self.runnable = 0
+        self.late = False  # stopped by the clock, for want of a core
         self.stopped = None  # (verdict, reason) once a limit was reached
         self.loaded = False
         self.broken = self.several = self.hungry = False
@@ -111,7 +116,7 @@ class Watch:
         if data == b"L" and not self.loaded and self.report is None:
             self.loaded = True
             challenge = os.urandom(32)
-            seal = harness.blake2b(challenge, key=self.key)
+            seal = program.blake2b(challenge, key=self.key)
             self.proof = seal.digest()
             try:
                 self.channel.send(challenge)
@@ -127,16 +132,20 @@ class Watch:
         """Measure the case's processes and stop them at a limit."""
         processes = self.processes()
         cpu = starved = 0.0
+        running = False
         for process in processes:
             try:
-                used, waited = kernel.measured(process)
+                used, waited, state = kernel.measured(process)
                 cpu += used
                 starved = max(starved, waited)
+                running = running or state == b"R"
                 if len(processes) > 1:
                     os.setpriority(os.PRIO_PROCESS, process, NICER)
             except (OSError, IndexError, ValueError):
                 continue
         self.cpu_seen = max(self.cpu_seen, cpu)
+        self.looks += 1
+        self.runnable += running
         self.several = len(processes) > 1
         # The memory of a single process is held by the kernel, and its peak is known at its end.
         memory = self.held(processes) if 1 < len(processes) <= 200 else 0
@@ -146,6 +155,9 @@ class Watch:
         if self.cpu_seen >= timeout:
             self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
+            # Not every kernel tells how long a process waited for a core; how often it was found wanting one does.
+            wanting = wall * self.runnable / self.looks - self.cpu_seen
+            self.late = max(starved, wanting) > STARVED * timeout
             self.stop("timeout", f"not finished after {timeout:g} s")
         elif memory > self.case["memory_mb"] * (1 << 20):
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))
@@ -206,10 +218,9 @@ class Watch:
             "exit_status": code,
             "cpu_s": round(max(self.cpu_seen, cpu_s), 4),
             "wall_s": round(wall_s, 4),
+            "late": self.late,
             "memory_mb": round(max(self.memory, peak_bytes) / (1 << 20), 1),
-            "tests_run": 0,
-            "assertions_run": 0,
-            "assertions_held": 0,
+            **{ours: 0 for ours, _ in COUNTS},
         }
         verdict, reason = self.ending(code, signalled, result)
         result.update(verdict=verdict, reason=reason)
@@ -239,7 +250,7 @@ class Watch:
             known = ("fail", "error", "memory", "vacuous", "none") if kind == b"F" else ("pass",)
             if verdict not in known:
                 return "fail", "the program wrote to the verdict channel"
-            for ours, theirs in (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held")):
+            for ours, theirs in COUNTS:
                 value = told.get(theirs)
                 result[ours] = value if isinstance(value, int) else 0
             return verdict, reason

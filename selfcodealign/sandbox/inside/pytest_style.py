@@ -16,6 +16,14 @@ import types
 import unittest
 
 from fixtures import BUILT_IN  # pyright: ignore[reportMissingImports]
+from marks import (  # pyright: ignore[reportMissingImports]
+    filtered,
+    is_parameter_set,
+    labelled,
+    left_out,
+    marks_of,
+    parameters,
+)
 from translate import RESPONSE  # pyright: ignore[reportMissingImports]
 
 UNBOUND = inspect.Parameter.empty
@@ -28,7 +36,7 @@ class Fixture:
     def __init__(self, name, function, marker, method):
         self.name, self.function, self.method = name, function, method
         self.scope = marker.scope if isinstance(marker.scope, str) else "function"
-        self.params = marker.params
+        self.params, self.ids = marker.params, marker.ids
         self.autouse = bool(marker.autouse)
 
     def wants(self):
@@ -63,58 +71,35 @@ def mocks_given(function):
     )
 
 
-def marks_of(value):
-    """List the pytest marks of a function, class or module, decorators or plain marks."""
-    marks = getattr(value, "pytestmark", [])
-    marks = marks if isinstance(marks, (list, tuple)) else [marks]
-    return [getattr(mark, "mark", mark) for mark in marks]
-
-
-def left_out(marks, names):
-    """Tell whether marks keep a test from running, or from counting."""
-    for mark in marks:
-        if mark.name == "skip":
-            return True
-        if mark.name in ("skipif", "xfail"):
-            conditions = [*mark.args, *(value for key, value in mark.kwargs.items() if key == "condition")]
-            held = any(eval(each, names) if isinstance(each, str) else each for each in conditions)
-            if held or (mark.name == "xfail" and not conditions):
-                return True
-    return False
-
-
-def is_parameter_set(value):
-    """Tell whether a value was made by `pytest.param`."""
-    return type(value).__name__ == "ParameterSet" and hasattr(value, "marks")
-
-
-def parameters(mark):
-    """Return a list of (arguments by name, marks of this choice) and the fixtures they go through, of `parametrize`."""
-    given = dict(zip(("argnames", "argvalues", "indirect"), mark.args))  # noqa: B905 - Python 3.8 has no strict
-    given.update(mark.kwargs)
-    names = given["argnames"]
-    names = [name.strip() for name in names.split(",") if name.strip()] if isinstance(names, str) else list(names)
-    single = isinstance(given["argnames"], str) and len(names) == 1
-    chosen = []
-    for value in given["argvalues"]:
-        marked = is_parameter_set(value)
-        values = value.values if marked else (value,) if single else tuple(value)
-        if len(values) != len(names):
-            raise ValueError(f"parametrize names {len(names)} arguments and gives {len(values)}")
-        marks = [getattr(each, "mark", each) for each in value.marks] if marked else []
-        chosen.append((dict(zip(names, values)), marks))  # noqa: B905
-    indirect = given.get("indirect", False)
-    return chosen, set(names if indirect is True else indirect or ())
-
-
 # ---- one test and its fixtures --------------------------------------------------------------------------------------
 
 
 class Node:
-    """What `request.node` is: a name."""
+    """What `request.node` is: names, marks, and what it stands for."""
 
-    def __init__(self, name):
-        self.name, self.nodeid = name, name
+    def __init__(self, run):
+        self.name = f"{run.name}[{run.label}]" if run.label else run.name
+        self.originalname = run.name
+        self.nodeid = "::".join(["tests.py", *([run.kind.__name__] if run.kind else []), self.name])
+        self.function = self.obj = run.function
+        self.cls, self.instance, self.own_markers = run.kind, run.instance, list(run.marks)
+        self.module = sys.modules["__main__"]
+        self.funcargs, self.keywords = run.values, {mark.name: mark for mark in reversed(run.marks)}
+        self.fixturenames = [*run.fixtures]
+        self.user_properties = []
+        self.callspec = types.SimpleNamespace(params={**run.direct, **run.params}, id=run.label)
+
+    def iter_markers(self, name=None):
+        """Yield its marks, the closest first."""
+        return (mark for mark in self.own_markers if name in (None, mark.name))
+
+    def get_closest_marker(self, name, default=None):
+        """Return the closest mark of a name."""
+        return next(self.iter_markers(name), default)
+
+    def add_marker(self, marker, append=True):
+        """Add a mark."""
+        self.own_markers.insert(len(self.own_markers) if append else 0, getattr(marker, "mark", marker))
 
 
 class Request:
@@ -124,7 +109,8 @@ class Request:
         self.run, self.fixturename = run, fixture.name if fixture else None
         self.scope = fixture.scope if fixture else "function"
         self.function, self.instance, self.cls = run.function, run.instance, run.kind
-        self.module, self.node = sys.modules["__main__"], Node(run.name)
+        self.module, self.node = sys.modules["__main__"], run.node
+        self.fixturenames = run.node.fixturenames
         self.finalizers = []
         if param is not UNBOUND:
             self.param = param
@@ -141,10 +127,12 @@ class Request:
 class Run:
     """One call of one test, with the fixtures made for it."""
 
-    def __init__(self, session, fixtures, name, function, instance, kind, direct, params):
+    def __init__(self, session, fixtures, name, function, instance, kind, direct=(), params=(), label="", marks=()):
         self.session, self.fixtures, self.name, self.function = session, fixtures, name, function
-        self.instance, self.kind, self.direct, self.params = instance, kind, direct, params
+        self.instance, self.kind, self.direct, self.params = instance, kind, dict(direct), dict(params)
+        self.label, self.marks = label, marks
         self.values, self.ends = {}, []
+        self.node = Node(self)
 
     def value_of(self, name):
         """Return what a test or fixture gets for a name; makes it if it must."""
@@ -199,17 +187,17 @@ class Run:
 class Session:
     """All pytest-style tests of one program."""
 
-    def __init__(self, main, called, call, marks):
+    def __init__(self, names, called, call, marks):
         """Look for the fixtures of the module.
 
         Args:
-            main: the program's module.
+            names: what the tests know by name.
             called: names of the test functions that have run already, a set that the tests' own code adds to.
             call: calls a test and makes sure that it is the one of the tests.
             marks: do the tests set marks for all? Those of a response do not count.
         """
-        self.names, self.called, self.call = main.__dict__, called, call
-        self.marks = marks_of(main) if marks else []
+        self.names, self.called, self.call = names, called, call
+        self.marks = marks_of(types.SimpleNamespace(pytestmark=names.get("pytestmark", []))) if marks else []
         self.steps = []
         self.module = {}
         self.values, self.ends = {}, []
@@ -249,7 +237,9 @@ class Session:
         waiting = {
             name: value
             for name, value in functions.items()
-            if name not in self.called and isinstance(value, types.FunctionType)
+            if name not in self.called
+            and isinstance(value, types.FunctionType)
+            and value.__dict__.get("__test__", True)
         }
         kinds = [value for value in classes.values() if isinstance(value, type) and self.collects(value, classes)]
         if not waiting and not kinds:
@@ -274,7 +264,7 @@ class Session:
 
     def collects(self, kind, classes):
         """Tell whether a class may hold tests: not unittest's, nor a base of others, nor one that takes arguments."""
-        if issubclass(kind, unittest.TestCase):
+        if issubclass(kind, unittest.TestCase) or not getattr(kind, "__test__", True):
             return False
         base = any(
             other is not kind and isinstance(other, type) and issubclass(other, kind) for other in classes.values()
@@ -336,7 +326,7 @@ class Session:
                 chosen, through = parameters(mark)
                 choices.append(chosen)
                 indirect |= through
-        given = {key for chosen in choices for arguments, _ in chosen for key in arguments}
+        given = {key for chosen in choices for arguments, _, _ in chosen for key in arguments}
         used = [each for mark in marks if mark.name == "usefixtures" for each in mark.args]
         wanted = wanted_names(function, method)
         needed = self.closure([*used, *wanted], fixtures, given - indirect)
@@ -348,17 +338,19 @@ class Session:
         for each in needed:
             fixture = fixtures.get(each)
             if fixture is not None and fixture.params is not None and each not in given:
-                choices.append([_of_fixture(each, value) for value in fixture.params])
+                choices.append(labelled([_of_fixture(each, value) for value in fixture.params], fixture.ids))
                 indirect = indirect | {each}
         for combination in itertools.product(*choices):
-            if left_out([mark for _, own in combination for mark in own], self.names):
+            own = [mark for _, each, _ in combination for mark in each]
+            if left_out(own, self.names):
                 continue
-            arguments = {key: value for chosen, _ in combination for key, value in chosen.items()}
+            arguments = {key: value for chosen, _, _ in combination for key, value in chosen.items()}
             direct = {key: value for key, value in arguments.items() if key not in indirect}
             params = {key: value for key, value in arguments.items() if key in indirect}
-            owner = kind if method else None
-            given_to = (name, function, owner, fixtures, needed, wanted, direct, params)
-            self.steps.append(functools.partial(self.run_once, *given_to))
+            label = "-".join(each for _, _, each in combination)
+            run = functools.partial(Run, self, fixtures, name, function, direct=direct, params=params, label=label)
+            run = functools.partial(run, kind=kind, marks=[*own, *marks])
+            self.steps.append(functools.partial(self.run_once, run, kind, method, needed, wanted))
 
     def closure(self, names, fixtures, given):
         """List the fixtures that a test needs, itself or through others, those of its surroundings first."""
@@ -372,10 +364,16 @@ class Session:
                     queue.extend(fixtures[each].wants())
         return found
 
-    def run_once(self, name, function, kind, fixtures, needed, wanted, direct, params):
+    def run_once(self, run, kind, method, needed, wanted):
         """Make what a test needs, call it, and tear down."""
         instance = kind() if kind is not None else None
-        run = Run(self, fixtures, name, function, instance, kind, direct, params)
+        run = run(instance=instance)
+        with filtered(run.marks):
+            self.run_filtered(run, method, needed, wanted)
+
+    def run_filtered(self, run, method, needed, wanted):
+        """Do so, where warnings are as the test wants them."""
+        name, function, instance, fixtures = run.name, run.function, run.instance, run.fixtures
         self.tests += 1
         try:
             if instance is None:
@@ -387,7 +385,7 @@ class Session:
                 self.of_method(instance, name, "setup_method")
             for each in needed:
                 run.value_of(each)
-            bound = function if instance is None else function.__get__(instance)
+            bound = function.__get__(instance) if method else function
             arguments = {each: run.value_of(each) for each in wanted}
             outcome = self.call(functools.partial(bound, **arguments), name)
             if inspect.iscoroutine(outcome):
@@ -405,7 +403,7 @@ class Session:
     def around_unittest(self, test):
         """Make the `autouse` fixtures of a unittest class for one of its tests; returns what tears them down."""
         fixtures = {**self.module, **fixtures_of(type(test))}
-        run = Run(self, fixtures, str(test), None, test, type(test), {}, {})
+        run = Run(self, fixtures, test.id().split(".")[-1], None, test, type(test))
         for fixture in fixtures.values():
             if fixture.autouse:
                 run.value_of(fixture.name)
@@ -415,8 +413,9 @@ class Session:
 def _of_fixture(name, value):
     """Return one parameter of a fixture as `parameters` has those of a test."""
     if not is_parameter_set(value):
-        return {name: value}, []
-    return {name: value.values[0]}, [getattr(each, "mark", each) for each in value.marks]
+        return {name: value}, [], None
+    marks = [getattr(each, "mark", each) for each in value.marks]
+    return {name: value.values[0]}, marks, value.id if isinstance(value.id, str) else None
 
 
 def _static(kind, name):

@@ -1,0 +1,431 @@
+"""Find values of the response that agree with whatever its tests compare them with.
+
+Who decides a comparison is read off the classes: the ones that the interpreter, the libraries and the tests bring are
+trusted, those that came with the response are not. A value of such a class, or one that holds some, is compared as it
+is, and nothing else is done to it: what its methods count or use up is the tests' business. If the tests have passed,
+they run again in a process of their own, which the response cannot tell from the first. There, before each comparison
+that the response decides, the same is asked about another value in the place of the one it is compared with. A
+comparison that agrees with three others, in three such runs, agrees with anything.
+"""
+
+import collections
+import operator
+import os
+import sys
+import types
+
+PLAIN = frozenset(
+    {int, str, float, bool, bytes, type(None), complex, range, slice, type(...), type, types.FunctionType}
+)
+LISTS, SETS = (list, tuple, collections.deque), (set, frozenset)
+OPERATORS = {
+    "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
+    "within": lambda item, held: item in held, "without": lambda item, held: item not in held, "sub": operator.sub,
+}  # fmt: skip
+# The methods by which a class decides comparisons, and arithmetic that ends in one.
+DECIDING = (
+    "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__sub__", "__rsub__",
+    "__array_function__", "__array_ufunc__",
+)  # fmt: skip
+HEAP_TYPE = 1 << 9
+RUNS = 3  # with other values
+CLOSELY = 2_000  # comparisons that are looked at while the tests decide
+MOST = 50_000  # values looked at in one comparison
+bases_of, names_of = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
+
+
+class Forged(Exception):
+    """A value or a replaced function would have made any test pass."""
+
+
+class Compared:
+    """What stands in the tests' code for the comparisons themselves; values of plain types pass through."""
+
+    __slots__ = ("look",)
+
+    def __init__(self, look):
+        self.look = look
+
+    def marks(self, mark):
+        """Return what to install in the tests' code, by the constants that stand for it."""
+        return {f"{mark}values": self, f"{mark}type": type, f"{mark}plain": PLAIN}
+
+    def eq(self, a, b, site, truth):
+        """Compare by `==`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a == b
+        return self.look.compare("eq", a, b, site, truth)
+
+    def ne(self, a, b, site, truth):
+        """Compare by `!=`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a != b
+        return self.look.compare("ne", a, b, site, truth)
+
+    def lt(self, a, b, site, truth):
+        """Compare by `<`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a < b
+        return self.look.compare("lt", a, b, site, truth)
+
+    def le(self, a, b, site, truth):
+        """Compare by `<=`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a <= b
+        return self.look.compare("le", a, b, site, truth)
+
+    def gt(self, a, b, site, truth):
+        """Compare by `>`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a > b
+        return self.look.compare("gt", a, b, site, truth)
+
+    def ge(self, a, b, site, truth):
+        """Compare by `>=`."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a >= b
+        return self.look.compare("ge", a, b, site, truth)
+
+    def within(self, a, b, site, truth):
+        """Look for one value in another."""
+        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
+            return a in b
+        return self.look.compare("within", a, b, site, truth)
+
+    def without(self, a, b, site, truth):
+        """Look for one value in another, in vain."""
+        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
+            return a not in b
+        return self.look.compare("without", a, b, site, truth)
+
+    def sub(self, a, b, site, truth):
+        """Subtract."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a - b
+        return self.look.compare("sub", a, b, site, truth)
+
+    def seen(self, value, site):
+        """Look at one value of a chain of comparisons."""
+        return value if type(value) in PLAIN else self.look.alone(value, site)
+
+    def asserted(self, site, function, *values, **words):
+        """Call an assertion, or another function that compares its first two arguments."""
+        return self.look.call(site, function, values, words)
+
+    def own(self, kind):
+        """Remember that a class is of the tests."""
+        self.look.theirs.add(kind)
+        return kind
+
+
+class Look:
+    """What is known of the compared values of one run.
+
+    `other` is None while the tests decide, else the number of the run with other values.
+    """
+
+    def __init__(self, known, mentioned, other):
+        self.known, self.mentioned, self.other = known, mentioned, other
+        self.theirs = set()
+        self.trusted, self.deciding = set(), set()
+        self.asked_for, self.loose = 0, False
+        self.met = 0  # comparisons that the response decides
+        self.lying = set()  # places in the tests where one agreed with another value, too
+        self.drawn = int.from_bytes(os.urandom(4), "little") | 1
+
+    # -- who decides --
+
+    def decides(self, value):
+        """Tell whether the class of a value came with the response and has a say in comparisons."""
+        kind = type(value)
+        if kind in self.trusted:
+            return False
+        if kind in self.deciding:
+            return True
+        for name in DECIDING:
+            for base in bases_of(kind):
+                if name in names_of(base):
+                    if not self.trusts(base, name):
+                        self.deciding.add(kind)
+                        return True
+                    break
+        # A class of the response may get such a method later.
+        if not kind.__flags__ & HEAP_TYPE or id(kind) in self.known or kind in self.theirs:
+            self.trusted.add(kind)
+        return False
+
+    def trusts(self, base, name):
+        """Tell whether a class is the interpreter's, a library's, or the tests' own."""
+        if not base.__flags__ & HEAP_TYPE or base in self.theirs:
+            return True
+        if id(base) in self.known:
+            return not any(base.__name__.startswith(each) for each in self.mentioned)
+        module = sys.modules.get(names_of(base).get("__module__", ""))
+        origin = getattr(getattr(module, "__spec__", None), "origin", None) or "/tmp/"
+        found = module
+        for part in base.__qualname__.split("."):
+            found = getattr(found, part, None)
+        code = getattr(names_of(base)[name], "__code__", None)
+        return found is base and not origin.startswith("/tmp/") and (code is None or code.co_filename == origin)
+
+    def holds(self, value, left=None):
+        """Tell whether a value is one that the response decides about, or holds some."""
+        left = {"count": MOST, "seen": set()} if left is None else left
+        kind = type(value)
+        if kind in PLAIN:
+            return False
+        if self.decides(value):
+            return True
+        inner = ()
+        if isinstance(value, (*LISTS, *SETS)):
+            inner = value
+        elif isinstance(value, dict):
+            inner = (*value, *value.values())
+        if not inner or id(value) in left["seen"] or left["count"] < 0:
+            return False
+        left["seen"].add(id(value))
+        if PLAIN.issuperset(map(type, inner)):
+            return False
+        left["count"] -= len(inner)
+        return any(self.holds(each, left) for each in inner if type(each) not in PLAIN)
+
+    # -- the comparisons --
+
+    def compare(self, name, a, b, site, truth):
+        """Do what the tests ask for; `truth`: whether they take the result as true or false at once."""
+        ask = OPERATORS[name]
+        if self.loose:
+            return ask(a, b)
+        self.asked_for += 1
+        if self.asked_for > CLOSELY and self.other is None:
+            # Loops of the tests shall not take much longer: the run with other values will see.
+            self.met, self.loose = 1, True
+        if not (self.holds(a) or self.holds(b)):
+            return ask(a, b)
+        self.met += 1
+        if self.other is None:
+            return ask(a, b)
+        for first, second, within in self.others(name, a, b):
+            found, answer = self.asked(OPERATORS["eq"] if within else ask, first, second)
+            if found and self.agrees("eq" if within else name, answer, truth):
+                self.lying.add(site)
+                # Not asked again: the response would notice.
+                return answer if not within else name in ("eq", "within")
+        return ask(a, b)
+
+    @staticmethod
+    def asked(function, *values):
+        """Call a function; returns whether it answered, and what."""
+        try:
+            return True, function(*values)
+        except BaseException:
+            return False, None
+
+    def agrees(self, name, answer, truth):
+        """Tell whether an answer says that the compared values fit."""
+        if name == "sub":
+            return type(answer) in (int, float, complex, bool) and answer == 0
+        if type(answer) is bool:
+            return answer is (name not in ("ne", "without"))
+        if answer is NotImplemented:
+            return False
+        try:
+            if hasattr(answer, "dtype") or hasattr(answer, "dtypes"):
+                while hasattr(answer, "all") and getattr(answer, "shape", ()):
+                    answer = answer.all()
+                return bool(answer) is (name not in ("ne", "without"))
+            return bool(answer) if truth or isinstance(answer, int) else False
+        except Exception:
+            return False
+
+    def others(self, name, a, b):
+        """Yield pairs to compare in the place of two values, and whether they lay within them."""
+        if name in ("eq", "ne"):
+            yield from self.pairs(a, b, False, {"count": MOST, "seen": set()})
+        elif name == "sub":
+            yield (a, self.another(b), False) if self.decides(a) else (self.another(a), b, False)
+        elif name in ("within", "without"):
+            if self.decides(b):
+                yield self.another(a), b, False
+            elif isinstance(b, (*LISTS, *SETS, dict)):
+                for each in list(b)[:MOST]:
+                    if self.decides(a) and (hash_of(a) == hash_of(each) or isinstance(b, LISTS)):
+                        yield self.same_hash(each), a, True
+                    elif self.decides(each):
+                        yield each, self.same_hash(a), True
+        elif self.decides(a) and extremes(b):
+            yield a, extremes(b)[name in ("gt", "ge")], False
+        elif self.decides(b) and extremes(a):
+            yield extremes(a)[name in ("lt", "le")], b, False
+
+    def pairs(self, a, b, within, left):
+        """Yield what to compare of two values, where the response decides about one of them."""
+        left["count"] -= 1
+        if (within and a is b) or left["count"] < 0 or (type(a) in PLAIN and type(b) in PLAIN):
+            return
+        first, second = self.decides(a), self.decides(b)
+        if first or second:
+            if not self.is_theirs(b) and not self.is_theirs(a):
+                if first:
+                    yield a, self.another(b), within
+                if second:
+                    yield self.another(a), b, within
+            # What the two are made of decides for them, where they are alike.
+            if type(a) is type(b) and (id(a), id(b)) not in left["seen"]:
+                left["seen"].add((id(a), id(b)))
+                mine, other = (getattr(each, "__dict__", None) or {} for each in (a, b))
+                for key in mine:
+                    if key in other:
+                        yield from self.pairs(mine[key], other[key], True, left)
+        if (id(a), id(b)) in left["seen"]:
+            return
+        left["seen"].add((id(a), id(b)))
+        if isinstance(a, LISTS) and isinstance(b, LISTS):
+            for one, two in zip(tuple(a), tuple(b)):  # noqa: B905 - Python 3.8 has no strict
+                yield from self.pairs(one, two, True, left)
+        elif isinstance(a, dict) and isinstance(b, dict):
+            yield from self.hashed(dict.keys(a), dict.keys(b))
+            for key in dict.keys(a):
+                if not self.decides(key) and key in b:
+                    yield from self.pairs(dict.__getitem__(a, key), dict.__getitem__(b, key), True, left)
+        elif isinstance(a, SETS) and isinstance(b, SETS):
+            yield from self.hashed(a, b)
+
+    def hashed(self, a, b):
+        """Yield elements of sets that the response decides about, with what else their hash would lead to."""
+        if PLAIN.issuperset(map(type, a)) and PLAIN.issuperset(map(type, b)):
+            return
+        for mine, others in ((a, b), (b, a)):
+            for each in mine:
+                if self.decides(each):
+                    for other in others:
+                        if hash_of(each) == hash_of(other) and not self.decides(other) and not self.is_theirs(other):
+                            yield each, self.same_hash(other), True
+
+    def is_theirs(self, value):
+        """Tell whether the tests' own class, or a matcher of a library, decides about a value."""
+        kind = type(value)
+        for base in bases_of(kind):
+            if "__eq__" in names_of(base):
+                return base in self.theirs or (base.__name__ == "_ANY" and not self.decides(value))
+        return False
+
+    def alone(self, value, site):
+        """Look at one value of a chain of comparisons."""
+        if self.holds(value):
+            self.met += 1
+            if self.other is not None and self.decides(value):
+                for name in ("eq", "lt", "gt"):
+                    unlike = self.word(5) if name == "eq" else float("-inf") if name == "lt" else float("inf")
+                    found, answer = self.asked(OPERATORS[name], value, unlike)
+                    if found and self.agrees(name, answer, True):
+                        self.lying.add(site)
+        return value
+
+    def call(self, site, function, values, words):
+        """Call an assertion of two values; in a run with other values it must notice those."""
+        if values and type(values[0]) in PLAIN and (len(values) < 2 or type(values[1]) in PLAIN):
+            return function(*values, **words)
+        if function is isinstance and len(values) == 2 and self.masked(*values):
+            raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
+        if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
+            return function(*values, **words)
+        self.met += 1
+        if self.other is not None:
+            a, b, *rest = values
+            tries = []
+            if self.decides(a):
+                tries.append((a, self.another(b)))
+            if self.decides(b):
+                tries.append((self.another(a), b))
+            for pair in tries:
+                found, answer = self.asked(lambda pair=pair: function(*pair, *rest, **words))
+                if found and (answer is None or self.agrees("eq", answer, False)):
+                    self.lying.add(site)
+                    return answer
+            if not tries:
+                for first, second, _ in self.pairs(a, b, False, {"count": MOST, "seen": set()}):
+                    found, answer = self.asked(OPERATORS["eq"], first, second)
+                    if found and self.agrees("eq", answer, True):
+                        self.lying.add(site)
+                        return None
+        return function(*values, **words)
+
+    def masked(self, value, kinds):
+        """Tell whether a value passes for one of a class by what the response says about `__class__`."""
+        kind = type(value)
+        for base in bases_of(kind):
+            if "__class__" in names_of(base) and not self.trusts(base, "__class__"):
+                try:
+                    return isinstance(value, kinds) and not issubclass(kind, kinds)
+                except TypeError:
+                    return False
+        return False
+
+    # -- other values --
+
+    def number(self, most):
+        """Draw a number, from a generator of its own: those of the program stay where they are."""
+        self.drawn = (self.drawn * 1103515245 + 12345) % (1 << 31)
+        return (self.drawn >> 8) % most
+
+    def word(self, length):
+        """Draw a word."""
+        return "".join(chr(97 + self.number(26)) for _ in range(length))
+
+    def another(self, value):
+        """Return a value of the same kind, as likely to be met, that differs."""
+        kind, turn = type(value), self.other or 0
+        if kind is bool:
+            return not value
+        if kind is int:
+            return value + (1 + 2 * self.number(3), -1009 - 2 * self.number(50), 10**6 + self.number(10**5))[turn]
+        if kind in (float, complex):
+            away = (0.5 + self.number(7), -1000.25 - self.number(99), 1e6 + self.number(10**5))[turn]
+            return value + away if value == value and abs(value) < 1e12 else away
+        if kind in (str, bytes):
+            drawn = (self.word(len(value) or 3), self.word(2), self.word(7))[turn]
+            other = (drawn if turn != 1 else str(value) + drawn) if kind is str else drawn.encode()
+            return other if other != value else self.word(9) if kind is str else value + b"x"
+        if kind in (list, tuple):
+            return kind(self.another(each) for each in value) if value else kind([self.number(100)])
+        if kind in (set, frozenset):
+            return kind(self.another(each) for each in value if type(each) in PLAIN) or kind([self.word(4)])
+        if kind is dict:
+            return {key: self.another(each) for key, each in value.items()} or {self.word(4): self.number(100)}
+        for step in (lambda: value + (1, 7, 1000)[turn], lambda: value + sys.modules["datetime"].timedelta(1 + turn)):
+            if not self.decides(value) and value is not None:
+                found, other = self.asked(step)
+                if found:
+                    return other
+        return (self.number(10**4), self.word(5), [self.number(100)])[turn]
+
+    def same_hash(self, value):
+        """Return another value whose hash is the same, for sets and dictionaries to find."""
+        other, kept = self.another(value), hash_of(value)
+        if type(other) not in (int, str, float, bytes, tuple):
+            return other
+
+        class Like(type(other)):  # pyright: ignore[reportGeneralTypeIssues]
+            __slots__ = ()
+            __hash__ = lambda self: kept  # noqa: E731
+
+        self.theirs.add(Like)
+        return Like(other)
+
+
+def hash_of(value):
+    """Return a hash, or None."""
+    try:
+        return hash(value)
+    except Exception:
+        return None
+
+
+def extremes(value):
+    """Return what lies below and above all values of a kind; empty for most kinds."""
+    if isinstance(value, (int, float)):
+        return (float("-inf"), float("inf"))
+    if type(value) is str:
+        return ("", "\U0010ffff" * 3)
+    return ()
