@@ -14,6 +14,9 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
+from selfcodealign.evaluation.oracles.codec import encode
+from selfcodealign.evaluation.oracles.common import packed
+from selfcodealign.evaluation.oracles.livecodebench import DEPTH, NAMES
 
 STARTS = ("2023-09-01", "2023-07-01", "2023-05-01")
 """First contest dates of the paper's three windows."""
@@ -47,6 +50,8 @@ class LiveCodeBench(Benchmark):
             records=400,
         ),
     )
+
+    _packed: tuple[Problem | None, str] = (None, "")
 
     def problems(self, path: Path) -> list[Problem]:
         """Read the hub's records, or files with only texts and public tests; problems without tests are left out."""
@@ -102,12 +107,26 @@ class LiveCodeBench(Benchmark):
         else:
             yield record
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run all tests until one fails."""
         tests = problem.record["tests"]
         calls = tests[0].get("testtype") == "functional"
-        data = {"tests": tests, "function": function_of(problem) if calls else "", "limit_s": TEST_S}
-        return Case(program, "livecodebench", data, Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 5))
+        data = {"entry_point": "", "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH}
+        wanted = [test["output"] for test in tests]
+        if calls:
+            data["entry_point"] = f"Solution.{function_of(problem)}"
+            wanted = [json.loads(text) for text in wanted]
+        limits = Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 10)
+        return Case(program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted})
+
+    def _inputs(self, problem: Problem, calls: bool) -> str:
+        """Return the tests' inputs, packed; the last problem's are kept, for its samples follow each other."""
+        if self._packed[0] is not problem:
+            texts = [test["input"] for test in problem.record["tests"]]
+            if calls:
+                texts = [(encode([json.loads(line) for line in text.split("\n")]), TEST_S, False) for text in texts]
+            self._packed = problem, packed({"tests": texts})
+        return self._packed[1]
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
         """Return pass@k over all problems, and pass@1 over each of the paper's windows where dates are known."""
