@@ -155,6 +155,10 @@ class Benchmark(ABC):
     def problems(self, path: Path) -> list[Problem]:
         """Read the published file into problems, in its order."""
 
+    def untested(self, path: Path) -> list[str]:
+        """Return the ids of the file's problems that `problems` leaves out, because they have no tests."""
+        return []
+
     @abstractmethod
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Return what to ask next, given the texts so far; None when the sample is complete."""

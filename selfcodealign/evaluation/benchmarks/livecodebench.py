@@ -14,7 +14,6 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
-from selfcodealign.evaluation.oracles.codec import encode
 from selfcodealign.evaluation.oracles.common import packed
 from selfcodealign.evaluation.oracles.livecodebench import DEPTH, NAMES
 
@@ -57,16 +56,17 @@ class LiveCodeBench(Benchmark):
         """Read the hub's records, or files with only texts and public tests; problems without tests are left out."""
         found = []
         for number, record in enumerate(records(path)):
-            tests = tests_of(record)
-            if not tests:
-                continue
-            name = str(record.get("question_id") or record.get("id") or f"problem-{number}")
-            found.append(Problem(name, {**record, "tests": tests}, str(record.get("difficulty") or "")))
+            if tests := tests_of(record):
+                found.append(Problem(name_of(record, number), {**record, "tests": tests}, record.get("difficulty") or ""))
         if not found:
             raise UserError(
                 f"{path} has no problem with tests: this is not a file of LiveCodeBench; name the right file"
             )
         return found
+
+    def untested(self, path: Path) -> list[str]:
+        """Return the ids of problems without tests."""
+        return [name_of(record, number) for number, record in enumerate(records(path)) if not tests_of(record)]
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask for a program in a fence, with the starter code where there is one."""
@@ -111,11 +111,9 @@ class LiveCodeBench(Benchmark):
         """Run all tests until one fails."""
         tests = problem.record["tests"]
         calls = tests[0].get("testtype") == "functional"
-        data = {"entry_point": "", "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH}
+        entry_point = f"Solution.{function_of(problem)}" if calls else ""
+        data = {"entry_point": entry_point, "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH, "lines": True}
         wanted = [test["output"] for test in tests]
-        if calls:
-            data["entry_point"] = f"Solution.{function_of(problem)}"
-            wanted = [json.loads(text) for text in wanted]
         limits = Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 10)
         return Case(program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted})
 
@@ -123,9 +121,7 @@ class LiveCodeBench(Benchmark):
         """Return the tests' inputs, packed; the last problem's are kept, for its samples follow each other."""
         if self._packed[0] is not problem:
             texts = [test["input"] for test in problem.record["tests"]]
-            if calls:
-                texts = [(encode([json.loads(line) for line in text.split("\n")]), TEST_S, False) for text in texts]
-            self._packed = problem, packed({"tests": texts})
+            self._packed = problem, packed({"tests": [(text, TEST_S, False) for text in texts] if calls else texts})
         return self._packed[1]
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
@@ -138,6 +134,11 @@ class LiveCodeBench(Benchmark):
             if inside:
                 found.append(Metric(f"from_{start}_pass@1", inside))
         return found
+
+
+def name_of(record: Mapping[str, Any], number: int) -> str:
+    """Return a problem's id: the hub's, or its place in the file."""
+    return str(record.get("question_id") or record.get("id") or f"problem-{number}")
 
 
 def text_of(problem: Problem) -> str:

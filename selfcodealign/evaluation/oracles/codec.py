@@ -14,7 +14,6 @@ import fractions
 import importlib
 import itertools
 import json
-import sys
 from typing import Any
 
 BIG = 10**300
@@ -38,10 +37,6 @@ VALUES = {"int": int, "float": float, "str": str, "bytes": bytes, "bytearray": b
 FLAT = {*VALUES, "array", "opaque"}
 """Kinds whose content names no other node."""
 KINDS = {kind: name for name, kind in {**MUTABLE, **PARTS, **VALUES}.items()}
-
-if hasattr(sys, "set_int_max_str_digits"):
-    sys.set_int_max_str_digits(0)
-
 
 class Opaque:
     """Stands for a value that cannot be written out: equal to nothing, true if the value was."""

@@ -72,7 +72,7 @@ def differential(nursery, secret, inputs, report, matcher):
         report(group, status, **({group + "_detail": detail} if detail else {}))
 
 
-def compared(run, asked, expected, spare_s, secret, matches):
+def compared(run, asked, expected, spare_s, secret, matches, arguments=decode):
     """Read a program's outputs until one does not match; return the group's status, a detail, and how many matched.
 
     The program's process keeps the limits; from here it is ended where it did not, or does nothing.
@@ -93,7 +93,7 @@ def compared(run, asked, expected, spare_s, secret, matches):
                 # Unequal documents may still be equal values: only the reference can tell.
                 wanted = reference_output(secret, document)
                 kind, text = run.hear(spare_s, spare_s)
-            if kind == b"R" and not matches(decode(text), decode(wanted), decode(document)):
+            if kind == b"R" and not matches(decode(text), decode(wanted), arguments(document)):
                 return "fail", f"{at}: wrong output", matched
             matched += kind == b"R"
         if kind in (b"T", b"E"):

@@ -7,6 +7,7 @@ import signal
 import sys
 
 from selfcodealign.evaluation.oracles.common import unpacked
+from selfcodealign.evaluation.oracles.inside import any_digits
 from selfcodealign.evaluation.oracles.outside import LATE, Nursery
 
 
@@ -42,6 +43,7 @@ def late():
 
 def drive():
     """Call the oracle's function that `judge.json` names: `decide` outside the program, the others beside it."""
+    any_digits()
     with open("judge.json", encoding="utf-8") as file:
         given = json.load(file)
     os.unlink("judge.json")

@@ -123,8 +123,8 @@ def answer_inputs(handle, program, data, inputs, asked):
     """Call the program's function on the inputs of a group and send its outputs, until the judge has heard enough.
 
     `data`: entry_point; `names`, of modules whose names are there without an import; depth of recursion, if another.
-    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first). `asked`: group,
-    and spare_s, the CPU seconds for loading and all inputs.
+    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first); with `lines`, each
+    line of a document is an argument as plain JSON. `asked`: group, and spare_s, the CPU seconds for loading and all inputs.
     """
     link = Link(handle)
     start = time.process_time()
@@ -142,7 +142,7 @@ def answer_inputs(handle, program, data, inputs, asked):
         limit = min(limit, asked["spare_s"] - (time.process_time() - start))
         if limit <= 0:
             return link.tell(b"T", "no time is left for it")
-        arguments = decode(document)
+        arguments = [json.loads(line) for line in document.split("\n")] if data.get("lines") else decode(document)
         try:
             with cpu_limit(limit):
                 output = function(*arguments)
@@ -302,6 +302,10 @@ def settle():
     """Make a forked process look like a fresh one: `random` must not depend on the moment."""
     random.seed(0)
     os.chdir("/tmp")
+    gc.enable()
+
+
+def any_digits():
+    """Allow integers of any length to be printed and read, as Python did when the benchmarks were made."""
     if hasattr(sys, "set_int_max_str_digits"):
         sys.set_int_max_str_digits(0)
-    gc.enable()

@@ -1,6 +1,7 @@
 """Judge a program by LiveCodeBench's tests: stdin and stdout, or calls of a function (arXiv 2403.07974)."""
 
 import decimal
+import json
 
 from selfcodealign.evaluation.oracles.codec import encode
 from selfcodealign.evaluation.oracles.common import compared
@@ -32,7 +33,8 @@ def by_calls(nursery, data, wanted, inputs):
         return (list(output) if isinstance(output, tuple) else output) == expected
 
     with Run(nursery, "inputs", {"group": "tests", "spare_s": spare_s}) as run:
-        return compared(run, inputs["tests"], [encode(each) for each in wanted], spare_s, {}, matches)
+        documents = [encode(json.loads(text)) for text in wanted]
+        return compared(run, inputs["tests"], documents, spare_s, {}, matches, lambda _: None)
 
 
 def by_scripts(nursery, data, wanted, inputs):
