@@ -82,7 +82,7 @@ class Mbpp(FunctionCompletion):
         """Run the three assertions."""
         record = problem.record
         setup = "\n".join([*record.get("test_imports", []), record.get("test_setup_code", "")])
-        secret = {"setup": setup, "tests": record["test_list"]}
+        secret = {"setup": setup, "tests": record["test_list"], "reference": self.canonical(problem)}
         return Case(program, "asserts", {"limit_s": 10.0}, Limits(cpu_s=20.0), secret=secret)
 
 

@@ -19,8 +19,6 @@ def decide(nursery, data, secret, inputs, report):
             kind, text = run.hear(data["limit_s"], data["limit_s"] + 1)
             if kind != b"L":
                 raise Gone("fail", json.loads(text)[1])
-            if data["entry_point"] not in json.loads(text):
-                raise Gone("fail", f"there is no {data['entry_point']}")
             candidate = Remote(questions(run, data["limit_s"]), data["entry_point"])
             space: dict[str, Any] = loaded(secret["reference"])
             space[data["entry_point"]] = candidate

@@ -187,10 +187,7 @@ def answer_questions(handle, program, data, inputs, asked):
         found = loaded(program)
     except BaseException as error:
         return link.tell(b"E", json.dumps([type(error).__name__, describe(error)]))
-    # Modules by their own names, for the judge to import for itself.
-    link.tell(b"L", json.dumps({
-        name: value.__name__ if isinstance(value, types.ModuleType) else "" for name, value in found.items()
-    }))
+    link.tell(b"L")
     kept: list[Any] = []
 
     def keep(value):

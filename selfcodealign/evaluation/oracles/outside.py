@@ -14,7 +14,6 @@ import select
 import signal
 import socket
 import time
-import types
 from typing import Any, NoReturn
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
@@ -355,13 +354,3 @@ def questions(run, limit_s):
         raise RemoteError(str(said))
 
     return ask
-
-
-def names_of(*texts):
-    """Return the names that some texts use and Python does not define."""
-    found, waiting = set(), [compile(text, "<test>", "exec", dont_inherit=True) for text in texts]
-    while waiting:
-        code = waiting.pop()
-        found.update(code.co_names)
-        waiting += [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    return sorted(name for name in found if not hasattr(builtins, name))
