@@ -184,6 +184,7 @@ class Liar(list):  # an own subclass counts as what it holds
     [
         *(0, -1, True, None, BIG, -(10**400), 0.1, -0.0, math.inf, "", "é", "\ud800", "\ud83d", "x" * 9, b"\0", 1 + 2j),
         *([], (), {}, set(), [1, [2, (3, {"a": {4}})]], {(1, (2,)): [None]}, frozenset({(1, 2)}), [1, 2.0, True, "a"]),
+        *([(1, 2)] * 9, ([1], [], ["a"]) * 3, [[0.5], [True], [None], []], [(1,), (2,), (3,), [4]], [(BIG,)] * 4),
         *(collections.Counter("aab"), collections.deque([1, 2]), collections.OrderedDict(b=1, a=2), bytearray(b"a")),
         *(collections.defaultdict(list, {1: [2]}), range(1, 9, 2), decimal.Decimal("1.10"), fractions.Fraction(1, 3)),
         *(datetime.date(2020, 2, 29), datetime.datetime(2020, 1, 2, 3, 4), datetime.timedelta(1, 2, 3), ..., int, dict),

@@ -34,6 +34,8 @@ DICTS = {
 MUTABLE = {**LISTS, **DICTS}
 PARTS = {"tuple": tuple, "frozenset": frozenset}
 VALUES = {"int": int, "float": float, "str": str, "bytes": bytes, "bytearray": bytearray}
+ROWS = ({list}, {tuple})
+FEWEST_ROWS = 4
 FLAT = {*VALUES, "array", "opaque"}
 """Kinds whose content names no other node."""
 KINDS = {kind: name for name, kind in {**MUTABLE, **PARTS, **VALUES}.items()}
@@ -78,14 +80,28 @@ def clean(text):
     return True
 
 
-def refs(items, ref):
-    """Return what stands for each of some items; lists of one plain kind are taken as they are."""
+def all_plain(items):
+    """Whether items are known at a glance to stand for themselves: much faster than to look at each."""
     kinds = set(map(type, items))
     if kinds <= PLAIN or (kinds == {int} and min(items) > -BIG and max(items) < BIG):
-        return items
-    if kinds == {str} and "".join(items).isascii():
-        return items
-    return [ref(item) for item in items]
+        return True
+    return kinds == {str} and "".join(items).isascii()
+
+
+def refs(items, ref):
+    """Return what stands for each of some items."""
+    return items if all_plain(items) else [ref(item) for item in items]
+
+
+def table(items):
+    """Return (flat content, kind of the rows, their lengths) of rows of plain values; None if items are none."""
+    kinds = set(map(type, items))
+    if len(items) < FEWEST_ROWS or kinds not in ROWS:
+        return None
+    flat = list(itertools.chain.from_iterable(items))
+    if not all_plain(flat):
+        return None
+    return flat, KINDS[kinds.pop()], list(map(len, items))
 
 
 def node(item: Any, ref, keep):
@@ -101,7 +117,10 @@ def node(item: Any, ref, keep):
             if name in DICTS:
                 content = refs([part for pair in dict.items(item) for part in pair], ref)
             elif name in LISTS or name in PARTS:
-                content = refs(list(base.__iter__(item)), ref)
+                content = list(base.__iter__(item))
+                if (rows := table(content)) is not None:
+                    return [name, rows[0], int(base is not kind), *rows[1:]]
+                content = refs(content, ref)
             elif name == "int":
                 content = hex(int.__int__(item))
             elif name == "float":
@@ -203,7 +222,7 @@ def decode(text, recall=None):
             for key, value in zip(parts[::2], parts[1::2], strict=True):
                 built[at][key] = value
         elif each[0] in LISTS:
-            parts = items_of(each[1], built)
+            parts = values_of(each, built)
             built[at].update(parts) if each[0] == "set" else built[at].extend(parts)
     return built[root[0]] if type(root) is list else plain(root)
 
@@ -213,6 +232,14 @@ def plain(value):
     if isinstance(value, (list, dict)):
         raise ValueError("a document without the node it names")
     return value
+
+
+def values_of(each, built):
+    """Return the values that a node of several holds."""
+    if len(each) < 5:
+        return items_of(each[1], built)
+    kind, rest = MUTABLE.get(each[3]) or PARTS[each[3]], iter(each[1])
+    return [kind(itertools.islice(rest, length)) for length in each[4]]
 
 
 def items_of(content, built):
@@ -227,14 +254,14 @@ SUBCLASSES = {kind: type(f"Own{kind.__name__.title()}", (kind,), {}) for kind in
 
 def made(kind, each):
     """Return the type that a node asks for: the builtin, or what stands for a subclass of it."""
-    return SUBCLASSES[kind] if each[2:] == [1] else kind
+    return SUBCLASSES[kind] if each[2:3] == [1] else kind
 
 
 def rebuilt(each, built, recall):
     """Return the value of a node that is not filled later."""
     name, content = each[:2]
     if name in PARTS:
-        return made(PARTS[name], each)(items_of(content, built))
+        return made(PARTS[name], each)(values_of(each, built))
     if name == "int":
         return made(int, each)(int(content, 16))
     if name == "float":

@@ -9,7 +9,7 @@ import zlib
 from typing import Any
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
-from selfcodealign.evaluation.oracles.inside import describe, digest, loaded, silent
+from selfcodealign.evaluation.oracles.inside import WRITING_S, describe, digest, loaded, silent
 from selfcodealign.evaluation.oracles.outside import Gone, Run
 
 LARGE = 1_000_000
@@ -84,7 +84,7 @@ def compared(run, asked, expected, spare_s, secret, matches, arguments=decode):
             if kind in (b"T", b"E"):
                 break
             at = f"input {matched}"
-            kind, text = run.hear(2 * limit + 2, limit + 1)
+            kind, text = run.hear(2 * limit + WRITING_S, limit + 1)
             if kind == b"D":
                 run.tell("next" if text == wanted else "whole")
                 if text == wanted:

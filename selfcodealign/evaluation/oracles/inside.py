@@ -21,6 +21,8 @@ from typing import Any
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
 
+WRITING_S = 10.0
+"""CPU seconds, beyond an input's limit, in which its output must be written out: a hundred megabytes or more."""
 SOLUTION, SCRIPT = "solution.py", "program.py"
 
 
@@ -146,7 +148,7 @@ def answer_inputs(handle, program, data, inputs, asked):
         try:
             with cpu_limit(limit):
                 output = function(*arguments)
-            with cpu_limit(limit + 1):  # a generator runs while it is written out
+            with cpu_limit(limit + WRITING_S):  # a generator runs while it is written out
                 text = encode(output)
         except TooSlow:
             return link.tell(b"T", f"more than {limit:.1f} s of CPU time")
