@@ -24,6 +24,7 @@ from selfcodealign.sandbox.supervisor import run_cases
 
 SYNC_EVERY_S = 1.0
 MOST_NAMED = 8
+UNREADABLE = (EOFError, OSError, zlib.error)
 EXAMPLE = '{"id": "1", "code": "def f(x): ...", "test": "assert f(1) == 2"}'
 
 
@@ -146,7 +147,7 @@ def cases(path: Path, finished: "Finished") -> Iterator[dict[str, Any]]:
                 return
             except UnicodeDecodeError as error:
                 raise UserError(f"{path} is no UTF-8 text ({error.reason}); convert it to UTF-8") from None
-            except (EOFError, OSError, zlib.error) as error:
+            except UNREADABLE as error:
                 raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
             except ValueError as error:
                 raise UserError(f"{path} line {number} is not JSON ({error}); expected {EXAMPLE}") from None
@@ -166,8 +167,8 @@ def opened(path: Path) -> IO[str]:
         raw = io.BufferedReader(gzip.GzipFile(fileobj=raw))  # pyright: ignore[reportArgumentType]
     try:
         start = raw.peek(2)[:2]
-    except (EOFError, OSError, zlib.error):
-        start = b""  # said when it is read
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
     encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
     return io.TextIOWrapper(raw, encoding=encoding)
 

@@ -176,12 +176,16 @@ def tests_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
     """Read a list of tests: as it is, from JSON, or from the hub's compressed form."""
-    if isinstance(tests, list):
-        return tests
+    if isinstance(tests, list) or not tests.strip():
+        return list(tests or [])
     try:
         return json.loads(tests)
     except ValueError:
+        pass
+    try:
         return json.loads(TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(tests)))).load())
+    except (ValueError, zlib.error, pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"a problem's tests are neither JSON nor the hub's packed form ({error}); fetch again") from None
 
 
 class TextOnly(pickle.Unpickler):

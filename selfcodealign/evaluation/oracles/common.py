@@ -69,6 +69,8 @@ def differential(nursery, secret, inputs, report, matcher):
         spare_s = min(GROUP_S, sum(limit for _, limit, _ in asked)) + 2
         with Run(nursery, "inputs", {"group": group, "spare_s": spare_s}) as run:
             status, detail, _ = compared(run, asked, expected[group], spare_s, secret, matcher())
+        if not any(inputs.values()):
+            status, detail = "fail", "the problem has no inputs"
         report(group, status, **({group + "_detail": detail} if detail else {}))
 
 
