@@ -1,6 +1,7 @@
 """`python -m selfcodealign evaluate`: score published samples, or sample a model and score it, outside any workflow."""
 
 import argparse
+import json
 import logging
 import os
 import sys
@@ -66,6 +67,7 @@ def main(args: argparse.Namespace) -> None:
     if args.workers < 1:
         raise UserError(f"--workers is {args.workers}; give at least 1")
     benchmark = base.get(args.benchmark)
+    refuse_other_file(args.output)
     if args.rules:
         if not hasattr(benchmark, "rules"):
             raise UserError(f"--rules is for HumanEval+ and MBPP+, not for {benchmark.title}; leave it out")
@@ -74,7 +76,10 @@ def main(args: argparse.Namespace) -> None:
     data.refuse_other_benchmark(benchmark, problems_file)
     problems = benchmark.problems(problems_file)
     version = data.version_of(benchmark, problems_file)
-    programs, settings, sampling, warnings = gathered(args, benchmark, problems)
+    programs, settings, sampling, warnings = gathered(args, benchmark, problems, problems_file)
+    if untested := benchmark.untested(problems_file):
+        named = ", ".join(untested[:10]) + (f" and {len(untested) - 10} more" if len(untested) > 10 else "")
+        warnings.append(f"{len(untested)} problems of {problems_file.name} have no tests and are left out: {named}")
     if version is None and benchmark.sources:
         known = ", ".join(source.version for source in benchmark.sources)
         warnings.append(
@@ -102,6 +107,22 @@ def main(args: argparse.Namespace) -> None:
     print(table(results))
 
 
+def refuse_other_file(output: Path) -> None:
+    """Refuse to write results over a file that holds something else.
+
+    Raises:
+        UserError: the output is a folder, or a file that is no result of this command; it is left as it is.
+    """
+    if not output.exists():
+        return
+    try:
+        found = json.loads(output.read_bytes()) if output.is_file() else None
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not {"benchmark", "metrics", "tasks"} <= found.keys():
+        raise UserError(f"{output} holds something else than results of this command; name another file under --output")
+
+
 def fetched(benchmark: Benchmark, version: str | None, work: Path) -> Path:
     """Return the published problems, fetched once.
 
@@ -121,7 +142,7 @@ def fetched(benchmark: Benchmark, version: str | None, work: Path) -> Path:
 
 
 def gathered(
-    args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem]
+    args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem], problems_file: Path
 ) -> tuple[list[dict[str, Any]], dict[str, Any], Sampling | None, list[str]]:
     """Return the programs to judge, how they came about, and what is to be said of them."""
     if args.canonical:
@@ -139,7 +160,9 @@ def gathered(
     if args.samples:
         from selfcodealign.evaluation import published_samples
 
-        published = published_samples.read(benchmark, problems, args.samples, as_is=args.as_is)
+        published = published_samples.read(
+            benchmark, problems, args.samples, as_is=args.as_is, untested=benchmark.untested(problems_file)
+        )
         programs = [
             {"id": one.id, "task_id": one.task_id, "sample": one.sample, "program": one.program, "note": one.note}
             for one in published
@@ -219,11 +242,13 @@ def results_of(
         rows.setdefault(row["task_id"], []).append(verdict)
     found = score(benchmark, problems, rows, seed=args.seed, missing=args.missing)
     for task, record in found["tasks"].items():
-        if rows.get(task):
-            record["verdicts"] = [
-                {key: verdict[key] for key in ("sample", "passed", "groups", "reason", "note")}
-                for verdict in rows[task]
-            ]
+        # Tasks without samples that count as failures have verdicts of the same form.
+        blank = {"passed": False, "reason": "no sample", "note": ""}
+        missing = [{"sample": place, "groups": groups, **blank} for place, groups in enumerate(record["verdicts"])]
+        record["verdicts"] = [
+            {key: verdict[key] for key in ("sample", "passed", "groups", "reason", "note")}
+            for verdict in rows.get(task) or missing
+        ]
     return {
         **found,
         "benchmark": benchmark.name,

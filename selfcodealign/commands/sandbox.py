@@ -1,24 +1,30 @@
 """`python -m selfcodealign sandbox`: cases in, verdicts out, one JSON object a line, without Snakemake."""
 
 import argparse
+import codecs
+import gzip
 import hashlib
+import io
 import json
 import logging
 import os
 import sqlite3
 import sys
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from selfcodealign.errors import UserError
 from selfcodealign.sandbox.selftest import choose_layer
-from selfcodealign.sandbox.settings import Settings
+from selfcodealign.sandbox.settings import VERDICTS, Settings
 from selfcodealign.sandbox.supervisor import run_cases
 
 SYNC_EVERY_S = 1.0
+MOST_NAMED = 8
+UNREADABLE = (EOFError, OSError, zlib.error)
 EXAMPLE = '{"id": "1", "code": "def f(x): ...", "test": "assert f(1) == 2"}'
 
 
@@ -96,6 +102,8 @@ def main(arguments: argparse.Namespace) -> None:
         raise UserError("the sandbox needs --input CASES.jsonl and --output VERDICTS.jsonl")
     if str(arguments.input) != "-" and not arguments.input.is_file():
         raise UserError(f"{arguments.input} does not exist; correct --input")
+    if arguments.output.exists() and not arguments.output.is_file():
+        raise UserError(f"{arguments.output} is no file; name a file of verdicts under --output")
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     finished = Finished(arguments.output)
     counts: Counter[str] = Counter()
@@ -110,53 +118,124 @@ def main(arguments: argparse.Namespace) -> None:
                 synced = time.monotonic()
         file.flush()
         os.fsync(file.fileno())
-    logging.getLogger(__name__).info(
+    log = logging.getLogger(__name__)
+    if finished.other_content:
+        log.warning(
+            "%d rows were not run, because a row before them has their id and other content (%s); give each its own id",
+            finished.other_content,
+            ", ".join(finished.named),
+        )
+    log.info(
         "%d verdicts: %s", counts.total(), ", ".join(f"{name} {number}" for name, number in counts.most_common()) or "-"
     )
 
 
 def cases(path: Path, finished: "Finished") -> Iterator[dict[str, Any]]:
-    """Read the cases that have no verdict yet; an id that comes again is not run again."""
-    file = sys.stdin if str(path) == "-" else path.open(encoding="utf-8")
-    with file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
+    """Read the cases that have no verdict yet; an id that comes again is not run again.
+
+    Raises:
+        UserError: a line is no case, or the file is no text; the sentence names the line.
+    """
+    with opened(path) as file:
+        lines = enumerate(file, 1)
+        while True:
+            number = 0
             try:
-                case = json.loads(line)
+                number, line = next(lines)
+                case = json.loads(line) if line.strip() else None
+            except StopIteration:
+                return
+            except UnicodeDecodeError as error:
+                raise UserError(f"{path} is no UTF-8 text ({error.reason}); convert it to UTF-8") from None
+            except UNREADABLE as error:
+                raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
             except ValueError as error:
                 raise UserError(f"{path} line {number} is not JSON ({error}); expected {EXAMPLE}") from None
+            if case is None:
+                continue
             if not isinstance(case, dict) or not isinstance(case.get("id"), str):
                 raise UserError(f"{path} line {number} has no string under the key id; expected {EXAMPLE}")
-            if finished.add(case["id"]):
+            if finished.add(case["id"], case, number):
                 yield case
+
+
+def opened(path: Path) -> IO[str]:
+    """Open a file of cases, or stdin: UTF-8, or UTF-16 behind its mark; compressed by gzip or not."""
+    raw: Any = sys.stdin.buffer if str(path) == "-" else path.open("rb")
+    raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
+    if raw.peek(2)[:2] == b"\x1f\x8b":
+        raw = io.BufferedReader(gzip.GzipFile(fileobj=raw))  # pyright: ignore[reportArgumentType]
+    try:
+        start = raw.peek(2)[:2]
+    except UNREADABLE as error:
+        raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
+    encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    return io.TextIOWrapper(raw, encoding=encoding)
 
 
 class Finished:
     """The ids that need no run: those with a whole line in the output, and those read already.
 
     They lie in a temporary file of SQLite's, so that memory does not grow with the number of rows.
+
+    Raises:
+        UserError: the output holds anything but verdicts; it is left as it is.
     """
 
     def __init__(self, output: Path) -> None:
         self.table = sqlite3.connect("", isolation_level=None)
-        self.table.execute("CREATE TABLE ids (digest BLOB PRIMARY KEY) WITHOUT ROWID")
+        self.table.execute("CREATE TABLE ids (digest BLOB PRIMARY KEY, content BLOB) WITHOUT ROWID")
         self.table.execute("BEGIN")
-        if output.exists():
-            whole = 0
-            with output.open("rb") as file:
-                for line in file:
-                    if not line.endswith(b"\n"):
-                        break
-                    try:
-                        self.add(json.loads(line)["id"])
-                    except (ValueError, KeyError, TypeError):
-                        break
+        self.other_content = 0
+        self.named: list[str] = []
+        if not output.exists():
+            return
+        whole = 0
+        with output.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                name = verdict_id(line)
+                if name is not None and line.endswith(b"\n"):
+                    self.add(name)
                     whole += len(line)
-            if whole < output.stat().st_size:
-                os.truncate(output, whole)
+                elif line.endswith(b"\n") or not torn(line):
+                    raise UserError(
+                        f"{output} line {number} is no verdict of this command: nothing was changed; name a new file "
+                        "under --output, or one that it began"
+                    )
+        if whole < output.stat().st_size:
+            os.truncate(output, whole)
 
-    def add(self, name: str) -> bool:
-        """Note an id; False if it is there already."""
-        digest = hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        return self.table.execute("INSERT OR IGNORE INTO ids VALUES (?)", (digest,)).rowcount == 1
+    def add(self, name: str, case: dict[str, Any] | None = None, number: int = 0) -> bool:
+        """Note an id; False if it is there already. Rows with the id of another, and other content, are counted."""
+        digest = _digest(name)
+        content = None if case is None else _digest(json.dumps(case, sort_keys=True))
+        if self.table.execute("INSERT OR IGNORE INTO ids VALUES (?, ?)", (digest, content)).rowcount == 1:
+            return True
+        if case is not None:
+            (before,) = self.table.execute("SELECT content FROM ids WHERE digest = ?", (digest,)).fetchone()
+            if before is None:  # its verdict is of an earlier run
+                self.table.execute("UPDATE ids SET content = ? WHERE digest = ?", (content, digest))
+            elif before != content:
+                self.other_content += 1
+                if len(self.named) < MOST_NAMED:
+                    self.named.append(f"{name} in line {number}")
+        return False
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+def verdict_id(line: bytes) -> str | None:
+    """Return the id of a line of the output; None if it is no verdict."""
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    known = isinstance(row, dict) and row.get("verdict") in VERDICTS and "isolation" in row
+    return row["id"] if known and isinstance(row.get("id"), str) else None
+
+
+def torn(line: bytes) -> bool:
+    """Whether a last line without its end may be what a stopped run left of a verdict."""
+    return line[:7] == b'{"id": '[: len(line)] or not line.strip(b"\0")

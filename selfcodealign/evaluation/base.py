@@ -85,17 +85,20 @@ class Case:
     """One run in the sandbox: untrusted program, our judging code, and data for it.
 
     Args:
-        program: untrusted source; where `load` is set the sandbox loads it before the judge runs.
-        judge: name of a module in `selfcodealign/evaluation/oracles`, run after the program in the same process.
-        data: JSON-able settings and inputs for the judge.
-        blobs: named byte strings for the judge, such as a pickle of expected outputs; never decoded outside.
+        program: untrusted source.
+        judge: name of a module in `selfcodealign/evaluation/oracles`.
+        data: JSON-able settings, which the program might see.
+        blobs: packed texts that it might see, such as its inputs.
+        secret: JSON-able settings and what is wanted of the program, which reach only the process that compares; None
+            where the oracle runs in the program's own process.
     """
 
     program: str
     judge: str
     data: Mapping[str, Any]
     limits: Limits
-    blobs: Mapping[str, bytes] = field(default_factory=dict)
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    secret: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +155,10 @@ class Benchmark(ABC):
     def problems(self, path: Path) -> list[Problem]:
         """Read the published file into problems, in its order."""
 
+    def untested(self, path: Path) -> list[str]:
+        """Return the ids of the file's problems that `problems` leaves out, because they have no tests."""
+        return []
+
     @abstractmethod
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Return what to ask next, given the texts so far; None when the sample is complete."""
@@ -199,7 +206,7 @@ class Benchmark(ABC):
         return None
 
     @abstractmethod
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Return the run that judges a program."""
 
     def groups_of(self, problem: Problem) -> tuple[str, ...]:

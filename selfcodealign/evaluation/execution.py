@@ -114,20 +114,23 @@ def mentions(program: str, preload: Sequence[str]) -> str:
 
 
 def sandbox_case(
-    name: str, case: Case, mark: str, function: str = "judge", preload: Sequence[str] = ()
+    name: str, case: Case, mark: str, function: str = "", preload: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """Return a case as the sandbox takes it: the judge as the script, the program as its data."""
+    """Return a case as the sandbox takes it: the oracle as the script, the program as its data.
+
+    What is wanted of the program comes `late`: after its processes have been set apart.
+    """
     given = {
-        "mark": mark,
-        "function": function,
+        "function": function or ("judge" if case.secret is None else "decide"),
         "program": case.program,
         "data": dict(case.data),
-        "blobs": {name: value.decode("ascii") for name, value in case.blobs.items()},
+        "blobs": dict(case.blobs),
     }
     return {
         "id": name,
         "program": judge_text(case.judge) + mentions(case.program, preload),
         "files": {"judge.json": json.dumps(given)},
+        "late": json.dumps({"mark": mark, "secret": dict(case.secret or {})}),
         "timeout_s": case.limits.cpu_s,
         "memory_mb": case.limits.memory_mb,
         "output_kb": REFERENCE_OUTPUT_KB if function == "reference" else 64,
@@ -221,22 +224,22 @@ class References:
         cases = (sandbox_case(name, case, mark, "reference") for name, (case, _) in missing.items())
         for verdict in run_cases(cases, self.settings):
             found = findings(verdict["stdout"], mark)
-            blob = next((finding["blob"] for finding in found if "blob" in finding), None)
-            if blob is None:
+            blobs = {finding["blob"]: finding["text"] for finding in found if "blob" in finding}
+            if len(blobs) < 2:
                 error = next((f["measures"].get("error", "") for f in found if "measures" in f), "")
                 raise UserError(
                     f"the reference solution of {verdict['id']} gave no outputs ({error or verdict['reason']}): "
                     "the file of problems is damaged, or the environment lacks a package it needs"
                 )
-            write_json(missing[verdict["id"]][1], {"blob": blob})
+            write_json(missing[verdict["id"]][1], blobs)
 
-    def get(self, problem: Problem) -> bytes | None:
-        """Return a task's expected outputs, still encoded; None if the benchmark has no need of them."""
+    def get(self, problem: Problem) -> Mapping[str, str] | None:
+        """Return a task's `inputs` and `expected` outputs, still packed; None if the benchmark has no need of them."""
         path = self._path(problem)
         return None if path is None else self._read(path)
 
-    def _load(self, path: Path) -> bytes:
-        return json.loads(path.read_text(encoding="utf-8"))["blob"].encode("ascii")
+    def _load(self, path: Path) -> Mapping[str, str]:
+        return json.loads(path.read_text(encoding="utf-8"))
 
 
 def execute(

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 NAMED = 8
 """Most names listed in a message."""
 
+RESULTS = ("eval_results.json", "eval_results.json.gz")
+"""What EvalPlus and its kin leave in a folder of samples: their verdicts."""
+
 
 @dataclass(frozen=True, slots=True)
 class Published:
@@ -35,7 +38,9 @@ class Published:
         return sample_id(self.task_id, self.sample)
 
 
-def read(benchmark: Benchmark, problems: Sequence[Problem], path: Path, *, as_is: bool = False) -> list[Published]:
+def read(
+    benchmark: Benchmark, problems: Sequence[Problem], path: Path, *, as_is: bool = False, untested: Sequence[str] = ()
+) -> list[Published]:
     """Read published samples: JSON Lines or JSON, compressed or not, or a folder of them or of programs.
 
     Args:
@@ -43,6 +48,7 @@ def read(benchmark: Benchmark, problems: Sequence[Problem], path: Path, *, as_is
         problems: of the file they answer.
         path: file, or folder with `<task>/<number>.py` (EvalPlus) or with record files (CanItEdit).
         as_is: score texts exactly as they are, Markdown included.
+        untested: problems that have no tests; their samples are left out, with a word.
 
     Raises:
         UserError: a sample answers no task of the file, lacks its fields, or is given twice.
@@ -51,10 +57,17 @@ def read(benchmark: Benchmark, problems: Sequence[Problem], path: Path, *, as_is
     counts: Counter[str] = Counter()
     given: set[tuple[str, int]] = set()
     unknown: Counter[str] = Counter()
+    without_tests, left_out = set(untested), 0
     found = []
     for record in records(path):
         for one in benchmark.samples_in(record):
-            task = benchmark.task_of(one)
+            try:
+                task = benchmark.task_of(one)
+            except UserError as error:
+                raise UserError(f"{path}: {record.get('_file', '')}: {error}") from None
+            if task in without_tests:
+                left_out += 1
+                continue
             if task not in by_id:
                 unknown[task] += 1
                 continue
@@ -71,6 +84,8 @@ def read(benchmark: Benchmark, problems: Sequence[Problem], path: Path, *, as_is
                     f"{path}: a sample of {task} is {type(program).__name__}, not text; write it as a string"
                 )
             found.append(cleaned(benchmark, by_id[task], Published(task, number, program), as_is))
+    if left_out:
+        log.warning("%s: %d samples are of problems without tests and are left out", path, left_out)
     if unknown:
         names = ", ".join(list(unknown)[:NAMED]) + (f" and {len(unknown) - NAMED} more" if len(unknown) > NAMED else "")
         raise UserError(
@@ -107,7 +122,8 @@ def records(path: Path) -> Iterator[Mapping[str, Any]]:
     # MultiPL-E writes task.results.json.gz beside task.json.gz: the same samples, executed.
     executed = {file.with_name(file.name.replace(".results.", ".", 1)) for file in files if ".results." in file.name}
     for file in files:
-        if file in executed:
+        hidden = any(part.startswith((".", "__")) for part in file.relative_to(path).parts)
+        if file in executed or hidden or file.name.endswith(RESULTS):
             continue
         if file.suffix == ".py":
             # EvalPlus's folders: HumanEval_0/3.py is sample 3 of HumanEval/0.

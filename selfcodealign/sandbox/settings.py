@@ -61,7 +61,7 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     name = case.get("id")
     if not isinstance(name, str):
         raise UserError(f"a sandbox case has the id {name!r}; every case needs a string")
-    known = {"id", "code", "test", "program", "stdin", "files", *LIMITS}
+    known = {"id", "code", "test", "program", "stdin", "files", "late", *LIMITS}
     unknown = [key for key, value in case.items() if key not in known and value is not None]
     if "program" in case and ("code" in case or "test" in case):
         raise UserError(f"sandbox case {name}: give either program, or code and test")
@@ -76,6 +76,7 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
         if value is not None and not isinstance(value, str):
             raise UserError(f"sandbox case {name}: {key} is {type(value).__name__}, not text")
         message[key] = value if value is not None or key == "stdin" else ""
+    message["late"] = case.get("late")
     message["files"] = dict(case.get("files") or {})
     message["wall_factor"] = settings.wall_factor
     message["exit_status_only"] = settings.exit_status_only

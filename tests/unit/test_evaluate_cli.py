@@ -85,6 +85,57 @@ def test_a_model_is_sampled_and_scored(files, root):
     assert found["settings"]["sampling"]["temperature"] == 0.8
 
 
+def test_missing_tasks_have_verdicts_of_the_same_form(files):
+    flags = ("--benchmark", "humaneval_plus", "--samples", str(files / "samples.jsonl"), "--missing", "fail")
+    tasks = evaluate(files, *flags)["tasks"]
+    assert len(tasks["HumanEval/1"]["verdicts"]) == 2
+    for task in tasks.values():
+        for verdict in task["verdicts"]:
+            assert verdict.keys() == {"sample", "passed", "groups", "reason", "note"}
+    assert tasks["HumanEval/1"]["verdicts"][1]["groups"] == {"base": "missing", "plus": "missing"}
+
+
+def test_an_evalplus_folder_may_hold_what_evalplus_left_there(files):
+    for number in range(2):
+        folder = files / "s" / f"HumanEval_{number}"
+        folder.mkdir(parents=True)
+        (folder / "0.py").write_text(HEAD + "    return x / 2\n")
+    (files / "s" / "eval_results.json").write_text(json.dumps({"date": "now", "hash": "", "eval": {}}))
+    (files / "s" / "humaneval_eval_results.json").write_text(json.dumps({"eval": {}}))
+    for hidden in (".ipynb_checkpoints", "__pycache__", ".git"):
+        (files / "s" / hidden).mkdir()
+        (files / "s" / hidden / "x-checkpoint.py").write_text("1")
+    assert evaluate(files, "--benchmark", "humaneval_plus", "--samples", str(files / "s"))["metrics"]["pass@1"]["value"] == 100
+
+
+@pytest.mark.parametrize(
+    "kept", ['{"important": 1}', "no JSON", "[]", "", json.dumps(SAMPLES[0]), json.dumps({"benchmark": "x"})]
+)
+def test_an_output_that_holds_something_else_is_refused_untouched(files, capsys, kept):
+    (files / "r.json").write_text(kept)
+    with pytest.raises(SystemExit):
+        evaluate(files, "--benchmark", "humaneval", "--canonical")
+    assert "holds something else" in capsys.readouterr().err
+    assert (files / "r.json").read_text() == kept
+
+
+def test_results_are_written_over_results(files):
+    for _ in range(2):
+        assert evaluate(files, "--benchmark", "humaneval", "--canonical")["metrics"]["pass@1"]["value"] == 100
+
+
+def test_problems_without_tests_are_named_and_their_samples_left_out(files):
+    tests = json.dumps([{"input": "1\n", "output": "1\n", "testtype": "stdin"}])
+    problems = [("ok", tests), ("none", "[]"), ("empty", "")]
+    rows = [{"question_id": name, "public_test_cases": given, "private_test_cases": "[]"} for name, given in problems]
+    (files / "tasks.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    samples = [{"question_id": name, "code_list": ["print(input())"]} for name, _ in problems]
+    (files / "samples.jsonl").write_text("".join(json.dumps(row) + "\n" for row in samples))
+    found = evaluate(files, "--benchmark", "livecodebench", "--samples", str(files / "samples.jsonl"))
+    assert found["metrics"]["pass@1"]["value"] == 100
+    assert "2 problems of tasks.jsonl have no tests and are left out: none, empty" in " ".join(found["warnings"])
+
+
 @pytest.mark.parametrize(
     ("flags", "sentence"),
     [

@@ -46,6 +46,7 @@ CLASS = {
 MBPP = {
     "test_list": ["assert add(1, 2) == 3", "assert math.isclose(add(0.1, 0.2), 0.3)"],
     "test_imports": ["import math"],
+    "code": "def add(a, b):\n    return a + b",
 }
 CASES = [
     ("livecodebench", STDIN, "a = int(input())\nb = int(input())\nprint(a + b)", True),

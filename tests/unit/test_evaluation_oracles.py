@@ -1,15 +1,23 @@
 """Each judge's comparison decides as the authors' harness does, where values are nearly equal or oddly typed."""
 
 import ast
+import collections
+import datetime
+import decimal
+import fractions
+import itertools
 import math
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from unittest import mock
 
+import numpy
 import pytest
 
 from selfcodealign.evaluation.execution import judge_text
 from selfcodealign.evaluation.oracles import evalplus, evoeval, livecodebench, script
-from selfcodealign.evaluation.oracles.common import Fingerprint, close, fingerprint
+from selfcodealign.evaluation.oracles.codec import Opaque, decode, encode
+from selfcodealign.evaluation.oracles.common import close
 
 
 def data(**values: Any) -> dict[str, Any]:
@@ -111,6 +119,9 @@ def test_evoeval_equality_is_typed(first: Any, second: Any, expected: bool) -> N
         ("sparse_zero", 0.0, None, [[0, 1, 5]], True),
         ("maze_moves", ["right", "down"], ["down", "right"], [[[0, 0], [0, 0]], (0, 0), (1, 1)], True),
         ("maze_moves", ["right"], ["down", "right"], [[[0, 1], [0, 0]], (0, 0), (1, 1)], False),
+        ("maze_moves", ["up", "down"], ["right"], [[[0, 0], [0, 0]], (0, 0), (0, 0)], False),  # over the border
+        ("maze_moves", ["left"], ["right"], [[[0, 0]], (0, 0), (0, -1)], False),
+        ("maze_path", [(0, 0), (-1, 0)], [(0, 0)], [[[1], [1]], (0, 0), (-1, 0)], False),
         ("maze_path", [(0, 0), (0, 1)], [(0, 0), (0, 1)], [[[1, 1]], (0, 0), (0, 1)], True),
         ("maze_path", [(0, 0), (0, 2)], [(0, 0), (0, 1), (0, 2)], [[[1, 1, 1]], (0, 0), (0, 2)], False),
         ("product_pair", (0, 2), (1, 3), [[2, 5, 3], 6], True),
@@ -148,12 +159,108 @@ def test_close_agrees_with_numpy(a: Any, b: Any, expected: bool) -> None:
     assert bool(numpy.allclose(a, b, rtol=1e-7, atol=1e-6)) is expected
 
 
-def test_fingerprint_is_equal_for_equal_values_whichever_objects_they_share() -> None:
-    part = [1, 2]
-    assert fingerprint([part, part]) == fingerprint([[1, 2], [1, 2]])
-    assert fingerprint([1, 2]) != fingerprint([1, 3])
-    assert fingerprint("x", least=1_000) is None
-    assert isinstance(fingerprint("x" * 2_000, least=1_000), Fingerprint)
+BIG = 10**4_200
+
+
+class Pair(NamedTuple):
+    x: int
+    y: int
+
+
+class Everything:
+    def __eq__(self, other: object) -> bool:
+        return True
+
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+class Liar(list):  # an own subclass counts as what it holds
+    __eq__ = Everything.__eq__
+    __hash__ = None  # pyright: ignore[reportAssignmentType]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -1, True, None, BIG, -(10**400), 0.1, -0.0, math.inf, "", "é", "\ud800", "\ud83d", "x" * 9, b"\0", 1 + 2j),
+        *([], (), {}, set(), [1, [2, (3, {"a": {4}})]], {(1, (2,)): [None]}, frozenset({(1, 2)}), [1, 2.0, True, "a"]),
+        *([(1, 2)] * 9, ([1], [], ["a"]) * 3, [[0.5], [True], [None], []], [(1,), (2,), (3,), [4]], [(BIG,)] * 4),
+        *(collections.Counter("aab"), collections.deque([1, 2]), collections.OrderedDict(b=1, a=2), bytearray(b"a")),
+        *(collections.defaultdict(list, {1: [2]}), range(1, 9, 2), decimal.Decimal("1.10"), fractions.Fraction(1, 3)),
+        *(datetime.date(2020, 2, 29), datetime.datetime(2020, 1, 2, 3, 4), datetime.timedelta(1, 2, 3), ..., int, dict),
+        *(numpy.float64(1.5), numpy.int32(7), numpy.bool_(True), numpy.str_("a")),
+    ],
+    ids=lambda value: ascii(value)[:20] if value is not BIG else "big",
+)
+def test_values_come_back_with_their_exact_types(value: Any) -> None:
+    found = decode(encode(value))
+    assert found == value
+    assert type(found) is type(value)
+    assert isinstance(value, collections.defaultdict) or repr(found) == repr(value)
+
+
+def test_what_repr_cannot_tell_comes_back_too() -> None:
+    array = numpy.arange(6, dtype="int16").reshape(2, 3)
+    assert (decode(encode(array)) == array).all()
+    assert decode(encode(array)).dtype == array.dtype
+    assert decode(encode(numpy.array([[1, "a"]], dtype=object))).tolist() == [[1, "a"]]
+    assert math.isnan(decode(encode([math.nan]))[0])
+    assert decode(encode({1: 2}.keys())) == {1}
+    assert list(decode(encode({1: 2}.values()))) == [2]
+    assert ("a", 1) in decode(encode({"a": 1}.items()))
+
+
+def test_an_own_subclass_is_what_it_holds_whatever_it_says() -> None:
+    assert decode(encode(Pair(1, 2))) == (1, 2)
+    assert decode(encode(Liar([1]))) == [1]
+    assert decode(encode(Liar([1]))) != [2]
+    assert isinstance(decode(encode(Liar())), list)
+
+
+@pytest.mark.parametrize("value", [Everything(), [Everything()], mock.ANY, {"a": mock.ANY}, (len,)], ids=repr)
+def test_what_cannot_be_written_out_equals_nothing(value: Any) -> None:
+    found = decode(encode(value))
+    for other in (0, 3, None, [3], {"a": 1}, (len,), [None]):
+        assert found != other
+    assert bool(found) is bool(value)
+
+
+def test_a_generator_is_an_iterator_over_the_same_values() -> None:
+    found = decode(encode(x * x for x in range(3)))
+    assert found != [0, 1, 4]
+    assert list(found) == [0, 1, 4]
+    assert isinstance(decode(encode(itertools.count())), Opaque)
+
+
+def test_cycles_shared_parts_and_depth_are_no_matter() -> None:
+    cycle: list[Any] = []
+    cycle.append((cycle, {"a": cycle}))
+    found = decode(encode(cycle))
+    assert found[0][0] is found
+    shared: list[Any] = []
+    for _ in range(60):
+        shared = [shared, shared]
+    assert len(encode(shared)) < 3_000  # 2^60 parts if each were written
+    deep: Any = 0
+    for _ in range(50_000):
+        deep = [deep]
+    found, depth = decode(encode(deep)), 0
+    while found:
+        found, depth = found[0], depth + 1
+    assert depth == 50_000
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "7", "[]", "[[0], []]", "[[5], [[\"list\", [1], 0]]]", "[{}, []]"),
+        *('[[0], [["os", "system"]]]', '[[0], [["type", "eval"]]]', '[[0], [["tuple", [[0]], 0]]]'),
+        *('[[0], [["dict", [[0], 1], 0]]]', '[[0], [["array", ["O", null, ""]]]]', "[" * 100_000),
+    ],
+)
+def test_what_is_no_document_is_an_error_and_runs_nothing(text: str) -> None:
+    with pytest.raises((ValueError, TypeError, KeyError, IndexError, RecursionError)):
+        decode(text)
 
 
 def test_uncovered_lines_are_counted_as_coverage_reports_ranges() -> None:

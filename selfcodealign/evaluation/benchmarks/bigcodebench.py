@@ -72,7 +72,7 @@ class BigCodeBench(FunctionCompletion):
         """Return the function with an empty body."""
         return problem.record["code_prompt"] + "\n    pass\n"
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run the task's test class; 240 s as the authors allow."""
         data = {"tests": problem.record["test"], "classes": ["TestCases"], "groups": ["tests"], "limit_s": 240}
         return Case(program, "unittests", data, Limits(cpu_s=250.0, memory_mb=6_144))

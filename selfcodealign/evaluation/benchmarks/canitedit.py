@@ -118,10 +118,10 @@ class CanItEdit(Benchmark):
             problem, {"solution": record["completion"], **record} if "completion" in record else record
         )
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run program and tests as one script; measure what the tests do not reach if they pass."""
-        data = {"tests": problem.record["tests"], "before": problem.record["before"]}
-        return Case(program, "script", data, Limits(cpu_s=60.0))
+        data = {"tail": "\n" + problem.record["tests"], "limit_s": 60.0}
+        return Case(program, "script", data, Limits(cpu_s=250.0), secret={"before": problem.record["before"]})
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
         """Return pass@k by change kind and by instruction, and ExcessCode over problems with any passing sample."""

@@ -146,7 +146,7 @@ class ClassEval(Benchmark):
         fences = re.findall(r"```(?:python)?(.*?)(?:```|\Z)", text, re.DOTALL)
         return self._finished(problem, fences[0] if fences else text)
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run every unittest class of the task."""
         names = list(self.groups_of(problem))
         data = {"tests": problem.record["test"], "classes": names, "groups": names, "limit_s": CLASS_S}

@@ -73,7 +73,7 @@ class Ds1000(Benchmark):
                 return answer(text) if isinstance(text, str) else text
         raise UserError(f"a sample of {problem.id} has neither `code` nor `completion`; give one of them")
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run the problem's tests on the answer; 120 s as the authors allow."""
         return Case(program, "ds1000", {"context": problem.record["code_context"]}, Limits(cpu_s=120.0))
 

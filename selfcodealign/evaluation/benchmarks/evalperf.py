@@ -82,7 +82,7 @@ class EvalPerf(Benchmark):
         """Run HumanEval+'s or MBPP+'s reference for expected outputs."""
         return self._plus(problem).reference_case(problem)
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Check correctness first."""
         return self._plus(problem).case(problem, program, reference)
 

@@ -1,7 +1,7 @@
 """HumanEval+ and MBPP+ (EvalPlus, arXiv 2305.01210): a reference solution's outputs on many inputs, base then plus."""
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -10,9 +10,8 @@ from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.oracles.common import GROUP_S
 
-MIN_TIME_LIMIT_S = 1.0
-TIME_FACTOR = 4.0
-"""A sample's CPU limit on one input: max(MIN_TIME_LIMIT_S, TIME_FACTOR × the reference's time), EvalPlus's defaults."""
+LIMITS = {"min_time_limit_s": 1.0, "factor": 4.0}
+"""A sample's CPU limit on one input: max(min_time_limit_s, factor × the reference's time), EvalPlus's defaults."""
 
 
 class EvalPlus(FunctionCompletion):
@@ -31,21 +30,21 @@ class EvalPlus(FunctionCompletion):
     def reference_case(self, problem: Problem) -> Case | None:
         """Run the reference solution for expected outputs and their times."""
         groups = {"base": problem.record["base_input"], "plus": problem.record["plus_input"]}
-        data = {**self._settings(problem), "groups": groups}
+        data = {**self._settings(problem), **LIMITS, "groups": groups}
         return Case(self.canonical(problem), "evalplus", data, Limits(cpu_s=300.0))
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Compare a program with the reference on base and plus inputs in one run."""
         assert reference is not None
-        data = {
+        secret = {
             **self._settings(problem),
             "reference": self.canonical(problem),
+            "expected": reference["expected"],
             "atol": problem.record["atol"],
             "rules": self.rules,
-            "min_time_limit_s": MIN_TIME_LIMIT_S,
-            "factor": TIME_FACTOR,
         }
-        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 4), {"reference": reference})
+        data = {"entry_point": problem.record["entry_point"]}
+        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 8), {"inputs": reference["inputs"]}, secret)
 
     def _settings(self, problem: Problem) -> dict[str, Any]:
         task = int(problem.id.split("/")[-1]) if self.dataset == "mbpp" else 0

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from selfcodealign.evaluation.base import Case, Limits, Problem, Source
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
-from selfcodealign.evaluation.benchmarks.evalplus import GROUP_S, MIN_TIME_LIMIT_S, TIME_FACTOR
+from selfcodealign.evaluation.benchmarks.evalplus import GROUP_S, LIMITS
 from selfcodealign.evaluation.data import need, records
 
 RELEASE = "https://github.com/evo-eval/evoeval_release/releases/download/v0.1.0"
@@ -30,24 +30,24 @@ class EvoEval(FunctionCompletion):
 
     def reference_case(self, problem: Problem) -> Case | None:
         """Run the reference solution for expected outputs and their times."""
-        data = {"entry_point": problem.record["entry_point"], "groups": self._inputs(problem)}
+        data = {"entry_point": problem.record["entry_point"], **LIMITS, "groups": self._inputs(problem)}
         return Case(self.canonical(problem), "evoeval", data, Limits(cpu_s=300.0))
 
     def _inputs(self, problem: Problem) -> dict[str, Any]:
         return {"tests": problem.record["inputs"]}
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Compare a program with the reference on all inputs."""
         assert reference is not None
-        data = {
-            "entry_point": problem.record["entry_point"],
+        data = {"entry_point": problem.record["entry_point"]}
+        secret = {
+            **data,
             "oracle": self.oracles.get(problem.id, ""),
             "reference": self.canonical(problem),
-            "min_time_limit_s": MIN_TIME_LIMIT_S,
-            "factor": TIME_FACTOR,
+            "expected": reference["expected"],
         }
-        limits = Limits(cpu_s=len(self.groups) * GROUP_S + 4)
-        return Case(program, "evoeval", data, limits, {"reference": reference})
+        limits = Limits(cpu_s=len(self.groups) * GROUP_S + 8)
+        return Case(program, "evoeval", data, limits, {"inputs": reference["inputs"]}, secret)
 
 
 def _source(name: str, sha256: str, records: int = 100) -> tuple[Source, ...]:

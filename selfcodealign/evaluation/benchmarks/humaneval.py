@@ -1,6 +1,6 @@
 """HumanEval (Chen et al., arXiv 2107.03374) with its own tests, and the demo's tasks in the same format."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from selfcodealign.evaluation.base import NEXT_STATEMENT, Case, Limits, Problem, Prompt, Sampling, Source, Style
@@ -29,10 +29,11 @@ class HumanEval(FunctionCompletion):
         found = need(records(path), path, "task_id", "prompt", "entry_point", "test", "canonical_solution")
         return [Problem(id=record["task_id"], record=record) for record in found]
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run the published `check` on the function; 3 s as in the authors' harness."""
-        data = {"test": problem.record["test"], "entry_point": problem.record["entry_point"]}
-        return Case(program, "function", data, Limits(cpu_s=3.0))
+        data = {"entry_point": problem.record["entry_point"], "limit_s": 3.0}
+        secret = {"test": problem.record["test"], "reference": self.canonical(problem)}
+        return Case(program, "function", data, Limits(cpu_s=10.0), secret=secret)
 
 
 class Demo(HumanEval):

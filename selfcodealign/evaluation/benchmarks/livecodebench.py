@@ -14,6 +14,8 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
+from selfcodealign.evaluation.oracles.common import packed
+from selfcodealign.evaluation.oracles.livecodebench import DEPTH, NAMES
 
 STARTS = ("2023-09-01", "2023-07-01", "2023-05-01")
 """First contest dates of the paper's three windows."""
@@ -48,20 +50,23 @@ class LiveCodeBench(Benchmark):
         ),
     )
 
+    _packed: tuple[Problem | None, str] = (None, "")
+
     def problems(self, path: Path) -> list[Problem]:
         """Read the hub's records, or files with only texts and public tests; problems without tests are left out."""
         found = []
         for number, record in enumerate(records(path)):
-            tests = tests_of(record)
-            if not tests:
-                continue
-            name = str(record.get("question_id") or record.get("id") or f"problem-{number}")
-            found.append(Problem(name, {**record, "tests": tests}, str(record.get("difficulty") or "")))
+            if tests := tests_of(record):
+                found.append(Problem(name_of(record, number), {**record, "tests": tests}, record.get("difficulty") or ""))
         if not found:
             raise UserError(
                 f"{path} has no problem with tests: this is not a file of LiveCodeBench; name the right file"
             )
         return found
+
+    def untested(self, path: Path) -> list[str]:
+        """Return the ids of problems without tests."""
+        return [name_of(record, number) for number, record in enumerate(records(path)) if not tests_of(record)]
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask for a program in a fence, with the starter code where there is one."""
@@ -102,12 +107,22 @@ class LiveCodeBench(Benchmark):
         else:
             yield record
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run all tests until one fails."""
         tests = problem.record["tests"]
         calls = tests[0].get("testtype") == "functional"
-        data = {"tests": tests, "function": function_of(problem) if calls else "", "limit_s": TEST_S}
-        return Case(program, "livecodebench", data, Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 5))
+        entry_point = f"Solution.{function_of(problem)}" if calls else ""
+        data = {"entry_point": entry_point, "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH, "lines": True}
+        wanted = [test["output"] for test in tests]
+        limits = Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 10)
+        return Case(program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted})
+
+    def _inputs(self, problem: Problem, calls: bool) -> str:
+        """Return the tests' inputs, packed; the last problem's are kept, for its samples follow each other."""
+        if self._packed[0] is not problem:
+            texts = [test["input"] for test in problem.record["tests"]]
+            self._packed = problem, packed({"tests": [(text, TEST_S, False) for text in texts] if calls else texts})
+        return self._packed[1]
 
     def metrics(self, problems: Sequence[Problem], verdicts: Mapping[str, Sequence[Mapping[str, Any]]]) -> list[Metric]:
         """Return pass@k over all problems, and pass@1 over each of the paper's windows where dates are known."""
@@ -119,6 +134,11 @@ class LiveCodeBench(Benchmark):
             if inside:
                 found.append(Metric(f"from_{start}_pass@1", inside))
         return found
+
+
+def name_of(record: Mapping[str, Any], number: int) -> str:
+    """Return a problem's id: the hub's, or its place in the file."""
+    return str(record.get("question_id") or record.get("id") or f"problem-{number}")
 
 
 def text_of(problem: Problem) -> str:
@@ -156,12 +176,16 @@ def tests_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
     """Read a list of tests: as it is, from JSON, or from the hub's compressed form."""
-    if isinstance(tests, list):
-        return tests
+    if isinstance(tests, list) or not tests.strip():
+        return list(tests or [])
     try:
         return json.loads(tests)
     except ValueError:
+        pass
+    try:
         return json.loads(TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(tests)))).load())
+    except (ValueError, zlib.error, pickle.UnpicklingError, EOFError) as error:
+        raise UserError(f"a problem's tests are neither JSON nor the hub's packed form ({error}); fetch again") from None
 
 
 class TextOnly(pickle.Unpickler):

@@ -78,11 +78,12 @@ class Mbpp(FunctionCompletion):
         """Return a module without the function."""
         return "pass\n"
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run the three assertions."""
         record = problem.record
         setup = "\n".join([*record.get("test_imports", []), record.get("test_setup_code", "")])
-        return Case(program, "asserts", {"setup": setup, "tests": record["test_list"]}, Limits(cpu_s=10.0))
+        secret = {"setup": setup, "tests": record["test_list"], "reference": self.canonical(problem)}
+        return Case(program, "asserts", {"limit_s": 10.0}, Limits(cpu_s=20.0), secret=secret)
 
 
 def _text(problem: Problem) -> str:

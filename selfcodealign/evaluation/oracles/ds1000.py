@@ -4,7 +4,7 @@ import os
 import sys
 import types
 
-from selfcodealign.evaluation.oracles.common import silent
+from selfcodealign.evaluation.oracles.inside import silent
 
 # Where envs/benchmark_data.py puts what the problems load by name.
 for variable, folder in (("SEABORN_DATA", "seaborn_data"), ("SCIKIT_LEARN_DATA", "scikit_learn_data")):
@@ -12,7 +12,7 @@ for variable, folder in (("SEABORN_DATA", "seaborn_data"), ("SCIKIT_LEARN_DATA",
         os.environ[variable] = os.path.join(sys.prefix, folder)
 
 
-def judge(program, data, blobs, report):
+def judge(program, data, report):
     """Execute the context and call its tests on the answer; `data["context"]` is the published code context."""
     module = types.ModuleType("__main__")
     sys.modules["__main__"] = module

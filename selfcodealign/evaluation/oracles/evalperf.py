@@ -7,8 +7,8 @@ import platform
 import struct
 import time
 
-from selfcodealign.evaluation.oracles.common import cpu_limit, loaded, silent
 from selfcodealign.evaluation.oracles.evalplus import decoded
+from selfcodealign.evaluation.oracles.inside import cpu_limit, loaded, silent
 
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
 """Number of the system call."""
@@ -19,14 +19,14 @@ RESET, ENABLE, DISABLE = 0x2403, 0x2400, 0x2401
 OFF_AT_FIRST, NOT_KERNEL, NOT_HYPERVISOR = 1, 1 << 5, 1 << 6
 
 
-def judge(program, data, blobs, report):
+def judge(program, data, report):
     """Report the cost of one call: instructions where the processor's counter can be read, else CPU seconds.
 
     `data`: entry_point, dataset and task (for MBPP's inputs), inputs (one argument list), unit, limit_s.
     """
     (arguments,) = decoded(data, data["inputs"][:1])
     with silent():
-        function = loaded(program, data["entry_point"])
+        function = loaded(program)[data["entry_point"]]
     counter = open_counter() if data["unit"] == "instructions" else None
     with silent(), cpu_limit(data["limit_s"]):
         if counter is None:

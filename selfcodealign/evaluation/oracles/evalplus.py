@@ -19,20 +19,20 @@ SET_EQUAL = {
 }
 
 
-def judge(program, data, blobs, report):
-    """Compare a program with the reference; `data` also has dataset (humaneval or mbpp), atol and rules (`equal`)."""
+def decide(nursery, data, secret, inputs, report):
+    """Compare a program with the reference; `secret` also has atol, rules (`equal`), dataset and entry_point."""
 
     def matcher():
-        atol = data["atol"]
+        atol = secret["atol"]
 
         def matches(output, wanted, arguments):
             nonlocal atol
-            found, atol = equal(output, wanted, arguments, atol, data)
+            found, atol = equal(output, wanted, arguments, atol, secret)
             return found
 
         return matches
 
-    differential(program, data, blobs, report, matcher)
+    differential(nursery, secret, inputs, report, matcher)
 
 
 def equal(output: Any, wanted: Any, arguments, atol, data):
@@ -98,7 +98,7 @@ def digit_distance(first, second):
     return sum(abs(int(a) - int(b)) for a, b in pairs)
 
 
-def reference(program, data, blobs, report):
+def reference(program, data, report):
     """Report the authors' outputs; `data`: entry_point, dataset, task (number), groups (name → JSON inputs)."""
     groups = {group: decoded(data, raw) for group, raw in data["groups"].items()}
     only_presence = data["dataset"] == "mbpp" and data["entry_point"] in NOT_NONE

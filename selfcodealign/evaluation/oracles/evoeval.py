@@ -6,21 +6,17 @@ import math
 from selfcodealign.evaluation.oracles.common import close, differential, reference_outputs
 
 
-def judge(program, data, blobs, report):
-    """Compare a program with the reference; `data` has `oracle`, a special check or empty, besides the usual."""
+def decide(nursery, data, secret, inputs, report):
+    """Compare a program with the reference; `secret` has `oracle`, a special check or empty, besides the usual."""
+    check = ORACLES[secret["oracle"]] if secret["oracle"] else None
 
-    def matcher():
-        check = ORACLES[data["oracle"]] if data["oracle"] else None
+    def matches(output, wanted, arguments):
+        return equal(wanted, output) if check is None else check(output, wanted, *arguments)
 
-        def matches(output, wanted, arguments):
-            return equal(wanted, output) if check is None else check(output, wanted, *arguments)
-
-        return matches
-
-    differential(program, data, blobs, report, matcher)
+    differential(nursery, secret, inputs, report, lambda: matches)
 
 
-def reference(program, data, blobs, report):
+def reference(program, data, report):
     """Report the authors' outputs; `data["groups"]` has inputs as JSON lists, or as texts of argument lists."""
     groups = {
         group: [eval(f"[{text}]", {}) if isinstance(text, str) else text for text in inputs]
@@ -99,6 +95,11 @@ def zero(output, wanted, coefficients):
 MOVES = {"right": (0, 1), "left": (0, -1), "up": (-1, 0), "down": (1, 0)}
 
 
+def inside_maze(maze, row, column):
+    """Whether there is such a cell: a list takes negative places too."""
+    return 0 <= row < len(maze) and 0 <= column < len(maze[row])
+
+
 def maze_moves(output, wanted, maze, start, end):
     """creative/26: any list of moves that leads from start to end past the walls (1)."""
     if not wanted:
@@ -106,7 +107,7 @@ def maze_moves(output, wanted, maze, start, end):
     row, column = start
     for move in output:
         row, column = row + MOVES[move][0], column + MOVES[move][1]
-        if maze[row][column] == 1:
+        if not inside_maze(maze, row, column) or maze[row][column] == 1:
             return False
     return (row, column) == tuple(end)
 
@@ -117,7 +118,7 @@ def maze_path(output, wanted, maze, start, end):
         return output == []
     if output[0] != start or output[-1] != end:
         return False
-    return all(
+    return all(inside_maze(maze, x, y) for x, y in output) and all(
         maze[x][y] != 0 and abs(x - before_x) + abs(y - before_y) == 1
         for (before_x, before_y), (x, y) in itertools.pairwise(output)
     )

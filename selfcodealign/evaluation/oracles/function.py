@@ -1,21 +1,32 @@
-"""Judge a program by a published test: source text that defines `check`, called with the function asked for."""
+"""Judge a function by a published test: source text that defines `check`, called with the function asked for."""
 
+import json
 from typing import Any
 
-from selfcodealign.evaluation.oracles.common import silent
+from selfcodealign.evaluation.oracles.inside import describe, loaded
+from selfcodealign.evaluation.oracles.outside import Gone, Remote, Run, questions
 
 
-def judge(program, data, blobs, report):
-    """Run HumanEval's published test; `data` has `test` and `entry_point`.
+def decide(nursery, data, secret, inputs, report):
+    """Run HumanEval's published test; `data`: entry_point, limit_s. `secret`: test, and reference.
 
-    The program is a module, not the main script: what stands under `if __name__ == "__main__"` does not run, as in
-    the published harness, which executes the text in an empty namespace.
+    The test runs here, beside the authors' solution, whose helpers some tests use; only its calls of the function
+    reach the program. The program is a module: what stands under `if __name__ == "__main__"` does not run.
     """
-    space: dict[str, Any] = {"__name__": "solution"}
-    with silent():
-        exec(compile(program, "<solution>", "exec"), space)
-        # The test's own names live apart from the program's, so that neither can shadow the other.
-        test_space = dict(space)
-        exec(compile(data["test"], "<test>", "exec"), test_space)
-        test_space["check"](space[data["entry_point"]])
-    report("tests", "pass")
+    status, reason = "fail", ""
+    with Run(nursery, "questions") as run:
+        try:
+            kind, text = run.hear(data["limit_s"], data["limit_s"] + 1)
+            if kind != b"L":
+                raise Gone("fail", json.loads(text)[1])
+            candidate = Remote(questions(run, data["limit_s"]), data["entry_point"])
+            space: dict[str, Any] = loaded(secret["reference"])
+            space[data["entry_point"]] = candidate
+            exec(compile(secret["test"], "<test>", "exec", dont_inherit=True), space)
+            space["check"](candidate)
+            status = "pass"
+        except Gone as end:
+            status, reason = end.status, end.reason
+        except BaseException as error:
+            reason = describe(error)
+    report("tests", status, tests_detail=reason)

@@ -1,82 +1,56 @@
 """Judge a program by LiveCodeBench's tests: stdin and stdout, or calls of a function (arXiv 2403.07974)."""
 
-import ast
 import decimal
-import io
 import json
-import sys
-from typing import Any
 
-from selfcodealign.evaluation.oracles.common import TooSlow, cpu_limit, describe
+from selfcodealign.evaluation.oracles.codec import encode
+from selfcodealign.evaluation.oracles.common import compared
+from selfcodealign.evaluation.oracles.outside import MOST_PRINTED, Gone, Run
 
-STARS = [
+NAMES = [
     *("string", "re", "datetime", "collections", "heapq", "bisect", "copy", "math", "random", "statistics"),
     *("itertools", "functools", "operator", "io", "sys", "json", "builtins", "typing"),
 ]
 """Modules whose names contest solutions use without importing them."""
 
-
-def judge(program, data, blobs, report):
-    """Run every test until one fails; `data`: tests (input, output), function (name or empty), limit_s a test."""
-    sys.setrecursionlimit(50_000)
-    passed = 0
-    status, detail = "pass", ""
-    try:
-        ast.parse(program)
-        call = functional(program, data) if data["function"] else None
-        for number, test in enumerate(data["tests"]):
-            with cpu_limit(data["limit_s"]):
-                right = call(test) if call else answers(program, test)
-            if not right:
-                status, detail = "fail", f"test {number}: wrong answer"
-                break
-            passed += 1
-    except TooSlow:
-        status, detail = "timeout", f"test {passed} took more than {data['limit_s']} s of CPU time"
-    except BaseException as error:
-        status, detail = "fail", f"test {passed}: {describe(error)}"
-    report("tests", status, tests_passed=passed, tests_all=len(data["tests"]), tests_detail=detail)
+DEPTH = 50_000
+"""Depth of recursion that the authors allow."""
 
 
-def space_of(name):
-    """Return a namespace with the usual names of contest solutions."""
-    space: dict[str, Any] = {"__name__": name}
-    for module in STARS:
-        exec(f"from {module} import *", space)
-    for module in STARS:
-        exec(f"import {module}", space)
-    return space
+def decide(nursery, data, secret, inputs, report):
+    """Run every test until one fails; `secret`: what each test wants. `data`: entry_point or empty, limit_s a test."""
+    wanted = secret["wanted"]
+    judge = by_calls if data["entry_point"] else by_scripts
+    status, detail, passed = judge(nursery, data, wanted, inputs)
+    report("tests", status, tests_passed=passed, tests_all=len(wanted), tests_detail=detail)
 
 
-def functional(program, data):
-    """Load a solution and return how it answers one test: arguments and result are JSON, one argument a line."""
-    space = space_of("solution")
-    with cpu_limit(data["limit_s"]):
-        exec(compile(program, "<solution>", "exec"), space)
-    holder = space["Solution"]() if "Solution" in space else None
-    function = getattr(holder, data["function"]) if holder is not None else space[data["function"]]
+def by_calls(nursery, data, wanted, inputs):
+    """Call the function with each test's arguments; a tuple counts as a list. Returns status, detail, tests passed."""
+    spare_s = (data["limit_s"] + 1) * len(wanted) + 5
 
-    def call(test):
-        found = function(*(json.loads(line) for line in test["input"].split("\n")))
-        return (list(found) if isinstance(found, tuple) else found) == json.loads(test["output"])
+    def matches(output, expected, _):
+        return (list(output) if isinstance(output, tuple) else output) == expected
 
-    return call
+    with Run(nursery, "inputs", {"group": "tests", "spare_s": spare_s}) as run:
+        documents = [encode(json.loads(text)) for text in wanted]
+        return compared(run, inputs["tests"], documents, spare_s, {}, matches, lambda _: None)
 
 
-def answers(program, test):
-    """Run a program on one input and compare what it prints."""
-    kept = sys.stdin, sys.stdout
-    raw = io.TextIOWrapper(io.BytesIO(test["input"].encode()), encoding="utf-8")
-    out = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", write_through=True)
-    sys.stdin, sys.stdout = raw, out
-    try:
-        exec(compile(program, "<solution>", "exec"), space_of("__main__"))
-    except SystemExit as error:
-        if error.code not in (None, 0):
-            return False
-    finally:
-        sys.stdin, sys.stdout = kept
-    return same(out.buffer.getvalue().decode("utf-8", "replace"), test["output"])
+def by_scripts(nursery, data, wanted, inputs):
+    """Run the program as a script on each test's input. Returns status, detail, tests passed."""
+    for number, (text, expected) in enumerate(zip(inputs["tests"], wanted, strict=True)):
+        try:
+            most = len(expected) + MOST_PRINTED
+            with Run(nursery, "script", False, text.encode("utf-8", "surrogatepass"), most) as run:
+                status, told = run.finish(data["limit_s"], data["limit_s"] + 1)
+                if status:
+                    return "fail", f"test {number}: {told.get(b'E') or f'exit status {status}'}", number
+                if not same(run.printed.decode("utf-8", "replace"), expected):
+                    return "fail", f"test {number}: wrong answer", number
+        except Gone as end:
+            return end.status, f"test {number}: {end.reason}", number
+    return "pass", "", len(wanted)
 
 
 def same(printed, wanted):

@@ -1,76 +1,46 @@
-"""Judge a program as a script with tests at its end: it passes if the end is reached."""
+"""Judge a program as a script with tests at its end, by its exit status."""
 
 import ast
 import difflib
 import io
-import linecache
+import json
 import re
-import sys
 import tokenize
 import types
 
-from selfcodealign.evaluation.oracles.common import silent
+from selfcodealign.evaluation.oracles.outside import MOST_PRINTED, Gone, Run
 
 NO_COVER = re.compile(r"#\s*(pragma|PRAGMA)[:\s]?\s*(no|NO)\s*(cover|COVER)")
 
 
-def judge(program, data, blobs, report):
-    """Run program and tests as `__main__`; `data` has `tests`, and `before` where excess code is to be measured."""
-    whole = program + "\n" + data["tests"]
-    try:
-        run(whole)
-    except SystemExit as leaving:
-        # The authors look at the exit status alone, so a program that leaves in peace before its tests end has passed.
-        if leaving.code not in (None, 0):
-            raise
-        report("tests", "pass", left_early=True)
+def decide(nursery, data, secret, inputs, report):
+    """Run program and tests as a script; `data`: `tail` (the tests), limit_s. `secret`: `before` the edit."""
+    with Run(nursery, "script", False, b"", MOST_PRINTED) as run:
+        try:
+            status, told = run.finish(data["limit_s"], data["limit_s"] + 1)
+        except Gone as end:
+            report("tests", end.status, tests_detail=end.reason)
+            return
+    if status:
+        report("tests", "fail", tests_detail=told.get(b"E") or f"exit status {status}")
         return
-    report("tests", "pass")
-    if "before" in data:
-        report("", "", excess=excess(whole, data["before"], program))
+    # The authors look at the exit status alone, so a program that leaves in peace before its tests end has passed.
+    report("tests", "pass", **({} if b"L" in told else {"left_early": True}))
+    if b"L" in told:
+        with Run(nursery, "script", True, b"", MOST_PRINTED) as run:
+            _, told = run.finish(3 * data["limit_s"], 3 * data["limit_s"])
+        executed = {line for line in json.loads(told.get(b"L", "[]")) if isinstance(line, int)}
+        report("", "", excess=excess(nursery.program + data["tail"], secret["before"], nursery.program, executed))
 
 
-def run(text):
-    """Execute a text as the main script; leaving it early raises."""
-    module = types.ModuleType("__main__")
-    module.__file__ = "program.py"
-    sys.modules["__main__"] = module
-    with open("program.py", "w", encoding="utf-8") as file:
-        file.write(text)
-    linecache.checkcache("program.py")
-    with silent():
-        exec(compile(text, "program.py", "exec"), module.__dict__)
-
-
-def excess(whole, before, after):
+def excess(whole, before, after, executed):
     """Return CanItEdit's ExcessCode of a passing edit: lines the tests do not reach, per line of the edit's diff.
 
     Uncovered lines are counted as the authors read them off coverage.py's report, where a range of missing statements
     includes the lines between them; the diff counts unchanged lines and hints too.
     """
-    executed = traced(whole)
     missing = uncovered(whole, executed)
     return missing / max(1, len(list(difflib.Differ().compare(before.splitlines(), (after + "\n").splitlines()))))
-
-
-def traced(text):
-    """Run a text once more and return the lines that were executed."""
-    lines = set()
-
-    def local(frame, event, argument):
-        if event == "line":
-            lines.add(frame.f_lineno)
-        return local
-
-    def trace(frame, event, argument):
-        return local if frame.f_code.co_filename == "program.py" else None
-
-    sys.settrace(trace)
-    try:
-        run(text)
-    finally:
-        sys.settrace(None)
-    return lines
 
 
 def uncovered(text, executed):

@@ -5,10 +5,10 @@ import sys
 import types
 import unittest
 
-from selfcodealign.evaluation.oracles.common import TooSlow, cpu_limit, describe, silent
+from selfcodealign.evaluation.oracles.inside import TooSlow, cpu_limit, describe, silent
 
 
-def judge(program, data, blobs, report):
+def judge(program, data, report):
     """Run program and tests as one module, then each class of `data["classes"]` within `limit_s` of CPU time.
 
     A class passes with no failure, no error and at least one test run. `data["groups"]` names the group of each class.

@@ -212,12 +212,17 @@ class Worker:
         error_read, error_write = os.pipe()
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         key = os.urandom(32)
+        late = os.memfd_create("late")
         started = time.monotonic()
         try:
             try:
                 body = marshal.dumps(({k: case[k] for k in TOLD if k in case}, cpu_limit_s, key, translated))
-                pid = stem.order(body, out_write, error_write, there.fileno())
+                rest = memoryview((case.get("late") or "").encode())
+                while rest:
+                    rest = rest[os.write(late, rest) :]
+                pid = stem.order(body, out_write, error_write, there.fileno(), late)
             finally:
+                os.close(late)
                 os.close(out_write)
                 os.close(error_write)
                 there.close()

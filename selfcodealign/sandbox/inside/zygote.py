@@ -34,7 +34,8 @@ SETUP_FAILED = 71
 CHANNEL = 250  # the one descriptor above 2 that a case has; high, out of the way of programs that count theirs
 LEAST_MEMORY = 16 << 20  # left to a program whatever the interpreter takes
 ORDER, BORN, ENDED = struct.Struct("!Q"), struct.Struct("!i"), struct.Struct("!idQ")
-DESCRIPTORS = struct.Struct("4i")  # of an order: the case, its stdout, its stderr, its channel
+LATE = 251  # what a script may read that nothing it forked before shall know
+DESCRIPTORS = struct.Struct("5i")  # of an order: the case, its stdout, its stderr, its channel, what comes late
 
 
 class Stem:
@@ -43,14 +44,14 @@ class Stem:
     def __init__(self, pid, link):
         self.pid, self.link = pid, link
 
-    def order(self, body, out_write, error_write, channel):
+    def order(self, body, *others):
         """Have a process forked for a case; returns its pid. Raises OSError."""
         given = os.memfd_create("case")
         try:
             rest = memoryview(body)
             while rest:
                 rest = rest[os.write(given, rest) :]
-            descriptors = DESCRIPTORS.pack(given, out_write, error_write, channel)
+            descriptors = DESCRIPTORS.pack(given, *others)
             self.link.sendmsg([ORDER.pack(len(body))], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, descriptors)])
         finally:
             os.close(given)
@@ -142,17 +143,17 @@ class Zygote:
                 _, status, usage = os.wait4(pid, 0)
                 link.send(ENDED.pack(status, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024))
 
-    def become_case(self, size, given, out_write, error_write, channel):
+    def become_case(self, size, given, out_write, error_write, channel, late):
         """Turn this fork into the case's process and run it; all that may fail happens before any code of the case."""
         try:
             case, cpu_limit_s, key, translated = marshal.loads(os.pread(given, size, 0))
-            self.take_place(case, cpu_limit_s, out_write, error_write, channel)
+            self.take_place(case, cpu_limit_s, out_write, error_write, channel, late)
         except BaseException as error:
             os.write(error_write, f"sandbox setup: {error!r}".encode())
             os._exit(SETUP_FAILED)
         harness.run(case, CHANNEL, key, self.saved, translated)
 
-    def take_place(self, case, cpu_limit_s, out_write, error_write, channel):
+    def take_place(self, case, cpu_limit_s, out_write, error_write, channel, late):
         """Take namespaces, descriptors and limits, and give up every right."""
         os.setsid()
         if self.nested:
@@ -167,8 +168,9 @@ class Zygote:
         for source, target in ((stdin, 0), (out_write, 1), (error_write, 2)):
             os.dup2(source, target)
         os.dup2(channel, CHANNEL, inheritable=False)
+        os.dup2(late, LATE, inheritable=False)
         os.closerange(3, CHANNEL)
-        os.closerange(CHANNEL + 1, 1024)
+        os.closerange(LATE + 1, 1024)
         kernel.prctl(kernel.PR_SET_PDEATHSIG, kernel.SIGKILL)
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # or the watch could not measure it
         kernel.drop_capabilities()
