@@ -7,6 +7,7 @@ statistics are shared, so that base models, fine-tuned models and other people's
 """
 
 import importlib
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -51,6 +52,15 @@ class Problem:
     record: Mapping[str, Any]
     subset: str = ""
     variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a benchmark that no training row may hold: of which task, what it is, and its text as published."""
+
+    task: str
+    kind: Literal["prompt", "solution", "text"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +161,17 @@ class Benchmark(ABC):
     @abstractmethod
     def problems(self, path: Path) -> list[Problem]:
         """Read the published file into problems, in its order."""
+
+    @abstractmethod
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Yield what training data must not hold of a problem: its prompts, their docstrings, its solutions.
+
+        Tests stay out of it: assertions are mostly literals, which other tests share by chance.
+        """
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read every task of a file, for `passages`: also those that are never asked, or that lack their tests."""
+        return self.problems(path)
 
     @abstractmethod
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
@@ -255,6 +276,17 @@ class Benchmark(ABC):
         return found
 
 
+_DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
+
+
+def prompt_passages(task: str, *texts: str, kind: Literal["prompt", "text"] = "prompt") -> Iterator[Passage]:
+    """Yield each text of a task, and the docstrings in it: copied out of their code they are a prompt still."""
+    for text in texts:
+        yield Passage(task, kind, text)
+        for match in _DOCSTRING.finditer(text):
+            yield Passage(task, kind, match[1] or match[2] or "")
+
+
 def rate(samples: Sequence[Mapping[str, Any]], k: int, group: str | None = None) -> float:
     """Return one task's pass@k, of whole samples or of one group of tests."""
     if group is None:
@@ -293,14 +325,22 @@ def names() -> list[str]:
     return list(BENCHMARKS)
 
 
+def find(name: str) -> Benchmark | None:
+    """Return a benchmark by name, None if there is none; `humaneval+`, `MBPP+` and `DS-1000` are understood too."""
+    key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
+    if key not in BENCHMARKS:
+        return None
+    module, kind = BENCHMARKS[key]
+    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+
+
 def get(name: str) -> Benchmark:
-    """Return a benchmark by name; `humaneval+`, `MBPP+` and `DS-1000` are understood too.
+    """Return a benchmark by name.
 
     Raises:
         UserError: there is no such benchmark.
     """
-    key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
-    if key not in BENCHMARKS:
+    found = find(name)
+    if found is None:
         raise UserError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
-    module, kind = BENCHMARKS[key]
-    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+    return found

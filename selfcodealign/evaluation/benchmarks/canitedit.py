@@ -10,11 +10,13 @@ from selfcodealign.evaluation.base import (
     Case,
     Limits,
     Metric,
+    Passage,
     Problem,
     Prompt,
     Sampling,
     Source,
     Style,
+    prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut, last_python_block
@@ -54,6 +56,12 @@ class CanItEdit(Benchmark):
             for record in need(records(path), path, *fields)
             for kind in KINDS
         ]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the instruction, and the program before and after the edit."""
+        record = problem.record
+        yield from prompt_passages(record["full_name"], record[f"instruction_{problem.variant}"], record["before"])
+        yield Passage(record["full_name"], "solution", record["after"])
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask in the authors' direct format, or with the instruction and the program in a fence."""

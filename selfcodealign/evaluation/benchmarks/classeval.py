@@ -11,11 +11,13 @@ from selfcodealign.evaluation.base import (
     Case,
     Limits,
     Metric,
+    Passage,
     Problem,
     Prompt,
     Sampling,
     Source,
     Style,
+    prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut, last_python_block
@@ -56,6 +58,18 @@ class ClassEval(Benchmark):
             for strategy in STRATEGIES
             for record in found
         ]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the skeleton, the class, and each of its methods."""
+        record = problem.record
+        task = record["task_id"]
+        yield from prompt_passages(task, record["skeleton"], record["class_description"])
+        yield Passage(task, "solution", record["solution_code"])
+        for method in record["methods_info"]:
+            place = f"{task}.{method['method_name']}"
+            yield Passage(place, "prompt", method["method_description"])
+            # The rehearsal's toy classes have no solutions of single methods.
+            yield Passage(place, "solution", method.get("solution_code") or "")
 
     def groups_of(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the class's unittest classes."""

@@ -1,9 +1,20 @@
 """What the benchmarks share that ask for one Python function by its signature and docstring."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
-from selfcodealign.evaluation.base import NEXT_STATEMENT, Benchmark, Problem, Prompt, Sampling, Style
+from selfcodealign.evaluation.base import (
+    NEXT_STATEMENT,
+    Benchmark,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Style,
+    prompt_passages,
+)
+from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut, last_python_block
 
 
@@ -13,6 +24,17 @@ class FunctionCompletion(Benchmark):
     sampling: ClassVar[Sampling] = Sampling(n=1, temperature=0.0, max_tokens=1024)
     header: ClassVar[str] = "Write a Python function to solve the following task:"
     """First line of the paper's instruction; older runs of the reference said "the given task"."""
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read tasks whether they can be judged or not: some of the Hub's files leave the inputs out."""
+        found = need(records(path), path, "task_id", "prompt")
+        return [Problem(id=record["task_id"], record=record) for record in found]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the head, its docstrings, and what follows the head in the authors' solution."""
+        head = problem.record["prompt"]
+        yield from prompt_passages(problem.id, head)
+        yield Passage(problem.id, "solution", self.canonical(problem).removeprefix(head))
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask with the bare head, or with the paper's instruction around it and a response that opens a fence."""

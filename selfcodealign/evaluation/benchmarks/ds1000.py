@@ -1,15 +1,29 @@
 """DS-1000 (arXiv 2211.11501) in its new format: data-science problems in seven libraries, with pinned versions."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Benchmark,
+    Case,
+    Limits,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut, last_python_block
 
 QUESTION_END = "\nBEGIN SOLUTION"
+ANSWER_PLACE = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
+"""Where a prompt ends and the answer goes, in the new and the old format."""
 
 
 class Ds1000(Benchmark):
@@ -39,6 +53,11 @@ class Ds1000(Benchmark):
             Problem(str(record["metadata"]["problem_id"]), record, record["metadata"]["library"].lower())
             for record in found
         ]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the question, without the place for the answer, and the answer."""
+        yield from prompt_passages(problem.id, ANSWER_PLACE.split(problem.record["prompt"])[0])
+        yield Passage(problem.id, "solution", problem.record["reference_code"])
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask with the published prompt, which ends inside the answer's block, or with the question before it."""

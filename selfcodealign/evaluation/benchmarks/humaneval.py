@@ -1,9 +1,20 @@
 """HumanEval (Chen et al., arXiv 2107.03374) with its own tests, and the demo's tasks in the same format."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from selfcodealign.evaluation.base import NEXT_STATEMENT, Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    NEXT_STATEMENT,
+    Case,
+    Limits,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
 from selfcodealign.evaluation.extraction import cut
@@ -42,6 +53,11 @@ class Demo(HumanEval):
     title = "Demo tasks"
     sources = ()
     sampling = Sampling(n=1, temperature=0.0, max_tokens=160)
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the instruction too."""
+        yield from super().passages(problem)
+        yield from prompt_passages(problem.id, problem.record.get("instruction") or "")
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask with the head, or with the task's instruction: what the toy model was trained to follow.

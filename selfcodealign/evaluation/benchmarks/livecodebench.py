@@ -11,7 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Benchmark,
+    Case,
+    Limits,
+    Metric,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
 
@@ -50,18 +62,27 @@ class LiveCodeBench(Benchmark):
 
     def problems(self, path: Path) -> list[Problem]:
         """Read the hub's records, or files with only texts and public tests; problems without tests are left out."""
-        found = []
-        for number, record in enumerate(records(path)):
-            tests = tests_of(record)
-            if not tests:
-                continue
-            name = str(record.get("question_id") or record.get("id") or f"problem-{number}")
-            found.append(Problem(name, {**record, "tests": tests}, str(record.get("difficulty") or "")))
+        found = [
+            Problem(problem.id, {**problem.record, "tests": tests}, str(problem.record.get("difficulty") or ""))
+            for problem in self.tasks(path)
+            if (tests := tests_of(problem.record))
+        ]
         if not found:
             raise UserError(
                 f"{path} has no problem with tests: this is not a file of LiveCodeBench; name the right file"
             )
         return found
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read problems, with tests or not."""
+        return [
+            Problem(str(record.get("question_id") or record.get("id") or f"problem-{number}"), record)
+            for number, record in enumerate(records(path))
+        ]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the question: solutions are not published."""
+        yield from prompt_passages(problem.id, text_of(problem))
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask for a program in a fence, with the starter code where there is one."""
