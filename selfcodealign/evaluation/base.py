@@ -9,12 +9,13 @@ statistics are shared, so that base models, fine-tuned models and other people's
 import importlib
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.extraction import completed, cut, last_python_block, program_in
 from selfcodealign.evaluation.statistics import pass_at_k
 
 Style = Literal["base", "instruct"]
@@ -23,8 +24,12 @@ Style = Literal["base", "instruct"]
 PASS, FAIL, TIMEOUT, MEMORY, CRASHED = "pass", "fail", "timeout", "memory", "crashed"
 """What may become of a test group; `crashed` means the harness itself failed, never the program."""
 
-NEXT_STATEMENT = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\n# ")
-"""Where a base model has left the function it was completing: the next top-level statement."""
+NEXT_STATEMENT = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ")
+"""Where a base model has left the function it was completing, and sampling stops: the next top-level statement."""
+
+FUNCTION_END = (*NEXT_STATEMENT, "\n# ")
+"""Where its text is cut: there, or at a comment at the margin, unless the body goes on behind it. As reading
+`reference` has it, sampling stops at every such comment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,6 +157,9 @@ class Benchmark(ABC):
     """(table, column) of the paper's results that the headline number compares with."""
     ks: ClassVar[tuple[int, ...]] = (1, 10, 100)
 
+    reading: Literal["fixed", "reference"] = "fixed"
+    """Which text of an answer is the program: see `evaluation/extraction.py`, or as the paper's code cuts it."""
+
     def __init_subclass__(cls) -> None:
         if "required" not in cls.__dict__ and "groups" in cls.__dict__:
             cls.required = cls.groups
@@ -184,6 +192,18 @@ class Benchmark(ABC):
     @abstractmethod
     def canonical(self, problem: Problem) -> str:
         """Return the authors' own solution as a program."""
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names that an answer must define, as far as they are known; `input` where it must read."""
+        return {problem.record["entry_point"]} if problem.record.get("entry_point") else ()
+
+    def code_in(self, problem: Problem, text: str) -> str:
+        """Return the code in an answer; empty if there is none."""
+        return last_python_block(text) if self.reading == "reference" else program_in(text, self.wanted(problem))
+
+    def completed(self, head: str, text: str, stops: tuple[str, ...]) -> str:
+        """Return a head and a base model's completion, up to where it leaves what it completes."""
+        return head + cut(text, stops) if self.reading == "reference" else completed(head, text, stops)
 
     def empty(self, problem: Problem) -> str:
         """Return a program that solves nothing, for the check that a harness can fail."""

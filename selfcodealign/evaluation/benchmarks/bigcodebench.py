@@ -17,7 +17,6 @@ from selfcodealign.evaluation.base import (
 )
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
 
 STOP = ("\ndef ", "\nclass ", "\nassert ", "\nif __name__", "\nprint(")
 
@@ -66,10 +65,10 @@ class BigCodeBench(FunctionCompletion):
         return Prompt(problem.record["instruct_prompt"], prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Head and completion, or the stub and the last Python fence."""
+        """Head and completion, or the stub and the code in the answer."""
         if style == "base":
-            return problem.record["complete_prompt"] + cut(texts[0], STOP)
-        code = last_python_block(texts[0])
+            return self.completed(problem.record["complete_prompt"], texts[0], STOP)
+        code = self.code_in(problem, texts[0])
         return self.repaired(problem, code) if code.strip() else ""
 
     def published(self, problem: Problem, record: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """ClassEval (arXiv 2308.01861): whole classes, written in one go, method by method, or each method alone."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from selfcodealign.evaluation.base import (
     prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import compiles, cut
 from selfcodealign.evaluation.statistics import mean, pass_at_k
 
 STRATEGIES = ("holistic", "incremental", "compositional")
@@ -108,9 +108,9 @@ class ClassEval(Benchmark):
         """Assemble the class from the texts: the whole of it, or its imports, constructor and extracted methods."""
         if problem.variant == "holistic":
             skeleton = problem.record["skeleton"].rstrip() + "\n"
-            code = skeleton + cut(texts[0], NEXT_CLASS) if style == "base" else last_python_block(texts[0])
+            code = skeleton + cut(texts[0], NEXT_CLASS) if style == "base" else self.code_in(problem, texts[0])
             return self._finished(problem, code)
-        codes = [text if style == "base" else last_python_block(text) for text in texts]
+        codes = [text if style == "base" else self.code_in(problem, text) for text in texts]
         return self._finished(problem, self._assembled(problem, self._whole(problem, codes, style), described=False))
 
     def _whole(self, problem: Problem, codes: Sequence[str], style: Style) -> list[str]:
@@ -125,6 +125,11 @@ class ClassEval(Benchmark):
         names = [method["method_name"] for method in problem.record["methods_info"]]
         methods = [method_in(text, name) for text, name in zip(texts, names, strict=False)]
         return head(problem.record, described=described) + "".join(f"\n\n{method}" for method in methods)
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names of the class and its methods, which may be written without it."""
+        record = problem.record
+        return {record["class_name"], *(method["method_name"] for method in record["methods_info"])}
 
     def _finished(self, problem: Problem, code: str) -> str:
         if not code.strip():
@@ -157,8 +162,7 @@ class ClassEval(Benchmark):
         text = record.get("solution", record.get("completion"))
         if not isinstance(text, str):
             return super().published(problem, record)
-        fences = re.findall(r"```(?:python)?(.*?)(?:```|\Z)", text, re.DOTALL)
-        return self._finished(problem, fences[0] if fences else text)
+        return self._finished(problem, (not compiles(text) and self.code_in(problem, text)) or text)
 
     def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
         """Run every unittest class of the task."""

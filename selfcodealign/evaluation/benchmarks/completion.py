@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from selfcodealign.evaluation.base import (
+    FUNCTION_END,
     NEXT_STATEMENT,
     Benchmark,
     Passage,
@@ -15,7 +16,6 @@ from selfcodealign.evaluation.base import (
     prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
 
 
 class FunctionCompletion(Benchmark):
@@ -42,19 +42,19 @@ class FunctionCompletion(Benchmark):
             return None
         head = problem.record["prompt"]
         if style == "base":
-            return Prompt(head, stop=NEXT_STATEMENT)
+            return Prompt(head, stop=FUNCTION_END if self.reading == "reference" else NEXT_STATEMENT)
         return Prompt(f"{self.header}\n```python\n{head.strip()}\n```", prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Put the head before the completion; an instruct model's completion is its last Python fence.
+        """Put the head before the completion, or before the code in an instruct model's answer.
 
         The head stays even where the answer repeats it, because it carries imports and helper functions.
         """
         (text,) = texts
         head = problem.record["prompt"]
         if style == "base":
-            return head + cut(text, NEXT_STATEMENT)
-        code = last_python_block(text)
+            return self.completed(head, text, FUNCTION_END)
+        code = self.code_in(problem, text)
         return f"{head}\n{code}" if code.strip() else ""
 
     def published(self, problem: Problem, record: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ from selfcodealign.evaluation.base import (
     prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import compiles, cut
 
 QUESTION_END = "\nBEGIN SOLUTION"
 ANSWER_PLACE = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
@@ -71,8 +71,8 @@ class Ds1000(Benchmark):
         return Prompt(f"{question.strip()}\n\n{ask}", prefix="```python\n", stop=("```",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion, or the last Python fence, up to the marks that end an answer."""
-        return answer(texts[0] if style == "base" else last_python_block(texts[0]))
+        """Take the completion, or the code in the answer, up to the marks that end an answer."""
+        return answer(texts[0] if style == "base" else self.code_in(problem, texts[0]))
 
     def canonical(self, problem: Problem) -> str:
         """Return the published answer."""
@@ -89,7 +89,10 @@ class Ds1000(Benchmark):
         for field in ("code", "completion", "solution"):
             if field in record:
                 text = record[field][0] if isinstance(record[field], list) and record[field] else record[field]
-                return answer(text) if isinstance(text, str) else text
+                if isinstance(text, str):
+                    found = answer(text)
+                    return found if compiles(found) else answer(self.code_in(problem, text)) or found
+                return text
         raise UserError(f"a sample of {problem.id} has neither `code` nor `completion`; give one of them")
 
     def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:

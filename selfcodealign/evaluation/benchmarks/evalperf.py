@@ -78,7 +78,9 @@ class EvalPerf(Benchmark):
             yield Passage(problem.id, "solution", solution)
 
     def _plus(self, problem: Problem) -> HumanEvalPlus | MbppPlus:
-        return MbppPlus() if problem.id.startswith("Mbpp/") else HumanEvalPlus()
+        plus = MbppPlus() if problem.id.startswith("Mbpp/") else HumanEvalPlus()
+        plus.reading = self.reading
+        return plus
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask as HumanEval+ or MBPP+ does."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from selfcodealign.evaluation.base import (
-    NEXT_STATEMENT,
+    FUNCTION_END,
     Case,
     Limits,
     Passage,
@@ -17,7 +17,6 @@ from selfcodealign.evaluation.base import (
 )
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut
 
 
 class HumanEval(FunctionCompletion):
@@ -63,16 +62,17 @@ class Demo(HumanEval):
         """Ask with the head, or with the task's instruction: what the toy model was trained to follow.
 
         The head ends without its line break: in the toy tokenizer a line break and the next line's indentation are one
-        token, which a prompt that ends with the line break alone would make impossible.
+        token, which a prompt that ends with the line break alone would make impossible. What the toy model writes
+        behind a function are comments at the margin.
         """
         if earlier:
             return None
         if style == "base":
-            return Prompt(problem.record["prompt"].rstrip("\n"), stop=NEXT_STATEMENT)
+            return Prompt(problem.record["prompt"].rstrip("\n"), stop=FUNCTION_END)
         return Prompt(problem.record["instruction"], prefix="```python", stop=("\n```",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
         """Put the head before the completion, as it was asked."""
         if style == "base":
-            return problem.record["prompt"].rstrip("\n") + cut(texts[0], NEXT_STATEMENT)
+            return self.completed(problem.record["prompt"].rstrip("\n"), texts[0], FUNCTION_END)
         return super().program(problem, texts, style)

@@ -6,7 +6,7 @@ import json
 import pickle
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -99,8 +99,15 @@ class LiveCodeBench(Benchmark):
         return Prompt(f"{LEAD}\n\n### Question\n{text}\n\n### Format\n{ask}")
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion of the open fence, or what stands between the last two fences."""
-        return texts[0] if style == "base" else between_last_fences(texts[0])
+        """Take the completion of the open fence, or the code in the answer: the authors' last two fences."""
+        if style == "base":
+            return texts[0]
+        return between_last_fences(texts[0]) if self.reading == "reference" else self.code_in(problem, texts[0])
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the function that is called and the class it stands in, or `input`."""
+        calls = problem.record["tests"][0].get("testtype") == "functional"
+        return {"Solution", function_of(problem)} if calls else {"input"}
 
     def canonical(self, problem: Problem) -> str:
         """Raise: the authors publish no solutions."""

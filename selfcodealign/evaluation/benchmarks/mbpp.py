@@ -1,13 +1,13 @@
 """MBPP (Austin et al., arXiv 2108.07732) with its own assertions: 427 sanitized tasks, or the 500 of the test split."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.evaluation.base import Case, Limits, Passage, Problem, Prompt, Source, Style, prompt_passages
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import Piece
 
 TEST_SPLIT = range(11, 511)
 """Task numbers of the published test split; the rest of the full file is for prompts, tuning and validation."""
@@ -68,9 +68,13 @@ class Mbpp(FunctionCompletion):
         return Prompt(f"{text}\n\n```python\n{assertion}\n```", prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion, or the last Python fence."""
+        """Take the completion, or the code in the answer."""
         (text,) = texts
-        return cut(text, STOP) if style == "base" else last_python_block(text)
+        return self.completed("", text, STOP) if style == "base" else self.code_in(problem, text)
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names that the assertions use."""
+        return Piece("\n".join(problem.record["test_list"])).used
 
     def repaired(self, problem: Problem, code: str) -> str:
         """Return the code alone: a task has no head."""
