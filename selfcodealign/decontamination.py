@@ -3,7 +3,8 @@
 Passages are what each benchmark says itself (`Benchmark.passages`), given by its name.
 
 * Exact: lower case, white space collapsed; one Aho-Corasick automaton looks for all passages at once. Passages of
-  fewer than `min_tokens` words are left out: `return x + y` proves nothing.
+  fewer than `min_tokens` words are left out: `return x + y` proves nothing. Where a script has no spaces between words,
+  as Chinese, a character counts as a word.
 * n-gram: a text overlaps with a passage if it contains at least the share `overlap` of the passage's runs of `ngram`
   words, and at least three. Runs that many tasks of one benchmark share are its boilerplate and count for nothing, and
   neither do runs of mostly numbers.
@@ -25,7 +26,7 @@ from selfcodealign.evaluation.base import Passage
 from selfcodealign.evaluation.benchmarks.ds1000 import ANSWER_PLACE
 from selfcodealign.evaluation.data import kept_out, records, shared_by_many
 from selfcodealign.rows_io import StageOutput
-from selfcodealign.word_runs import count_known, look_up, run_hash, table_of, word_runs
+from selfcodealign.word_runs import apart, count_known, look_up, run_hash, table_of, word_runs
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,7 @@ class Index:
         by_text: dict[str, list[int]] = defaultdict(list)
         for number, (_, passage) in enumerate(self._passages):
             text = normalised(passage.text)
-            if len(minhash.words(text).split()) >= min_tokens:
+            if len(minhash.words(apart(text)).split()) >= min_tokens:
                 by_text[text].append(number)
         self._texts = list(by_text)
         self._owners = list(by_text.values())
@@ -141,7 +142,7 @@ class Index:
         self._probe = min(min_tokens - 2, _PROBE)
         probes = set()
         for text in self._texts if self._probe > 0 else ():
-            inner = minhash.words(text).split()[1:-1]
+            inner = minhash.words(apart(text)).split()[1:-1]
             start = (len(inner) - self._probe) // 2
             probes.add(run_hash(b" ".join(inner[start : start + self._probe])))
         self._probes, _ = table_of(np.array(sorted(probes - {0}), dtype=np.uint64))
@@ -158,7 +159,7 @@ class Index:
 
     def search(self, text: str) -> list[Hit]:
         """Return a text's overlaps, the strongest first: exact ones, longest first, then by share of n-grams."""
-        joined = np.frombuffer(minhash.words(text), dtype=np.uint8)
+        joined = np.frombuffer(minhash.words(apart(text)), dtype=np.uint8)
         runs, probes = count_known(joined, self.ngram, self._table, max(1, self._probe), self._probes)
         hits = {}
         if probes or self._always_exact:

@@ -11,10 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import fetch_benchmark
+from scripts.dedup_dataset import near_duplicates
 from selfcodealign.decontamination import index_for
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.data import kept_out
+from selfcodealign.minhash import MinHasher
 
 HEAD = 'def spell(number):\n    """Spell the number out in words, tens before ones, as a clerk would write it."""\n'
 BODY = "    tens, ones = divmod(number, 10)\n    return ' '.join(word for word in (TENS[tens], ONES[ones]) if word)\n"
@@ -184,3 +186,40 @@ def test_the_published_files_are_read_by_the_reader_of_their_benchmark(shared):
             found = kept_out(names[0], path)
             assert {passage.kind for passage in found} == {"prompt", "solution"}
             assert len(found) == counts.get(path.name.partition(".")[0], len(found))
+
+
+UNSPACED = {
+    "Chinese": (
+        "给定一个整数列表和一个目标值，返回两个不同元素之和中不超过目标值的最大者，"
+        "如果不存在则返回负一。请注意列表可能为空，也可能包含重复的元素。"
+    ),
+    "Japanese": "整数のリストと目標値が与えられ、異なる二つの要素の和で目標値以下の最大を返す。",
+    "Thai": "กำหนดรายการของจำนวนเต็มและค่าเป้าหมายให้คืนค่าผลรวมที่มากที่สุดของสมาชิกสองตัวที่ไม่เกินค่าเป้าหมายนั้น",
+    "Chinese with English words": "编写Python函数find_pair，接收参数numbers和target，返回和等于target的下标。",
+    "Khmer": "សូមសរសេរអនុគមន៍មួយដែលត្រឡប់ផលបូកធំបំផុតនៃធាតុពីរផ្សេងគ្នានៅក្នុងបញ្ជីលេខដែលមិនលើសពីតម្លៃគោលដៅ",
+    "short Chinese": "返回列表中出现次数最多的整数，若有多个则返回最小者",
+}
+
+
+@pytest.mark.parametrize("text", UNSPACED.values(), ids=UNSPACED)
+def test_text_without_spaces_is_found_by_its_characters(text, tmp_path):
+    write_lines(tmp_path / "f", [{"task_id": 1, "prompt": text}])
+    index = index_for({"mine": tmp_path / "f"}, mode="fixed", stage="dataset")
+    found = {hit.how for written in (f"题目：{text}", f"x{text}y") for hit in index.search(written)}
+    assert found == {"substring"}
+    most = text[: len(text) * 4 // 5]
+    assert [hit.how for hit in index.search(f"{most}等等")] == ["ngram"]
+    assert index.search("".join(reversed(text))) == []
+    assert index.search("写一个函数，计算给定字符串的长度。") == []
+
+
+@pytest.mark.parametrize("text", UNSPACED.values(), ids=UNSPACED)
+def test_rows_whose_texts_have_no_spaces_are_compared_by_characters(text):
+    hasher = MinHasher()
+    others = [
+        "写一个函数，计算给定字符串的长度，并返回大写字母的个数。",
+        "文字列を逆順にして返す関数を書いてください。",
+    ]
+    texts = [text, *others, f"{text}好"]
+    rows = [{"id": str(n), "instruction_id": str(n), "instruction": it} for n, it in enumerate(texts)]
+    assert set(near_duplicates(rows, "instruction", hasher, 0.7)) == {"3"}
