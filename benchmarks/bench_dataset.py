@@ -70,20 +70,18 @@ def dedup(rows: int, _: str) -> dict[str, float]:
 def decontaminate(rows: int, shared: str) -> dict[str, float]:
     """Search rows for the passages of every benchmark file at hand."""
     from selfcodealign.decontamination import index_for
-    from selfcodealign.errors import UserError
+    from selfcodealign.evaluation import base, data
 
+    kinds = {source.sha256: name for name in base.names() for source in base.get(name).sources}
     files = {}
     for path in sorted((Path(shared) / "bench").rglob("*.json*")):
-        try:
-            index_for({"one": path}, mode="fixed", stage="dataset")
-            files[path.name.split(".")[0].lower().replace("_", "-")] = path
-        except UserError:
-            continue  # A file of tests only.
+        if kind := kinds.get(data.sha256(path)):
+            files[f"{path.name.split('.')[0].lower()}:{kind}"] = path
     started = time.process_time()
     index = index_for(files, mode="fixed", stage="dataset")
     build_s = time.process_time() - started
     texts = instructions(rows)
-    whole = [passage.text for passage in index.passages if len(passage.text.split()) >= 40]
+    whole = [it.text for passages in index.sought.values() for it in passages if len(it.text.split()) >= 40]
     texts[::100] = [whole[n % len(whole)] for n in range(len(texts[::100]))]
     response = (
         "```python\ndef f(items):\n" + "\n".join(f"    total_{n} = items[{n}] + {n}" for n in range(25)) + "\n```"
@@ -93,7 +91,7 @@ def decontaminate(rows: int, shared: str) -> dict[str, float]:
     return {
         "rows": rows,
         "benchmarks": len(files),
-        "passages": len(index.passages),
+        "passages": len(index),
         "build_s": build_s,
         "search_s": time.process_time() - started,
         "hits": hits,

@@ -34,7 +34,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scripts.infer_imports import imports_of
 from selfcodealign import minhash
-from selfcodealign.decontamination import Index, ReferenceIndex, load_benchmark, reference_passages
+from selfcodealign.decontamination import ReferenceIndex, index_for, reference_passages
 from selfcodealign.minhash import MinHasher, RankedUnionFind, survivors
 from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import filters, lexer, names, typecheck
@@ -354,16 +354,17 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
     if not files:
         print(f"no benchmark files in {SHARED}: decontamination is not measured", file=sys.stderr)
         return {}
-    passages = [passage.text for passage in reference_passages(files, "seeds")]
+    sought = reference_passages(files, "seeds")
+    passages = [passage.text for found in sought.values() for passage in found]
     filter_as_published(ready[:20], passages)
     filters.why_dropped(ready[0], parsed=True)
-    index = Index([passage for name, path in files.items() for passage in load_benchmark(name, path)])
+    index = index_for(files, mode="fixed", stage="seeds")
     index.search(ready[0])
     _, slow = timed(lambda: filter_as_published(ready, passages))
     _, fast = timed(lambda: [filters.why_dropped(text, parsed=True) for text in ready], 3)
     _, search = timed(lambda: [index.search(text) for text in ready], 3)
     theirs, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
-    exact = ReferenceIndex(reference_passages(files, "seeds"), lower=False)
+    exact = ReferenceIndex(sought, lower=False)
     ours, automaton = timed(lambda: [bool(exact.search(text)) for text in ready], 2)
     return {
         "functions": len(ready),

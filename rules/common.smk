@@ -389,8 +389,7 @@ def benchmarks_kept_out(wildcards=None):
 
 def benchmark_words(wildcards):
     """The same as NAME=FILE words."""
-    names = [*CONFIG.benchmarks, *CONFIG.data.other_benchmarks]
-    return [f"{name}={file}" for name, file in zip(names, benchmarks_kept_out())]
+    return benchmark_pairs()
 
 
 # ---- from a generation to a dataset ----
@@ -543,8 +542,12 @@ COMPARED = {name: f"results/fetch_benchmark/{name}.gz" for name in CONFIG.benchm
 
 
 def benchmark_pairs():
-    """Benchmarks that rows are compared with, as NAME=FILE words: those of this run and any other given."""
-    return [f"{name}={file}" for name, file in COMPARED.items()]
+    """Benchmarks that rows are compared with, as NAME=FILE words: those of this run and any other given.
+
+    An entry that runs a benchmark under another name says which: NAME:BENCHMARK=FILE.
+    """
+    kinds = {name: f":{entry.benchmark}" for name, entry in CONFIG.benchmarks.items() if entry.benchmark}
+    return [f"{name}{kinds.get(name, '')}={file}" for name, file in COMPARED.items()]
 
 
 def recipe(wildcards):

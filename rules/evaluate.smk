@@ -74,6 +74,7 @@ rule sample_solutions:
             wildcards.model not in CONFIG.other_models and CONFIG.model.trust_remote_code
         ).lower(),
         style=evaluated_style,
+        mode=CONFIG.mode,
         run_seed=CONFIG.seed,
         work="work/sample_solutions/{model}/{benchmark}",
         engine=pairs(config["engine"]),
@@ -93,6 +94,7 @@ rule sample_solutions:
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \
             --style {params.style} \
+            --mode {params.mode} \
             --run-seed {params.run_seed} \
             {params.flags} \
             --engine {params.engine}
@@ -119,6 +121,7 @@ rule extract_programs:
         runtime=30,
     params:
         benchmark=benchmark_of,
+        mode=CONFIG.mode,
     message:
         "Reading the programs of {wildcards.model} for {wildcards.benchmark}"
     shell:
@@ -129,7 +132,8 @@ rule extract_programs:
             --benchmark {params.benchmark:q} \
             --problems {input.problems:q} \
             --samples {input.samples:q} \
-            --rows {output.rows:q}
+            --rows {output.rows:q} \
+            --mode {params.mode}
         """
 
 

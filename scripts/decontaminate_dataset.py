@@ -51,7 +51,7 @@ def main(
         dropped: the others, with benchmark, task and the matching text.
         funnel: how many were dropped for each benchmark.
         overlaps: hits per benchmark, with the matching text (JSON).
-        benchmarks: NAME=FILE pairs.
+        benchmarks: NAME=FILE pairs; NAME:BENCHMARK=FILE where a benchmark stands under another name.
         mode: `reference` looks for the published filter's substrings, in lower case.
         ngram: words in a run.
         overlap: share of a task's runs of words that makes an overlap.
@@ -62,7 +62,9 @@ def main(
         found = progress(read_rows(chosen), total=count_rows(chosen))
         report = set_aside(found, functools.partial(searched, mode=mode), index, output)
     write_json(overlaps, report.summary())
-    log.info("%d of %d rows kept, %d passages sought", output.kept, output.entered, len(index.passages))
+    log.info(
+        "%d of %d rows kept, %d passages sought", output.kept, output.entered, sum(map(len, index.sought.values()))
+    )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def main(
         dropped: the others; `detail` names the task and the matching text.
         funnel: counts by benchmark.
         overlaps: hits per benchmark, with the matching text (JSON).
-        benchmarks: NAME=FILE pairs.
+        benchmarks: NAME=FILE pairs; NAME:BENCHMARK=FILE where a benchmark stands under another name.
         mode: `reference` looks for the published filter's substrings only.
         ngram: words in a run that is compared.
         overlap: share of a task's runs that makes an overlap.
@@ -45,7 +45,9 @@ def main(
         rows = progress(read_rows(seeds), unit="functions", label="decontaminate_seeds")
         report = set_aside(rows, operator.itemgetter("content"), index, output)
     write_json(overlaps, report.summary())
-    log.info("%d of %d functions kept, %d passages sought", output.kept, output.entered, len(index.passages))
+    log.info(
+        "%d of %d functions kept, %d passages sought", output.kept, output.entered, sum(map(len, index.sought.values()))
+    )
 
 
 if __name__ == "__main__":

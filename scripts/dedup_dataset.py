@@ -15,6 +15,7 @@ from selfcodealign.minhash import TOO_SHORT, MinHasher, optimal_bands, survivors
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
+from selfcodealign.word_runs import apart
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,10 @@ def _of_other_instruction(rows: list[Row], key: Callable[[Row], Any], reason: st
 
 
 def near_duplicates(rows: list[Row], column: str, hasher: MinHasher, threshold: float) -> Fates:
-    """Drop rows whose text in a column is nearly that of an earlier row; equal instructions of one id are one text."""
+    """Drop rows whose text in a column is nearly that of an earlier row; equal instructions of one id are one text.
+
+    Where a script has no spaces between words, characters are compared.
+    """
     places: list[int] = []
     seen: dict[str, int] = {}
     slots: list[int | None] = []
@@ -70,7 +74,7 @@ def near_duplicates(rows: list[Row], column: str, hasher: MinHasher, threshold: 
             seen[key] = len(places)
             places.append(place)
         slots.append(seen[key])
-    kept = survivors([rows[place][column] for place in places], hasher, threshold=threshold).tolist()
+    kept = survivors([apart(rows[place][column]) for place in places], hasher, threshold=threshold).tolist()
     fates: Fates = {}
     for row, slot in zip(rows, slots, strict=True):
         if slot is not None and kept[slot] != slot:

@@ -4,10 +4,11 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Problem
+from selfcodealign.evaluation.extraction import compiles
 from selfcodealign.evaluation.rows import ProgramRow, SampleRow
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.stage import run
@@ -40,7 +41,9 @@ def programs(
         }
 
 
-def main(benchmark: str, problems: Path, samples: Path, rows: Path) -> None:
+def main(
+    benchmark: str, problems: Path, samples: Path, rows: Path, *, mode: Literal["fixed", "reference"] = "fixed"
+) -> None:
     """Read the program out of each answer.
 
     Args:
@@ -48,17 +51,25 @@ def main(benchmark: str, problems: Path, samples: Path, rows: Path) -> None:
         problems: file of its problems.
         samples: answers (SampleRow).
         rows: programs (ProgramRow).
+        mode: `reference` reads an answer as the paper's code does: its last Python fence, whatever that is.
     """
     kind = base.get(benchmark)
+    kind.reading = mode
     by_id = {problem.id: problem for problem in kind.problems(problems)}
     notes: Counter[str] = Counter()
 
+    broken = 0
+
     def counted() -> Iterator[dict[str, Any]]:
+        nonlocal broken
         for row in programs(kind, by_id, read_rows(samples, list(SampleRow.model_fields))):
             notes[row["note"] or "fine"] += 1
+            broken += bool(row["program"].strip()) and not compiles(row["program"])
             yield row
 
     count = write_rows(rows, ProgramRow, counted())
+    if broken:
+        log.warning("%d of %d programs are no Python, and fail", broken, count)
     log.info("%d programs: %s", count, ", ".join(f"{name} {number}" for name, number in sorted(notes.items())))
 
 

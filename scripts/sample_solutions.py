@@ -44,6 +44,7 @@ def main(
     temperature: float | None = None,
     top_p: float | None = None,
     max_tokens: int | None = None,
+    mode: Literal["fixed", "reference"] = "fixed",
 ) -> None:
     """Let a model answer a benchmark's problems.
 
@@ -62,8 +63,10 @@ def main(
         temperature: 0 is greedy.
         top_p: nucleus.
         max_tokens: most new tokens of a turn.
+        mode: `reference` stops a base model at any comment at the margin.
     """
     kind = base.get(benchmark)
+    kind.reading = mode
     settings = ModelSettings(name=model, revision=revision, trust_remote_code=trust_remote_code)
     asked = Asked(
         benchmark=kind,

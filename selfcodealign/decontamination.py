@@ -1,9 +1,10 @@
 """Find text that overlaps with a benchmark: exact passages and shared n-grams, each hit with its matching text.
 
-Passages are the prompts and solutions of benchmark tasks, read from their published files whatever their format.
+Passages are what each benchmark says itself (`Benchmark.passages`), given by its name.
 
 * Exact: lower case, white space collapsed; one Aho-Corasick automaton looks for all passages at once. Passages of
-  fewer than `min_tokens` words are left out: `return x + y` proves nothing.
+  fewer than `min_tokens` words are left out: `return x + y` proves nothing. Where a script has no spaces between words,
+  as Chinese, a character counts as a word.
 * n-gram: a text overlaps with a passage if it contains at least the share `overlap` of the passage's runs of `ngram`
   words, and at least three. Runs that many tasks of one benchmark share are its boilerplate and count for nothing, and
   neither do runs of mostly numbers.
@@ -11,10 +12,7 @@ Passages are the prompts and solutions of benchmark tasks, read from their publi
 `ReferenceIndex` looks for what the published filters look for, defects included: substrings of a few benchmarks.
 """
 
-import gzip
-import json
 import logging
-import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,42 +22,17 @@ from typing import Any, Literal
 import numpy as np
 
 from selfcodealign import minhash
-from selfcodealign.errors import UserError
-from selfcodealign.rows_io import StageOutput, first_line
-from selfcodealign.word_runs import count_known, look_up, run_hash, table_of, word_runs
+from selfcodealign.evaluation.base import Passage
+from selfcodealign.evaluation.benchmarks.ds1000 import ANSWER_PLACE
+from selfcodealign.evaluation.data import kept_out, records, shared_by_many
+from selfcodealign.rows_io import StageOutput
+from selfcodealign.word_runs import apart, count_known, look_up, run_hash, table_of, word_runs
 
 log = logging.getLogger(__name__)
 
-Kind = Literal["prompt", "solution"]
-
-PROMPTS = (
-    "prompt",
-    "complete_prompt",
-    "instruct_prompt",
-    "text",
-    "problem",
-    "question_content",
-    "content",
-    "question",
-    "instruction",
-    "instruction_descriptive",
-    "instruction_lazy",
-    "skeleton",
-    "class_description",
-    "before",
-)
-SOLUTIONS = ("canonical_solution", "code", "solution_code", "reference_code", "after", "solution")
-"""Columns of the known benchmarks' files: HumanEval(+), MBPP(+), EvoEval, DS-1000, ClassEval, CanItEdit, LiveCodeBench,
-BigCodeBench and GSM8K."""
-
-TASK_NAMES = ("task_id", "question_id", "full_name", "name", "id")
 SHOWN = 200
 """Characters of matching text in a report."""
 
-_DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
-_SOLUTION_STARTS = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
-_COMMON_TASKS = 3
-_COMMON_SHARE = 0.02
 # One run of ten words in common may be chance where a solution has but two.
 _LEAST_RUNS = 3
 # Words of a run that says where the search for exact passages is worth while.
@@ -69,22 +42,12 @@ _DENSE = 200_000
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A piece of a benchmark: whose prompt or solution it is, and its text as published."""
-
-    benchmark: str
-    task: str
-    kind: Kind
-    text: str
-
-
-@dataclass(frozen=True)
 class Hit:
     """An overlap: with which passage, found how, how much of the passage (0-1), and the text that matches."""
 
     benchmark: str
     task: str
-    kind: Kind
+    kind: str
     how: Literal["substring", "ngram"]
     overlap: float
     text: str
@@ -101,93 +64,6 @@ class Hit:
         return f"{self.benchmark}: {self.task} {self.kind}, {much}: {' '.join(self.text.split())[:SHOWN]}"
 
 
-# ---- benchmarks -----------------------------------------------------------------------------------------------------
-
-
-def read_benchmark(name: str, path: Path | str) -> list[dict[str, Any]]:
-    """Read the tasks of a benchmark file: JSONL, a JSON list, or a JSON object of tasks; gzip or not.
-
-    Raises:
-        UserError: the file is missing, broken, or no list of tasks.
-    """
-    path = Path(path)
-    try:
-        data = path.read_bytes()
-        if data[:2] == b"\x1f\x8b":
-            data = gzip.decompress(data)
-        text = data.decode()
-    except FileNotFoundError as error:
-        raise UserError(f"benchmark {name}: {path} does not exist; correct its file in the config") from error
-    except (OSError, EOFError, UnicodeDecodeError) as error:
-        raise UserError(f"benchmark {name}: {path} cannot be read ({first_line(error)}); fetch it again") from error
-    try:
-        tasks = [json.loads(line) for line in text.split("\n") if line.strip()]
-        if len(tasks) == 1 and not _is_task(tasks[0]):
-            tasks = _tasks(tasks[0])
-    except ValueError:
-        try:
-            tasks = _tasks(json.loads(text))
-        except ValueError as error:
-            raise UserError(f"benchmark {name}: {path} is no JSON ({first_line(error)}); fetch it again") from error
-    if not tasks or not all(isinstance(task, dict) for task in tasks):
-        raise UserError(f"benchmark {name}: {path} holds no tasks; expected JSONL, a list or an object of tasks")
-    return tasks
-
-
-def _is_task(value: Any) -> bool:
-    return isinstance(value, dict) and any(column in value for column in PROMPTS + SOLUTIONS)
-
-
-def _tasks(value: Any) -> list[Any]:
-    """Return the tasks in a whole JSON document."""
-    if isinstance(value, dict) and not _is_task(value):
-        return list(value.values())
-    return value if isinstance(value, list) else [value]
-
-
-def load_benchmark(name: str, path: Path | str) -> list[Passage]:
-    """Read the prompts and solutions of one benchmark.
-
-    A prompt that is code gives its docstring too. A class gives those of its methods.
-
-    Raises:
-        UserError: the file cannot be read, or holds neither prompts nor solutions.
-    """
-    passages = []
-    for number, task in enumerate(read_benchmark(name, path)):
-        passages += _passages(name, next((str(task[key]) for key in TASK_NAMES if key in task), str(number)), task)
-    unique = list(dict.fromkeys(passages))
-    if not unique:
-        raise UserError(
-            f"benchmark {name}: {path} has no prompts or solutions; known columns are {', '.join(PROMPTS + SOLUTIONS)}"
-        )
-    return unique
-
-
-def _passages(name: str, label: str, task: Mapping[str, Any]) -> Iterator[Passage]:
-    for column in PROMPTS:
-        text = task.get(column)
-        if isinstance(text, str) and text.strip():
-            # DS-1000 ends its prompts with the place where the solution goes.
-            text = _SOLUTION_STARTS.split(text)[0]
-            yield Passage(name, label, "prompt", text)
-            for match in _DOCSTRING.finditer(text):
-                yield Passage(name, label, "prompt", match[1] or match[2] or "")
-    for column in SOLUTIONS:
-        text = task.get(column)
-        if isinstance(text, str) and text.strip():
-            yield Passage(name, label, "solution", text)
-    for method in task.get("methods_info") or ():
-        place = f"{label}.{method.get('method_name', '')}"
-        yield Passage(name, place, "prompt", str(method.get("method_description", "")))
-        yield Passage(name, place, "solution", str(method.get("solution_code", "")))
-
-
-def load_benchmarks(files: Mapping[str, Path | str]) -> list[Passage]:
-    """Read the prompts and solutions of several benchmarks, given as name → file."""
-    return [passage for name, path in sorted(files.items()) for passage in load_benchmark(name, path)]
-
-
 # ---- search ---------------------------------------------------------------------------------------------------------
 
 
@@ -200,24 +76,25 @@ class Index:
     """Search texts for the passages of benchmarks.
 
     Args:
-        passages: what to look for.
+        sought: what to look for, by the name of its benchmark.
         ngram: words in a run.
         overlap: share of a passage's runs that makes an overlap; above 1 looks for exact passages only.
         min_tokens: fewest words of a passage that is looked for exactly.
     """
 
     def __init__(
-        self, passages: Sequence[Passage], *, ngram: int = 10, overlap: float = 0.5, min_tokens: int = 8
+        self, sought: Mapping[str, Sequence[Passage]], *, ngram: int = 10, overlap: float = 0.5, min_tokens: int = 8
     ) -> None:
         import ahocorasick_rs
 
-        self.passages = list(passages)
+        self.sought = sought
+        self._passages = [(name, passage) for name, passages in sought.items() for passage in passages]
         self.ngram = ngram
         self.overlap = overlap
         by_text: dict[str, list[int]] = defaultdict(list)
-        for number, passage in enumerate(self.passages):
+        for number, (_, passage) in enumerate(self._passages):
             text = normalised(passage.text)
-            if len(minhash.words(text).split()) >= min_tokens:
+            if len(minhash.words(apart(text)).split()) >= min_tokens:
                 by_text[text].append(number)
         self._texts = list(by_text)
         self._owners = list(by_text.values())
@@ -230,16 +107,15 @@ class Index:
 
         Run k belongs to the passages `_owners_of[_starts[k]:_starts[k + 1]]`.
         """
-        runs = [np.unique(word_runs(passage.text, self.ngram)[1]) for passage in self.passages]
+        runs = [np.unique(word_runs(passage.text, self.ngram)[1]) for _, passage in self._passages]
         lengths = [len(hashes) for hashes in runs]
         hashes = np.concatenate([*runs, np.empty(0, dtype=np.uint64)])
         owners = np.repeat(np.arange(len(runs)), lengths)
         kept = hashes != 0
-        names = [passage.benchmark for passage in self.passages]
-        tasks = {
-            task: number for number, task in enumerate(dict.fromkeys((p.benchmark, p.task) for p in self.passages))
-        }
-        task_of = np.array([tasks[passage.benchmark, passage.task] for passage in self.passages], dtype=np.int64)
+        names = [name for name, _ in self._passages]
+        owner = [(name, passage.task) for name, passage in self._passages]
+        tasks = {task: number for number, task in enumerate(dict.fromkeys(owner))}
+        task_of = np.array([tasks[task] for task in owner], dtype=np.int64)
         benchmark_of = np.array([names.index(name) for name in names], dtype=np.int64)
         for number in np.unique(benchmark_of):
             inside = benchmark_of[owners] == number
@@ -249,7 +125,7 @@ class Index:
             new = np.ones(len(found), dtype=bool)
             new[1:] = (found[1:] != found[:-1]) | (users_of[1:] != users_of[:-1])
             shared, users = np.unique(found[new], return_counts=True)
-            common = shared[users > _boilerplate(len(np.unique(task_of[benchmark_of == number])))]
+            common = shared[users > shared_by_many(len(np.unique(task_of[benchmark_of == number])))]
             kept &= ~(inside & np.isin(hashes, common))
         hashes, owners = hashes[kept], owners[kept]
         self._sizes = np.bincount(owners, minlength=len(runs)).tolist()
@@ -266,7 +142,7 @@ class Index:
         self._probe = min(min_tokens - 2, _PROBE)
         probes = set()
         for text in self._texts if self._probe > 0 else ():
-            inner = minhash.words(text).split()[1:-1]
+            inner = minhash.words(apart(text)).split()[1:-1]
             start = (len(inner) - self._probe) // 2
             probes.add(run_hash(b" ".join(inner[start : start + self._probe])))
         self._probes, _ = table_of(np.array(sorted(probes - {0}), dtype=np.uint64))
@@ -277,9 +153,13 @@ class Index:
         """Return the passages that a run of words occurs in."""
         return self._owners_of[self._starts[run] : self._starts[run + 1]].tolist()
 
+    def __len__(self) -> int:
+        """Count the passages."""
+        return len(self._passages)
+
     def search(self, text: str) -> list[Hit]:
         """Return a text's overlaps, the strongest first: exact ones, longest first, then by share of n-grams."""
-        joined = np.frombuffer(minhash.words(text), dtype=np.uint8)
+        joined = np.frombuffer(minhash.words(apart(text)), dtype=np.uint8)
         runs, probes = count_known(joined, self.ngram, self._table, max(1, self._probe), self._probes)
         hits = {}
         if probes or self._always_exact:
@@ -298,8 +178,8 @@ class Index:
         found = self._automaton.find_matches_as_indexes(normalised(text), overlapping=True)
         for place in sorted({match[0] for match in found}):
             for number in self._owners[place]:
-                passage = self.passages[number]
-                yield number, Hit(passage.benchmark, passage.task, passage.kind, "substring", 1.0, self._texts[place])
+                name, passage = self._passages[number]
+                yield number, Hit(name, passage.task, passage.kind, "substring", 1.0, self._texts[place])
 
     def _by_grams(self, text: str) -> Iterator[tuple[int, Hit]]:
         joined, hashes, ends = word_runs(text, self.ngram)
@@ -324,14 +204,9 @@ class Index:
                 if number in enough:
                     where[number].append(place)
         for number, share in sorted(enough.items()):
-            passage = self.passages[number]
+            name, passage = self._passages[number]
             matching = _longest_run(joined, ends, where[number], self.ngram)
-            yield number, Hit(passage.benchmark, passage.task, passage.kind, "ngram", share, matching)
-
-
-def _boilerplate(tasks: int) -> float:
-    """Return the number of tasks above which a run of words belongs to none of them."""
-    return max(_COMMON_TASKS, _COMMON_SHARE * tasks)
+            yield number, Hit(name, passage.task, passage.kind, "ngram", share, matching)
 
 
 def _longest_run(joined: bytes, ends: np.ndarray, places: list[int], ngram: int) -> str:
@@ -360,23 +235,25 @@ def _docstring(prompt: str) -> str | None:
     return None
 
 
-def reference_passages(files: Mapping[str, Path | str], stage: Literal["seeds", "dataset"]) -> list[Passage]:
+def reference_passages(files: Mapping[str, Path | str], stage: Literal["seeds", "dataset"]) -> dict[str, list[Passage]]:
     """Return the strings of the published filters.
 
     For seeds: HumanEval's docstrings and solutions, prompts and code of sanitized MBPP's train split (ids from 601).
     For the dataset: HumanEval's, GSM8K's test questions, DS-1000's prompts and MBPP's ids 11 to 510.
     Benchmarks are told apart by their columns; the others are not looked at, as in the published code.
     """
-    passages = []
-    for name, path in sorted(files.items()):
-        for number, task in enumerate(read_benchmark(name, path)):
-            label = str(task.get("task_id", number))
-            texts = dict.fromkeys(_reference_texts(task, stage))
-            passages += [Passage(name, label, kind, text) for kind, text in texts if text]
-    return passages
+    return {
+        name.partition(":")[0]: [
+            Passage(str(task.get("task_id", number)), kind, text)
+            for number, task in enumerate(records(Path(path)))
+            for kind, text in dict.fromkeys(_reference_texts(task, stage))
+            if text
+        ]
+        for name, path in sorted(files.items())
+    }
 
 
-def _reference_texts(task: Mapping[str, Any], stage: str) -> Iterator[tuple[Kind, str]]:
+def _reference_texts(task: Mapping[str, Any], stage: str) -> Iterator[tuple[Literal["prompt", "solution"], str]]:
     label = task.get("task_id")
     if isinstance(label, str) and label.startswith("HumanEval/"):
         docstring = _docstring(task["prompt"])
@@ -391,7 +268,7 @@ def _reference_texts(task: Mapping[str, Any], stage: str) -> Iterator[tuple[Kind
             yield "prompt", task.get("prompt") or task.get("text") or ""
             yield "solution", task["code"]
     elif stage == "dataset" and "reference_code" in task and "prompt" in task:
-        yield "prompt", _SOLUTION_STARTS.split(task["prompt"])[0].strip()
+        yield "prompt", ANSWER_PLACE.split(task["prompt"])[0].strip()
     elif stage == "dataset" and {"question", "answer"} <= task.keys():
         yield "prompt", task["question"]
 
@@ -400,18 +277,23 @@ class ReferenceIndex:
     """Search texts for substrings as the published filters do: unnormalised, whatever their length.
 
     Args:
-        passages: from `reference_passages`.
+        sought: from `reference_passages`.
         lower: compare in lower case (the dataset's filter does, the seeds' does not).
     """
 
-    def __init__(self, passages: Sequence[Passage], *, lower: bool) -> None:
+    def __init__(self, sought: Mapping[str, Sequence[Passage]], *, lower: bool) -> None:
         import ahocorasick_rs
 
-        self.passages = list(passages)
+        self.sought = sought
+        self._passages = [(name, passage) for name, passages in sought.items() for passage in passages]
         self.lower = lower
-        texts = [passage.text.lower() if lower else passage.text for passage in self.passages]
+        texts = [passage.text.lower() if lower else passage.text for _, passage in self._passages]
         kind = ahocorasick_rs.Implementation.DFA if sum(map(len, texts)) <= _DENSE else None
         self._automaton = ahocorasick_rs.AhoCorasick(texts, implementation=kind) if texts else None
+
+    def __len__(self) -> int:
+        """Count the passages."""
+        return len(self._passages)
 
     def search(self, text: str) -> list[Hit]:
         """Return the passages that a text contains."""
@@ -420,8 +302,8 @@ class ReferenceIndex:
         found = self._automaton.find_matches_as_indexes(text.lower() if self.lower else text, overlapping=True)
         numbers = sorted({match[0] for match in found})
         return [
-            Hit(passage.benchmark, passage.task, passage.kind, "substring", 1.0, passage.text)
-            for passage in (self.passages[number] for number in numbers)
+            Hit(name, passage.task, passage.kind, "substring", 1.0, passage.text)
+            for name, passage in (self._passages[number] for number in numbers)
         ]
 
 
@@ -432,16 +314,12 @@ class Report:
     """Collect the overlaps of many rows, per benchmark.
 
     Args:
-        passages: what was looked for; a benchmark without hits is reported with 0.
+        sought: what was looked for; a benchmark without hits is reported with 0.
         examples: hits per benchmark shown with their matching text.
     """
 
-    def __init__(self, passages: Iterable[Passage], examples: int = 20) -> None:
-        self._sought: Counter[str] = Counter()
-        self._tasks: dict[str, set[str]] = defaultdict(set)
-        for passage in passages:
-            self._sought[passage.benchmark] += 1
-            self._tasks[passage.benchmark].add(passage.task)
+    def __init__(self, sought: Mapping[str, Sequence[Passage]], examples: int = 20) -> None:
+        self._sought = {name: passages for name, passages in sought.items() if passages}
         self._rows: Counter[str] = Counter()
         self._hit_tasks: dict[str, set[str]] = defaultdict(set)
         self._hows: dict[str, Counter[str]] = defaultdict(Counter)
@@ -478,14 +356,14 @@ class Report:
             "rows_searched": self.searched,
             "benchmarks": {
                 name: {
-                    "passages": self._sought[name],
-                    "tasks": len(self._tasks[name]),
+                    "passages": len(passages),
+                    "tasks": len({passage.task for passage in passages}),
                     "rows_hit": self._rows[name],
                     "tasks_hit": len(self._hit_tasks[name]),
                     "how": dict(sorted(self._hows[name].items())),
                     "examples": self._examples[name],
                 }
-                for name in sorted(self._sought)
+                for name, passages in sorted(self._sought.items())
             },
         }
 
@@ -499,10 +377,11 @@ def index_for(
     overlap: float = 0.5,
     min_tokens: int = 8,
 ) -> "Index | ReferenceIndex":
-    """Return the search that a mode and stage call for, over benchmark files given as name → file."""
+    """Return the search that a mode and stage call for, over benchmark files given as name → file (see `kept_out`)."""
     if mode == "reference":
         return ReferenceIndex(reference_passages(files, stage), lower=stage == "dataset")
-    return Index(load_benchmarks(files), ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    sought = {name.partition(":")[0]: kept_out(name, Path(path)) for name, path in sorted(files.items())}
+    return Index(sought, ngram=ngram, overlap=overlap, min_tokens=min_tokens)
 
 
 def set_aside(
@@ -516,9 +395,9 @@ def set_aside(
     Returns:
         The overlaps of all rows.
     """
-    if not index.passages:
+    if not len(index):
         log.warning("no benchmarks are given, so nothing is compared")
-    report = Report(index.passages)
+    report = Report(index.sought)
     for row in rows:
         hits = index.search(text_of(row))
         report.add(row["id"], hits)

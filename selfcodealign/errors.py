@@ -9,3 +9,8 @@ class UserError(Exception):
 
     Command lines print the sentence without a traceback and exit with status 1.
     """
+
+
+def first_line(error: BaseException) -> str:
+    """Return the first line of an error's message, for use inside a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from selfcodealign.errors import UserError
+from selfcodealign.errors import UserError, first_line
 from selfcodealign.rows import arrow_schema
 
 if TYPE_CHECKING:
@@ -59,11 +59,6 @@ def _open(path: Path, columns: Sequence[str] | None = None) -> "pq.ParquetFile":
             "name the right column in the config"
         )
     return file
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's message, for use inside a sentence."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 class StageOutput:

@@ -1,8 +1,10 @@
 """Hash runs of words and look them up: what makes a search for many passages cheap.
 
-A text is first reduced to its words (`minhash.words`); runs are hashed in one compiled pass and sought in
-open-addressing tables of 64-bit hashes.
+A text is first reduced to its words (`minhash.words`), in scripts without spaces to its characters; runs are hashed in
+one compiled pass and sought in open-addressing tables of 64-bit hashes.
 """
+
+import re
 
 import numpy as np
 
@@ -12,6 +14,19 @@ from selfcodealign.compiled import compiled
 _BASE = np.uint64(0x9E3779B97F4A7C15)
 _START, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)
 _MIX, _U29, _U32 = np.uint64(0xBF58476D1CE4E5B9), np.uint64(29), np.uint64(32)
+
+
+# Scripts that put no spaces between words: Thai, Lao, Myanmar, Khmer, kana, Chinese characters.
+_UNSPACED = (
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    r"\uf900-\ufaff\uff66-\uff9d\U00020000-\U000323af"
+)
+_BETWEEN = re.compile(rf"(?<=[{_UNSPACED}])(?=\w)|(?<=\w)(?=[{_UNSPACED}])")
+
+
+def apart(text: str) -> str:
+    """Put a space between the characters of scripts that have none: each then counts as a word."""
+    return text if text.isascii() else _BETWEEN.sub(" ", text)
 
 
 @compiled
@@ -119,7 +134,7 @@ def table_of(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def word_runs(text: str, ngram: int) -> tuple[bytes, np.ndarray, np.ndarray]:
     """Return a text's words joined by spaces, the hashes of its runs of `ngram` words, and where each run ends."""
-    joined = minhash.words(text)
+    joined = minhash.words(apart(text))
     room = len(joined) // 2 + 1
     hashes, ends = np.empty(room, dtype=np.uint64), np.empty(room, dtype=np.int64)
     count = hash_runs(np.frombuffer(joined, dtype=np.uint8), ngram, hashes, ends)

@@ -6,9 +6,10 @@ Sampling, execution in the sandbox, pass@k with intervals and the command line c
 `{"task_id": "abs/1", "prompt": "def absolute(x):\n", "solution": "    return abs(x)\n", "tests": ["assert …"]}`.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
-from selfcodealign.evaluation.base import Case, Limits, Problem
+from selfcodealign.evaluation.base import Case, Limits, Passage, Problem, prompt_passages
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
 
@@ -24,6 +25,11 @@ class OneLiners(FunctionCompletion):
         """Read the file; a record without one of the fields is an error that names it."""
         found = need(records(path), path, "task_id", "prompt", "solution", "tests")
         return [Problem(id=record["task_id"], record=record) for record in found]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep head and solution out of every training set: what `decontaminate_seeds` and `…_dataset` look for."""
+        yield from prompt_passages(problem.id, problem.record["prompt"])
+        yield Passage(problem.id, "solution", problem.record["solution"])
 
     def canonical(self, problem: Problem) -> str:
         """Head and solution: what `evaluate --canonical` scores."""

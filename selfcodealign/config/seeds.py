@@ -26,8 +26,8 @@ class Data(Section):
     other_benchmarks: dict[str, str] = Field(
         default={},
         description=(
-            "further benchmark files to keep out of the data, as name: file; "
-            "every benchmark of this run is kept out anyway"
+            "further benchmark files to keep out of the data, as name: file, parquet or JSON; of a name that is no "
+            "benchmark here, every text counts; every benchmark of this run is kept out anyway"
         ),
     )
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
-from selfcodealign.dataset import fences
+from selfcodealign.dataset import fences, left_out
 
 Layout = Literal["tags", "headings", "sections"]
 """What divides response and tests: XML-like tags, `### Tests` headings, or StarCoder2's `[Tests]` sections."""
@@ -131,21 +131,45 @@ BETWEEN_PARTS = re.compile(r"</response>\s*<tests>")
 TESTS_HEADING = re.compile(r"^### Tests?\b.*$", re.MULTILINE)
 TESTS_SECTION = re.compile(r"^\[Tests\][ \t]*$", re.MULTILINE)
 SECTION_NAME = re.compile(r"^\[(?:Reasoning|Implementation|Explanation)\][ \t]*\n?", re.MULTILINE)
-OUTER_TAGS = re.compile(r"\A\s*<response>|</tests>[\s\S]*\Z")
+OPENING_TAG = re.compile(r"\A\s*<response>")
+CLOSING_TAG = re.compile(r"</tests>")
 
 
 def not_split(draft: Draft) -> str | None:
-    """The text has exactly one border between a response and its tests: tags, a heading or a section."""
-    raw = OUTER_TAGS.sub("", fences.unix_line_ends(draft.raw))
-    for border in (BETWEEN_PARTS, TESTS_HEADING, TESTS_SECTION):
-        parts = border.split(raw)
-        if len(parts) > 2:
-            return f"{len(parts) - 1} borders between response and tests"
-        if len(parts) == 2:
-            response = SECTION_NAME.sub("", parts[0]) if border is TESTS_SECTION else parts[0]
-            draft.response, draft.tests = response.strip(), parts[1].strip()
+    """The text has exactly one border between a response and its tests: tags, a heading or a section.
+
+    What stands inside a closed code block is code: a comment `### Test 1` or a string `</tests>` divides nothing. Only
+    a text without any other border is divided there, for then a fence was left open and took the border in.
+    """
+    raw = OPENING_TAG.sub("", fences.unix_line_ends(draft.raw))
+    raw = raw[: _end_of_tests(raw)]
+    borders = (BETWEEN_PARTS, TESTS_HEADING, TESTS_SECTION)
+    for border, found in [*((it, _outside(it, raw)) for it in borders), *((it, [*it.finditer(raw)]) for it in borders)]:
+        if len(found) > 1:
+            return f"{len(found)} borders between response and tests"
+        if found:
+            (match,) = found
+            response, tests = raw[: match.start()], raw[match.end() :]
+            if border is TESTS_SECTION:
+                for name in reversed(_outside(SECTION_NAME, response)):
+                    response = response[: name.start()] + response[name.end() :]
+            draft.response, draft.tests = response.strip(), tests.strip()
             return None if draft.response and draft.tests else "an empty part"
     return "no border between response and tests"
+
+
+def _outside(pattern: re.Pattern[str], text: str) -> list[re.Match[str]]:
+    """Return a pattern's matches that begin outside the closed code blocks of a text."""
+    found = list(pattern.finditer(text))
+    places = set(fences.outside(text, [match.start() for match in found])) if found else ()
+    return [match for match in found if match.start() in places]
+
+
+def _end_of_tests(raw: str) -> int | None:
+    """Say where the closing tag stands: on a line of its own or behind a fence, else the first; None without one."""
+    places = [match.start() for match in _outside(CLOSING_TAG, raw)]
+    alone = [at for at in places if not raw[:at].rpartition("\n")[2].strip(" \t`~")]
+    return next(iter(alone or places), None)
 
 
 PLACEHOLDER = re.compile(
@@ -155,13 +179,13 @@ PLACEHOLDER = re.compile(
 
 
 def incomplete_marker(draft: Draft) -> str | None:
-    """No comment asks for missing code, and no concrete function is a stub.
+    """No comment asks for missing code or stands for code that was left out, and no concrete function is a stub.
 
     The words "todo" and "NotImplementedError" alone are no sign: to-do lists and abstract methods are legitimate.
     """
     for code in (draft.response_code, draft.tests_code):
         for comment in _comments(code):
-            if PLACEHOLDER.match(comment):
+            if PLACEHOLDER.match(comment) or left_out.stands_for_code(comment):
                 return comment[:80]
     if isinstance(draft.response_tree, ast.Module):
         for name in _stubs(draft.response_tree):

@@ -7,13 +7,15 @@ statistics are shared, so that base models, fine-tuned models and other people's
 """
 
 import importlib
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.extraction import completed, cut, last_python_block, program_in
 from selfcodealign.evaluation.statistics import pass_at_k
 
 Style = Literal["base", "instruct"]
@@ -22,8 +24,12 @@ Style = Literal["base", "instruct"]
 PASS, FAIL, TIMEOUT, MEMORY, CRASHED = "pass", "fail", "timeout", "memory", "crashed"
 """What may become of a test group; `crashed` means the harness itself failed, never the program."""
 
-NEXT_STATEMENT = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ", "\n# ")
-"""Where a base model has left the function it was completing: the next top-level statement."""
+NEXT_STATEMENT = ("\ndef ", "\nclass ", "\nimport ", "\nfrom ", "\nassert ")
+"""Where a base model has left the function it was completing, and sampling stops: the next top-level statement."""
+
+FUNCTION_END = (*NEXT_STATEMENT, "\n# ")
+"""Where its text is cut: there, or at a comment at the margin, unless the body goes on behind it. As reading
+`reference` has it, sampling stops at every such comment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +57,15 @@ class Problem:
     record: Mapping[str, Any]
     subset: str = ""
     variant: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """A piece of a benchmark that no training row may hold: of which task, what it is, and its text as published."""
+
+    task: str
+    kind: Literal["prompt", "solution", "text"]
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +160,9 @@ class Benchmark(ABC):
     """(table, column) of the paper's results that the headline number compares with."""
     ks: ClassVar[tuple[int, ...]] = (1, 10, 100)
 
+    reading: Literal["fixed", "reference"] = "fixed"
+    """Which text of an answer is the program: see `evaluation/extraction.py`, or as the paper's code cuts it."""
+
     def __init_subclass__(cls) -> None:
         if "required" not in cls.__dict__ and "groups" in cls.__dict__:
             cls.required = cls.groups
@@ -160,6 +178,17 @@ class Benchmark(ABC):
         return []
 
     @abstractmethod
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Yield what training data must not hold of a problem: its prompts, their docstrings, its solutions.
+
+        Tests stay out of it: assertions are mostly literals, which other tests share by chance.
+        """
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read every task of a file, for `passages`: also those that are never asked, or that lack their tests."""
+        return self.problems(path)
+
+    @abstractmethod
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Return what to ask next, given the texts so far; None when the sample is complete."""
 
@@ -170,6 +199,18 @@ class Benchmark(ABC):
     @abstractmethod
     def canonical(self, problem: Problem) -> str:
         """Return the authors' own solution as a program."""
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names that an answer must define, as far as they are known; `input` where it must read."""
+        return {problem.record["entry_point"]} if problem.record.get("entry_point") else ()
+
+    def code_in(self, problem: Problem, text: str) -> str:
+        """Return the code in an answer; empty if there is none."""
+        return last_python_block(text) if self.reading == "reference" else program_in(text, self.wanted(problem))
+
+    def completed(self, head: str, text: str, stops: tuple[str, ...]) -> str:
+        """Return a head and a base model's completion, up to where it leaves what it completes."""
+        return head + cut(text, stops) if self.reading == "reference" else completed(head, text, stops)
 
     def empty(self, problem: Problem) -> str:
         """Return a program that solves nothing, for the check that a harness can fail."""
@@ -262,6 +303,17 @@ class Benchmark(ABC):
         return found
 
 
+_DOCSTRING = re.compile(r'"""(.*?)"""|\'\'\'(.*?)\'\'\'', re.DOTALL)
+
+
+def prompt_passages(task: str, *texts: str, kind: Literal["prompt", "text"] = "prompt") -> Iterator[Passage]:
+    """Yield each text of a task, and the docstrings in it: copied out of their code they are a prompt still."""
+    for text in texts:
+        yield Passage(task, kind, text)
+        for match in _DOCSTRING.finditer(text):
+            yield Passage(task, kind, match[1] or match[2] or "")
+
+
 def rate(samples: Sequence[Mapping[str, Any]], k: int, group: str | None = None) -> float:
     """Return one task's pass@k, of whole samples or of one group of tests."""
     if group is None:
@@ -300,14 +352,22 @@ def names() -> list[str]:
     return list(BENCHMARKS)
 
 
+def find(name: str) -> Benchmark | None:
+    """Return a benchmark by name, None if there is none; `humaneval+`, `MBPP+` and `DS-1000` are understood too."""
+    key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
+    if key not in BENCHMARKS:
+        return None
+    module, kind = BENCHMARKS[key]
+    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+
+
 def get(name: str) -> Benchmark:
-    """Return a benchmark by name; `humaneval+`, `MBPP+` and `DS-1000` are understood too.
+    """Return a benchmark by name.
 
     Raises:
         UserError: there is no such benchmark.
     """
-    key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
-    if key not in BENCHMARKS:
+    found = find(name)
+    if found is None:
         raise UserError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
-    module, kind = BENCHMARKS[key]
-    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+    return found

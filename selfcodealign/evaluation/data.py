@@ -1,20 +1,26 @@
 """Read benchmark files, name their version by content hash, and fetch them from their official source."""
 
+import bz2
+import codecs
 import gzip
 import hashlib
 import json
 import logging
+import lzma
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Source, get, names
+from selfcodealign.errors import UserError, first_line
+from selfcodealign.evaluation.base import Benchmark, Passage, Source, find, get, names, prompt_passages
 
 log = logging.getLogger(__name__)
 
 
 def content(path: Path) -> bytes:
-    """Read a file, decompressing gzip by its first bytes rather than by its name.
+    """Read a file, decompressing gzip, bzip2, xz and zstd by its first bytes rather than by its name.
 
     Raises:
         UserError: the file does not exist or is torn.
@@ -22,12 +28,27 @@ def content(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(f"{path} does not exist; fetch the benchmark or correct the path")
     raw = path.read_bytes()
-    if raw[:2] != b"\x1f\x8b":
+    name, decompress = next(((name, read) for start, name, read in COMPRESSIONS if raw.startswith(start)), ("", None))
+    if decompress is None:
         return raw
     try:
-        return gzip.decompress(raw)
-    except (OSError, EOFError) as error:
-        raise UserError(f"{path} is a damaged gzip file ({error}); fetch it again") from error
+        return decompress(raw)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
+        raise UserError(f"{path} is a damaged {name} file ({error}); fetch it again") from error
+
+
+def _zstd(raw: bytes) -> bytes:
+    import pyarrow as pa
+
+    return pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read()
+
+
+COMPRESSIONS: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
+    (b"\x1f\x8b", "gzip", gzip.decompress),
+    (b"BZh", "bzip2", bz2.decompress),
+    (b"\xfd7zXZ\x00", "xz", lzma.decompress),
+    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
+)
 
 
 def sha256(path: Path) -> str:
@@ -38,24 +59,59 @@ def sha256(path: Path) -> str:
 def records(path: Path) -> list[dict[str, Any]]:
     """Read JSON Lines, one JSON list, one JSON object of records, or parquet, compressed or not, in file order.
 
+    Text is UTF-8, or UTF-16 or UTF-32 behind a byte order mark.
+
     Raises:
-        UserError: a line is not JSON; the sentence names it.
+        UserError: the file is broken, no text, or holds something else than records; the sentence names the line.
     """
     raw = content(path)
-    if raw[:4] == b"PAR1":
+    if raw.startswith(b"PAR1"):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        return pq.read_table(pa.BufferReader(raw)).to_pylist()
-    text = raw.decode("utf-8")
+        try:
+            return pq.read_table(pa.BufferReader(raw)).to_pylist()
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{path} is a damaged parquet file ({first_line(error)}); fetch it again") from error
+    text = decoded(path, raw)
     try:
         whole = json.loads(text)
     except ValueError:
         return _lines(path, text)
-    if isinstance(whole, list):
-        return whole
     # One object is either a file of a single record or a mapping from task id to record.
-    return list(whole.values()) if whole and all(isinstance(value, dict) for value in whole.values()) else [whole]
+    if isinstance(whole, dict):
+        whole = list(whole.values()) if whole and all(isinstance(it, dict) for it in whole.values()) else [whole]
+    if not isinstance(whole, list):
+        raise UserError(f"{path} holds {type(whole).__name__}, not records; name a file of JSON Lines, JSON or parquet")
+    for number, record in enumerate(whole, start=1):
+        if not isinstance(record, dict):
+            raise UserError(f"{path}, record {number} is {type(record).__name__}, not an object; name the right file")
+    return whole
+
+
+def decoded(path: Path, raw: bytes) -> str:
+    """Decode a text file, without its byte order mark.
+
+    Raises:
+        UserError: the bytes are no text of the encoding that they claim.
+    """
+    encoding = next((name for mark, name in MARKS if raw.startswith(mark)), "utf-8")
+    try:
+        return raw.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is neither parquet nor UTF-8 text (byte {error.start}); name a file of JSON Lines, JSON or parquet"
+        ) from error
+
+
+MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+"""Byte order marks; that of UTF-16 begins that of UTF-32."""
 
 
 def _lines(path: Path, text: str) -> list[dict[str, Any]]:
@@ -72,6 +128,70 @@ def _lines(path: Path, text: str) -> list[dict[str, Any]]:
             raise UserError(f"{path}, line {number} holds {type(record).__name__}, not an object; correct the line")
         found.append(record)
     return found
+
+
+def kept_out(name: str, path: Path) -> list[Passage]:
+    """Return what training data must not hold of a benchmark's file.
+
+    Args:
+        name: a benchmark; or any other name, and then every text of a record counts, also inside its lists and
+            objects, if it has 20 characters and few records share it; or `<any name>:<benchmark>`.
+        path: file of its problems, in any version.
+
+    Raises:
+        UserError: the file cannot be read, is not of that benchmark, or holds no text.
+    """
+    name, _, kind = name.partition(":")
+    benchmark = get(kind) if kind else find(name)
+    try:
+        if benchmark is None:
+            passages = _all_texts(records(path))
+        else:
+            passages = [passage for problem in benchmark.tasks(path) for passage in benchmark.passages(problem)]
+    except UserError as error:
+        raise UserError(f"benchmark {name}: {error}") from error
+    except KeyError as error:
+        raise UserError(f"benchmark {name}: a record of {path} has no field {error}; name the right file") from error
+    # Variants of a problem share texts.
+    found = [passage for passage in dict.fromkeys(passages) if passage.text.strip()]
+    if not found:
+        raise UserError(f"benchmark {name}: {path} holds no texts that could be kept out; name the right file")
+    return found
+
+
+LEAST_CHARACTERS = 20
+MANY_TASKS = 3
+MANY_SHARE = 0.02
+TASK_NAMES = ("task_id", "question_id", "full_name", "name", "id")
+"""Where a record of an unknown benchmark may name its task; its number does otherwise."""
+
+
+def shared_by_many(tasks: int) -> float:
+    """Return the number of tasks above which what they share is a benchmark's boilerplate and belongs to none."""
+    return max(MANY_TASKS, MANY_SHARE * tasks)
+
+
+def _all_texts(found: list[dict[str, Any]]) -> list[Passage]:
+    texts = [list(dict.fromkeys(_texts_in(record))) for record in found]
+    users = Counter(text for of_one in texts for text in of_one)
+    return [
+        passage
+        for number, (record, of_one) in enumerate(zip(found, texts, strict=True))
+        for text in of_one
+        if users[text] <= shared_by_many(len(found))
+        for passage in prompt_passages(
+            next((str(record[key]) for key in TASK_NAMES if key in record), str(number)), text, kind="text"
+        )
+    ]
+
+
+def _texts_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if len(value) >= LEAST_CHARACTERS:
+            yield value
+    elif isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts_in(inner)
 
 
 def version_of(benchmark: Benchmark, path: Path) -> Source | None:

@@ -113,9 +113,7 @@ def mentions(program: str, preload: Sequence[str]) -> str:
     return "".join(f"\n# import {name}" for name in preload if name in program)
 
 
-def sandbox_case(
-    name: str, case: Case, mark: str, function: str = "", preload: Sequence[str] = ()
-) -> dict[str, Any]:
+def sandbox_case(name: str, case: Case, mark: str, function: str = "", preload: Sequence[str] = ()) -> dict[str, Any]:
     """Return a case as the sandbox takes it: the oracle as the script, the program as its data.
 
     What is wanted of the program comes `late`: after its processes have been set apart.

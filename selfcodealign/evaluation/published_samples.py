@@ -11,7 +11,7 @@ from typing import Any
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import data
 from selfcodealign.evaluation.base import Benchmark, Problem
-from selfcodealign.evaluation.extraction import without_markdown
+from selfcodealign.evaluation.extraction import compiles, without_markdown
 from selfcodealign.evaluation.rows import sample_id
 
 log = logging.getLogger(__name__)
@@ -98,10 +98,10 @@ def read(
 
 
 def cleaned(benchmark: Benchmark, problem: Problem, sample: Published, as_is: bool) -> Published:
-    """Take the Markdown off a program that is not Python because of it, and note that."""
+    """Take what is no code off a program that is not Python because of it, and note that."""
     if as_is:
         return sample
-    code = without_markdown(sample.program)
+    code = without_markdown(sample.program, benchmark.wanted(problem))
     if code is None:
         return sample
     return Published(sample.task_id, sample.sample, benchmark.repaired(problem, code), "markdown_removed")
@@ -159,7 +159,13 @@ def warnings(samples: Sequence[Published], problems: Sequence[Problem]) -> list[
     found = []
     markdown = sum(sample.note == "markdown_removed" for sample in samples)
     if markdown:
-        found.append(f"{markdown} of {len(samples)} samples were Markdown; the code in their fences was scored")
+        found.append(
+            f"{markdown} of {len(samples)} samples were Markdown or had marks at their ends; the code was scored"
+        )
+    broken = [sample for sample in samples if sample.program.strip() and not compiles(sample.program)]
+    if broken:
+        named = ", ".join(sample.id for sample in broken[:NAMED]) + (" and others" if len(broken) > NAMED else "")
+        found.append(f"{len(broken)} of {len(samples)} samples are no Python, and fail: {named}")
     empty = sum(not sample.program.strip() for sample in samples)
     if empty:
         found.append(f"{empty} of {len(samples)} samples are empty")

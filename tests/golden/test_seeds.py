@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import extract_functions
-from selfcodealign.decontamination import Index, load_benchmark
+from selfcodealign.decontamination import Index
+from selfcodealign.evaluation.data import kept_out
 from selfcodealign.minhash import shingle_set
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import filters, names, typecheck
@@ -145,24 +146,24 @@ def test_what_is_removed_is_a_near_duplicate_and_hardly_any_is_missed(shared, tm
 
 BENCHMARKS = {
     "humaneval": "HumanEval.jsonl.gz",
-    "humanevalplus": "HumanEvalPlus-v0.1.10.jsonl.gz",
+    "humaneval_plus": "HumanEvalPlus-v0.1.10.jsonl.gz",
     "mbpp": "mbpp.jsonl.gz",
-    "mbpp-sanitized": "sanitized-mbpp.json",
-    "mbppplus": "MbppPlus-v0.1.0.jsonl.gz",
-    "evoeval-difficult": "evoeval/EvoEval_difficult.jsonl.gz",
+    "mbpp-sanitized:mbpp": "sanitized-mbpp.json",
+    "mbpp_plus": "MbppPlus-v0.1.0.jsonl.gz",
+    "evoeval_difficult": "evoeval/EvoEval_difficult.jsonl.gz",
     "ds1000": "ds1000.jsonl.gz",
     "classeval": "ClassEval_data.json.gz",
     "canitedit": "canitedit.jsonl.gz",
     "livecodebench": "livecodebench-public-tests.json.gz",
     "bigcodebench": "BigCodeBench.jsonl.gz",
-    "bigcodebench-hard": "BigCodeBench-Hard.json.gz",
+    "bigcodebench_hard": "BigCodeBench-Hard.json.gz",
 }
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
 def test_every_benchmark_is_loaded_and_found_again(name, shared):
-    passages = load_benchmark(name, shared / "bench" / BENCHMARKS[name])
-    index = Index(passages)
+    passages = kept_out(name, shared / "bench" / BENCHMARKS[name])
+    index = Index({name: passages})
     assert {passage.kind for passage in passages} >= ({"prompt"} if name == "livecodebench" else {"prompt", "solution"})
     for passage in passages[:: max(1, len(passages) // 40)]:
         if len(passage.text.split()) >= 20:
@@ -192,9 +193,10 @@ def test_filters_need_no_syntax_tree_for_their_verdicts_on_real_functions(shared
 
 def test_a_search_that_looks_at_runs_first_finds_the_same(shared):
     """A text that shares no run of words is not searched further; no overlap is lost by that."""
-    names_of = ("humaneval", "mbpp-sanitized", "classeval")
-    passages = [p for name in names_of for p in load_benchmark(name, shared / "bench" / BENCHMARKS[name])]
-    index = Index(passages, min_tokens=3)
+    names_of = ("humaneval", "mbpp-sanitized:mbpp", "classeval")
+    sought = {name: kept_out(name, shared / "bench" / BENCHMARKS[name]) for name in names_of}
+    passages = [passage for found in sought.values() for passage in found]
+    index = Index(sought, min_tokens=3)
     functions = pq.read_table(shared / "data/stack-small/reference-functions.parquet")["content"].to_pylist()
     texts = [f"{function}x{passage.text}y" for function, passage in zip(functions * 20, passages, strict=False)]
     texts += [passage.text[len(passage.text) // 3 :] for passage in passages] + functions

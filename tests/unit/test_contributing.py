@@ -59,6 +59,11 @@ def test_the_benchmark_is_read_judged_and_scored(tmp_path):
         for task in tasks
     ]
     assert [row["passed"] for row in rows] == [True, False]
+    kept_out = [passage for task in benchmark.tasks(file) for passage in benchmark.passages(task)]
+    assert [(passage.kind, passage.text) for passage in kept_out] == [
+        ("prompt", record["prompt"]),
+        ("solution", record["solution"]),
+    ]
     assert score(benchmark, [problem], {"abs/1": rows})["metrics"]["pass@1"]["value"] == 50.0
 
 

@@ -1,6 +1,5 @@
-"""Overlap with a benchmark is found whatever its file's format, and shown with the matching text."""
+"""Overlap with a benchmark is found, and shown with the matching text."""
 
-import gzip
 import json
 
 import pytest
@@ -10,21 +9,19 @@ from selfcodealign import decontamination
 from selfcodealign.decontamination import (
     Hit,
     Index,
-    Passage,
     ReferenceIndex,
     Report,
     index_for,
-    load_benchmark,
-    read_benchmark,
     reference_passages,
 )
-from selfcodealign.errors import UserError
+from selfcodealign.evaluation.base import Passage
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.seed_rows import DOUBLE, seed_row
 
 TASK = {
     "task_id": "HumanEval/7",
+    "entry_point": "rotate",
     "prompt": 'def rotate(text, by):\n    """Rotate every letter of the text by the given number of places and keep '
     'the rest of it as it is."""\n',
     "canonical_solution": "    letters = string.ascii_lowercase\n    moved = letters[by:] + letters[:by]\n"
@@ -54,7 +51,7 @@ def file(tmp_path):
     ids=["whole", "upper case", "other white space", "solution", "paraphrase"],
 )
 def test_copies_and_paraphrases_are_found(text, file):
-    hits = Index(load_benchmark("humaneval", file)).search(text)
+    hits = index_for({"humaneval": file}, mode="fixed", stage="seeds").search(text)
     assert hits
     assert hits[0].task == "HumanEval/7"
     assert hits[0].reason == "in_humaneval"
@@ -72,11 +69,11 @@ def test_copies_and_paraphrases_are_found(text, file):
     ],
 )
 def test_other_text_is_not(text, file):
-    assert Index(load_benchmark("humaneval", file)).search(text) == []
+    assert index_for({"humaneval": file}, mode="fixed", stage="seeds").search(text) == []
 
 
 def test_a_hit_shows_the_matching_text_and_how_much_of_the_task_it_is(file):
-    index = Index(load_benchmark("humaneval", file))
+    index = index_for({"humaneval": file}, mode="fixed", stage="seeds")
     (exact, *_) = index.search(SOLUTION)
     assert (exact.how, exact.overlap) == ("substring", 1.0)
     assert exact.text.startswith("letters = string")
@@ -87,97 +84,38 @@ def test_a_hit_shows_the_matching_text_and_how_much_of_the_task_it_is(file):
 
 
 def test_the_thresholds_decide():
-    passage = Passage("b", "1", "prompt", " ".join(f"w{k}" for k in range(29)))  # 20 runs of ten words
+    passage = Passage("1", "prompt", " ".join(f"w{k}" for k in range(29)))  # 20 runs of ten words
     for share, found in [(9, False), (10, True), (15, True)]:
         text = " ".join(f"w{k}" for k in range(share + 9))
-        assert bool(Index([passage], overlap=0.5).search(text)) is found
-    assert not Index([passage], overlap=1.5).search(" ".join(f"w{k}" for k in range(28)))
-    short = Passage("b", "2", "solution", "return x + y")
-    assert not Index([short]).search("return x + y")
-    assert Index([short], min_tokens=3).search("return  X + y")
+        assert bool(Index({"b": [passage]}, overlap=0.5).search(text)) is found
+    assert not Index({"b": [passage]}, overlap=1.5).search(" ".join(f"w{k}" for k in range(28)))
+    short = Passage("2", "solution", "return x + y")
+    assert not Index({"b": [short]}).search("return x + y")
+    assert Index({"b": [short]}, min_tokens=3).search("return  X + y")
 
 
 def test_one_common_run_of_words_is_chance():
-    passage = Passage("b", "1", "solution", " ".join(f"w{k}" for k in range(11)))  # Two runs of ten words.
-    index = Index([passage])
+    passage = Passage("1", "solution", " ".join(f"w{k}" for k in range(11)))  # Two runs of ten words.
+    index = Index({"b": [passage]})
     assert index.search(" ".join(f"w{k}" for k in range(10))) == []
     assert [hit.how for hit in index.search(passage.text)] == ["substring"]
 
 
 def test_boilerplate_of_a_benchmark_counts_for_nothing():
     preamble = "you are an expert programmer and will be given a question now answer it in python only"
-    passages = [
-        Passage("b", str(n), "prompt", f"{preamble} " + " ".join(f"q{n}_{k}" for k in range(30))) for n in range(8)
-    ]
-    index = Index(passages)
+    passages = [Passage(str(n), "prompt", f"{preamble} " + " ".join(f"q{n}_{k}" for k in range(30))) for n in range(8)]
+    index = Index({"b": passages})
     assert index.search(preamble + " something else") == []
     assert [hit.task for hit in index.search(" ".join(f"q3_{k}" for k in range(30)))] == ["3"]
 
 
 def test_counting_from_1_to_30_is_no_overlap():
     numbers = " ".join(map(str, range(1, 31)))
-    passage = Passage("b", "1", "prompt", f"Print the numbers {numbers} in order.")
-    index = Index([passage, Passage("b", "2", "prompt", "\n".join(map(str, range(1, 31))))], min_tokens=100)
+    passage = Passage("1", "prompt", f"Print the numbers {numbers} in order.")
+    index = Index({"b": [passage, Passage("2", "prompt", "\n".join(map(str, range(1, 31))))]}, min_tokens=100)
     assert index.search(f"x = [{numbers.replace(' ', ', ')}]") == []
     assert index.search(passage.text) == []
-    assert Index([passage]).search(passage.text)
-
-
-@pytest.mark.parametrize(
-    ("task", "kinds"),
-    [
-        ({"text": "Do it.", "code": "x", "task_id": 2}, ["prompt", "solution"]),
-        ({"problem": "Read n.", "starter_code": "", "tests": []}, ["prompt"]),
-        ({"prompt": "Problem: do.\nBEGIN SOLUTION\n<code>", "reference_code": "y"}, ["prompt", "solution"]),
-        (
-            {"instruction_descriptive": "a", "instruction_lazy": "b", "before": "c", "after": "d"},
-            ["prompt", "prompt", "prompt", "solution"],
-        ),
-        (
-            {
-                "skeleton": "class A: pass",
-                "solution_code": "class A: x = 1",
-                "methods_info": [{"method_name": "m", "method_description": "says", "solution_code": "does"}],
-            },
-            ["prompt", "solution", "prompt", "solution"],
-        ),
-        ({"complete_prompt": 'def f():\n    """Doc."""', "canonical_solution": "z"}, ["prompt", "prompt", "solution"]),
-    ],
-)
-def test_prompts_and_solutions_of_every_format_are_read(task, kinds, tmp_path):
-    for name, text in {
-        "lines.jsonl": json.dumps(task) + "\n" + json.dumps(task),
-        "list.json": json.dumps([task, task], indent=1),
-        "object.json": json.dumps({"a": task, "b": task}),
-        "one.json": json.dumps(task),
-    }.items():
-        (tmp_path / name).write_text(text)
-        (tmp_path / f"{name}.gz").write_bytes(gzip.compress(text.encode()))
-        for path in (tmp_path / name, tmp_path / f"{name}.gz"):
-            assert read_benchmark("b", path)[0] == task
-            assert [passage.kind for passage in load_benchmark("b", path)][: len(kinds)] == kinds
-    assert "BEGIN SOLUTION" not in load_benchmark("b", tmp_path / "one.json")[0].text
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        (b"{", "no JSON"),
-        (b"[1, 2]", "no tasks"),
-        (b"", "no tasks"),
-        (b"\x1f\x8b\x00", "cannot be read"),
-        (b'{"other": 1}\n{"other": 2}\n', "no prompts or solutions"),
-        (None, "does not exist"),
-    ],
-)
-def test_a_file_that_is_no_benchmark_is_named(content, sentence, tmp_path):
-    path = tmp_path / "b.jsonl"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(UserError, match=sentence) as error:
-        load_benchmark("mine", path)
-    assert str(path) in str(error.value)
-    assert "mine" in str(error.value)
+    assert Index({"b": [passage]}).search(passage.text)
 
 
 def test_reference_mode_takes_what_the_published_filters_take(tmp_path):
@@ -194,24 +132,24 @@ def test_reference_mode_takes_what_the_published_filters_take(tmp_path):
         files[name] = tmp_path / f"{name}.jsonl"
         files[name].write_text("\n".join(map(json.dumps, tasks)))
     common = [DOCSTRING, SOLUTION.strip(), DOCSTRING, DOCSTRING, "return ''.join(strings)", "Second.", SOLUTION.strip()]
-    seeds = [passage.text for passage in reference_passages(files, "seeds")]
+    seeds = [passage.text for found in reference_passages(files, "seeds").values() for passage in found]
     assert sorted(seeds) == sorted([*common, "Task 601.", "code_601", "Task 974.", "code_974"])
-    dataset = [passage.text for passage in reference_passages(files, "dataset")]
+    dataset = [passage.text for found in reference_passages(files, "dataset").values() for passage in found]
     assert sorted(dataset) == sorted([*common, "Do that.", "Task 11.", "code_11", "Task 510.", "code_510"])
 
 
 def test_reference_mode_compares_exactly_as_published():
-    passages = [Passage("mbpp", "1", "prompt", "Write A function.")]
+    passages = {"mbpp": [Passage("1", "prompt", "Write A function.")]}
     assert ReferenceIndex(passages, lower=False).search("# Write A function.")
     assert not ReferenceIndex(passages, lower=False).search("# write a function.")
     assert not ReferenceIndex(passages, lower=False).search("# Write  A function.")
     assert ReferenceIndex(passages, lower=True).search("# write a FUNCTION.")
-    assert ReferenceIndex([], lower=True).search("anything") == []
+    assert ReferenceIndex({}, lower=True).search("anything") == []
 
 
 def test_the_report_counts_each_benchmark_once_per_row():
-    passages = [Passage("a", "1", "prompt", "p"), Passage("a", "2", "solution", "q"), Passage("b", "1", "prompt", "r")]
-    report = Report(passages, examples=1)
+    sought = {"a": [Passage("1", "prompt", "p"), Passage("2", "solution", "q")], "b": [Passage("1", "prompt", "r")]}
+    report = Report(sought, examples=1)
     hits = [Hit("a", "1", "prompt", "substring", 1.0, "p" * 500), Hit("a", "2", "solution", "ngram", 0.6, "q")]
     report.add("row-1", hits)
     report.add("row-2", hits[1:])

@@ -167,7 +167,10 @@ def run(tmp_path_factory, programs, records):
     for name, record in records.items():
         benchmark = base.get(name)
         if name == "livecodebench":
-            programs = {key: f"{text}\nclass Solution:\n    def add(self, a, b): return globals()['add'](a, b)\n" for key, text in programs.items()}
+            programs = {
+                key: f"{text}\nclass Solution:\n    def add(self, a, b): return globals()['add'](a, b)\n"
+                for key, text in programs.items()
+            }
         tasks = [Task(key, Problem("HumanEval/0", record), text) for key, text in programs.items()]
         outcomes = execute(benchmark, tasks, Settings(workers=1, preload=()), tmp_path_factory.mktemp("references"))
         found |= {(name, key): (benchmark.passed(one.groups), one) for key, one in outcomes.items()}
@@ -202,7 +205,10 @@ SORT = {
 }
 IN_PLACE = {
     "sorted in place": ("def order(xs):\n    xs.sort()\n    return xs", True),
-    "emptied": ("def order(xs):\n    found = []\n    while xs: found.append(xs.pop(xs.index(min(xs))))\n    return found", True),
+    "emptied": (
+        "def order(xs):\n    found = []\n    while xs: found.append(xs.pop(xs.index(min(xs))))\n    return found",
+        True,
+    ),
     "emptied and wrong": ("def order(xs):\n    xs.clear()\n    return xs", False),
     "kept from before": ("seen = []\ndef order(xs):\n    seen.append(sorted(xs))\n    return seen[0]", False),
     "a tuple": ("def order(xs): return tuple(sorted(xs))", False),
@@ -211,7 +217,10 @@ IN_PLACE = {
     "an array": ("import array\ndef order(xs): return array.array('i', sorted(xs))", False),
     "asleep": ("import time\ndef order(xs):\n    time.sleep(9)\n    return sorted(xs)", False),
     "endless": ("def order(xs):\n    while True: pass", False),
-    "endless and catching": ("def order(xs):\n    while True:\n        try: sum(range(10**6))\n        except BaseException: pass", False),
+    "endless and catching": (
+        "def order(xs):\n    while True:\n        try: sum(range(10**6))\n        except BaseException: pass",
+        False,
+    ),
     "an endless generator": ("def order(xs):\n    while True: yield 1", False),
     "huge": ("def order(xs): return [0] * 10**8", False),
 }
@@ -245,9 +254,15 @@ SCRIPTS = {
     ),
     "mmap": ("import mmap\nm = mmap.mmap(0, 0, access=mmap.ACCESS_READ)\nprint(sum(map(int, m[:].split()[1:])))", True),
     "buffer": ("import sys\nprint(sum(map(int, sys.stdin.buffer.read().split()[1:])))", True),
-    "lines": ("import sys\nlines = iter(sys.stdin.readline, '')\nnext(lines)\nprint(sum(map(int, next(lines).split())))", True),
+    "lines": (
+        "import sys\nlines = iter(sys.stdin.readline, '')\nnext(lines)\nprint(sum(map(int, next(lines).split())))",
+        True,
+    ),
     "seek": ("import sys\nsys.stdin.read()\nsys.stdin.seek(0)\ninput()\nprint(sum(map(int, input().split())))", True),
-    "reconfigure": ("import sys\nsys.stdout.reconfigure(line_buffering=True)\nsys.stdin.reconfigure(encoding='utf-8')\nprint(6)", True),
+    "reconfigure": (
+        "import sys\nsys.stdout.reconfigure(line_buffering=True)\nsys.stdin.reconfigure(encoding='utf-8')\nprint(6)",
+        True,
+    ),
     "wrapped": (
         "import sys, io\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer, encoding='utf-8')\n"
         "sys.stdin = io.TextIOWrapper(sys.stdin.buffer)\ninput()\nprint(sum(map(int, input().split())))",
@@ -255,23 +270,47 @@ SCRIPTS = {
     ),
     "an old handle": ("import sys, io\nold = sys.stdout\nsys.stdout = io.StringIO()\nold.write('6')", True),
     "a file never closed": ("f = open(1, 'w', buffering=4096, closefd=False)\nf.write('6')", True),
-    "atexit": ("import atexit, io, sys\nb = io.StringIO()\nsys.stdout = b\natexit.register(lambda: sys.__stdout__.write(b.getvalue()))\nprint(6)", True),
-    "a thread": ("import threading, time\ndef main():\n    time.sleep(.2)\n    print(6)\nthreading.Thread(target=main).start()", True),
-    "a daemon": ("import threading, time\nthreading.Thread(target=lambda: time.sleep(.2) or print(9), daemon=True).start()\nprint(6)", True),
+    "atexit": (
+        "import atexit, io, sys\nb = io.StringIO()\nsys.stdout = b\natexit.register(lambda: sys.__stdout__.write(b.getvalue()))\nprint(6)",
+        True,
+    ),
+    "a thread": (
+        "import threading, time\ndef main():\n    time.sleep(.2)\n    print(6)\nthreading.Thread(target=main).start()",
+        True,
+    ),
+    "a daemon": (
+        "import threading, time\nthreading.Thread(target=lambda: time.sleep(.2) or print(9), daemon=True).start()\nprint(6)",
+        True,
+    ),
     "deep recursion": (
         "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(2**26)\ndef f(n): return n and 1 + f(n - 1)\n"
         "t = threading.Thread(target=lambda: print(f(20000) - 19994))\nt.start()\nt.join()",
         True,
     ),
-    "a pool": ("from multiprocessing import Pool\ndef f(x): return x\nif __name__ == '__main__':\n    with Pool(2) as p: print(sum(p.map(f, [1, 2, 3])))", True),
-    "a process": ("import multiprocessing as m\ndef f(): print(6)\nif __name__ == '__main__':\n    p = m.Process(target=f)\n    p.start()", True),
+    "a pool": (
+        "from multiprocessing import Pool\ndef f(x): return x\nif __name__ == '__main__':\n    with Pool(2) as p: print(sum(p.map(f, [1, 2, 3])))",
+        True,
+    ),
+    "a process": (
+        "import multiprocessing as m\ndef f(): print(6)\nif __name__ == '__main__':\n    p = m.Process(target=f)\n    p.start()",
+        True,
+    ),
     "another Python": ("import subprocess, sys\nsubprocess.run([sys.executable, '-c', 'print(6)'])", True),
-    "asyncio": ("import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    print(6)\nasyncio.run(main())", True),
+    "asyncio": (
+        "import asyncio\nasync def main():\n    await asyncio.sleep(0)\n    print(6)\nasyncio.run(main())",
+        True,
+    ),
     "import __main__": ("import __main__\ndef f(): return 6\nprint(__main__.f())", True),
-    "its own text": ("import inspect, sys\ndef f(): pass\nassert 'def f' in inspect.getsource(f) and open(__file__).read() and sys.argv[0]\nprint(6)", True),
+    "its own text": (
+        "import inspect, sys\ndef f(): pass\nassert 'def f' in inspect.getsource(f) and open(__file__).read() and sys.argv[0]\nprint(6)",
+        True,
+    ),
     "sys.exit": ("import sys\nprint(6)\nsys.exit()", True),
     "exit": ("print(6)\nexit(0)", True),
-    "a dataclass": ("from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: P\nprint(P(6).x)", True),
+    "a dataclass": (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\n@dataclass\nclass P:\n    x: P\nprint(P(6).x)",
+        True,
+    ),
     "names without imports": ("print(math.gcd(6, 12)); Counter(); List", True),
     "a large number": ("assert len(str(10**5000)) == 5001\nprint(6)", True),
     "stderr": ("import sys\nprint('x' * 10**6, file=sys.stderr)\nprint(6)", True),
@@ -283,7 +322,10 @@ SCRIPTS = {
     "wrong": ("print(7)", False),
     "endless output": ("while True: print('6' * 1000)", False),
     "asleep": ("import time\nprint(6, flush=True)\ntime.sleep(100)", False),
-    "the wanted text": ("import gc\nprint(next((d['wanted'][0] for d in gc.get_objects() if isinstance(d, dict) and 'wanted' in d), 7))", False),
+    "the wanted text": (
+        "import gc\nprint(next((d['wanted'][0] for d in gc.get_objects() if isinstance(d, dict) and 'wanted' in d), 7))",
+        False,
+    ),
 }
 
 
@@ -305,10 +347,19 @@ EDIT = {"before": "def f():\n    return 1\n", "tests": "assert f() == 2\n"}
 EDITS = {
     "plain": ("def f():\n    return 2\n", True),
     "reconfigure": ("import sys\nsys.stdout.reconfigure(encoding='utf-8')\ndef f():\n    return 2\n", True),
-    "wrapped": ("import sys, io\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('é')\ndef f():\n    return 2\n", True),
-    "a dataclass": ("from dataclasses import dataclass\n@dataclass\nclass P:\n    x: 'P'\ndef f():\n    return P(2).x\n", True),
+    "wrapped": (
+        "import sys, io\nsys.stdout = io.TextIOWrapper(sys.stdout.buffer)\nprint('é')\ndef f():\n    return 2\n",
+        True,
+    ),
+    "a dataclass": (
+        "from dataclasses import dataclass\n@dataclass\nclass P:\n    x: 'P'\ndef f():\n    return P(2).x\n",
+        True,
+    ),
     "main": ("import __main__\ndef f():\n    return __main__.two\ntwo = 2\n", True),
-    "a pool": ("from multiprocessing import Pool\ndef g(x): return x + 1\ndef f():\n    with Pool(1) as p: return p.map(g, [1])[0]\n", True),
+    "a pool": (
+        "from multiprocessing import Pool\ndef g(x): return x + 1\ndef f():\n    with Pool(1) as p: return p.map(g, [1])[0]\n",
+        True,
+    ),
     "stdin at its end": ("import sys\nassert sys.stdin.read() == ''\ndef f():\n    return 2\n", True),
     "unchanged": ("def f():\n    return 1\n", False),
     "a failing thread's script": ("def f():\n    return 2\nimport atexit, os\natexit.register(os._exit, 3)\n", False),

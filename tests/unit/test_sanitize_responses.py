@@ -312,3 +312,128 @@ def test_blocks_that_are_written_are_found_again(given_blocks):
 def test_no_text_crashes_a_rule(raw, ordered):
     why_dropped(Draft("Do it.", raw_of(raw, raw)), ordered)
     why_dropped(Draft("Do it.", raw, layout="headings"), ordered)
+
+
+TAGS = [
+    # tags that name Python, and tags that do not
+    *(
+        (tag, True)
+        for tag in ("python:solution.py", "python3.11", "Python 3.11", "python[add.py]", "{.python .numbers}")
+    ),
+    *(
+        (tag, True)
+        for tag in ("python-3.11", 'python title="add.py"', "python,ignore", "py:src/add.py", "python#L1-L5")
+    ),
+    *(
+        (tag, True)
+        for tag in ("solution.py", "src/solution.py", "file: solution.py", "python(add.py)", "PYTHON3", "ipython3")
+    ),
+    *(
+        (tag, False)
+        for tag in ("", "pycon", "python-repl", "python2", "pytb", "text", "bash run.py", "json", "python+html")
+    ),
+]
+
+
+@pytest.mark.parametrize(("tag", "python"), TAGS)
+def test_whatever_stands_behind_the_language_of_a_fence_it_is_python(tag, python):
+    assert reason("fixed", raw=raw_of(in_block("f = 1", tag))) == (None if python else "no_python_block")
+    assert reason("reference", raw=raw_of(in_block("f = 1", tag))) == "no_python_block" if tag else True
+
+
+HEADINGS, TAGGED, SECTIONS = "selfcodealign-headings@x", "selfcodealign@x", "starcoder2@x"
+ADD, CHECK = "def add(a, b):\n    return a + b", "assert add(1, 2) == 3"
+TEXTS_IN_CODE = [
+    # template, response, border, tests: a border or an end inside a block is code
+    (
+        HEADINGS,
+        in_block(ADD),
+        "\n\n### Tests\n",
+        in_block(f"### Test 1: small numbers\n{CHECK}\n### Test 2: zero\n{CHECK}"),
+    ),
+    (HEADINGS, in_block(f'DOC = """\n### Tests\n"""\n{ADD}'), "\n\n### Tests\n", in_block(CHECK)),
+    (HEADINGS, in_block(f'DOC = """\n### Test\n```\nx\n```\n"""\n{ADD}'), "\n\n### Tests\n", in_block(CHECK)),
+    (HEADINGS, f"{in_block('### Tests', 'markdown')}\n\n{in_block(ADD)}", "\n\n### Tests\n", in_block(CHECK)),
+    (HEADINGS, in_block(f"### Test helpers\n{ADD}"), "\n\n### Test\n", in_block(f"### Tests\n{CHECK}")),
+    (HEADINGS, in_block(f"END = '</tests>'\n{ADD}"), "\n\n### Tests\n", in_block(CHECK)),
+    (HEADINGS, in_block(f"BORDER = '''</response>\n<tests>'''\n{ADD}"), "\n\n### Tests\n", in_block(CHECK)),
+    (TAGGED, in_block(f"{ADD}\nOPEN, END = '<tests>', '</tests>'"), "\n</response>\n\n<tests>\n", in_block(CHECK)),
+    (TAGGED, in_block(ADD), "\n</response>\n\n<tests>\n", in_block(f"{CHECK}\nassert '</tests>' != '<tests>'")),
+    (TAGGED, in_block(f'{ADD}\nHTML = """\n</tests>\n"""'), "\n</response>\n\n<tests>\n", in_block(CHECK)),
+    (TAGGED, in_block(f'{ADD}\nXML = """\n</response>\n\n<tests>\n"""'), "\n</response>\n\n<tests>\n", in_block(CHECK)),
+    (TAGGED, in_block(f"{ADD}\n# closes </tests>"), "\n</response>\n\n<tests>\n", in_block(f"# </tests>\n{CHECK}")),
+    (SECTIONS, in_block(f'{ADD}\nDOC = """\n[Tests]\n[Explanation]\n"""'), "\n\n[Tests]\n", in_block(CHECK)),
+]
+
+
+@pytest.mark.parametrize(("template", "response", "border", "tests"), TEXTS_IN_CODE)
+@pytest.mark.parametrize(
+    "end", ["", "\n</tests>", "\n</tests>\n\n### Tests\nmore", "\n</tests>\n<response>\n</response>\n<tests>"]
+)
+def test_what_stands_in_code_divides_nothing(template, response, border, tests, end):
+    draft = draft_of(response_row(raw=response + border + tests + end, template=template))
+    assert why_dropped(draft, FIXED) is None
+    assert (draft.response, draft.tests) == (response, tests)
+
+
+def test_a_fence_left_open_takes_in_no_border():
+    raw = f"```python\n{ADD}\n</response>\n\n<tests>\n{in_block(CHECK)}\n</tests>"
+    assert reason("fixed", raw=raw) == "no_python_block"
+    assert (
+        reason("fixed", raw=f"{in_block(ADD)}\n### Tests\n{in_block(CHECK)}\n### Tests\n", template=HEADINGS)
+        == "not_split"
+    )
+
+
+LEFT_OUT = [
+    "# ... existing code ...",
+    "# ... other methods remain unchanged ...",
+    "# ...",
+    "# …",
+    "# [...]",
+    "# rest of the code",
+    "# Rest of the code remains the same",
+    "# ... rest of the Calculator class",
+    "# Implementation omitted for brevity",
+    "# details skipped for simplicity",
+    "# (same as before)",
+    "# same as above",
+    "# existing methods here",
+    "# ... previous code ...",
+    "# ... (rest of the file)",
+    "# other functions stay as is",
+    "# rest of your methods here",
+    "# code goes here",
+    "# implementation unchanged",
+    "# Keep the rest of the code the same",
+    "# ... implementation ...",
+]
+SAID = [
+    "# ... and so on",
+    "# ...then swap the two",
+    "# the rest of the function handles zero",
+    "# process the rest of the list",
+    "# the rest of the code points are skipped",
+    "# Process the remaining elements...",
+    "# the list is left unchanged",
+    "# same as above but for y",
+    "# Test the other methods",
+    "# Check that the original list is unchanged",
+    "# Other edge cases",
+    "# 1, 2, 3, ...",
+    '# "..." means everything',
+    "# Existing user",
+    "# use the same function for both",
+    "# Additional tests",
+    "# Add more test cases as needed",
+]
+
+
+@pytest.mark.parametrize(("comment", "left_out"), [*((it, True) for it in LEFT_OUT), *((it, False) for it in SAID)])
+def test_a_comment_that_stands_for_code_is_no_code(comment, left_out):
+    for code in (f"{comment}\n{ADD}", f"class A:\n    def f(self):\n        return 1\n\n    {comment}\n\n{ADD}"):
+        assert reason("fixed", raw=raw_of(in_block(code), in_block(CHECK))) == (
+            "incomplete_marker" if left_out else None
+        )
+        assert reason("reference", raw=raw_of(in_block(code), in_block(CHECK))) is None
+    assert reason("fixed", raw=raw_of(in_block(f"TEXT = '{comment}'".replace('"', "") + f"\n{ADD}"))) is None

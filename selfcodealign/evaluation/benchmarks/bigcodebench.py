@@ -1,13 +1,22 @@
 """BigCodeBench (arXiv 2406.15877), beyond the paper: practical functions over 139 libraries, tested by unittest."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Case,
+    Limits,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
 
 STOP = ("\ndef ", "\nclass ", "\nassert ", "\nif __name__", "\nprint(")
 
@@ -38,6 +47,15 @@ class BigCodeBench(FunctionCompletion):
         fields = ("task_id", "complete_prompt", "instruct_prompt", "canonical_solution", "code_prompt", "test")
         return [Problem(record["task_id"], record) for record in need(records(path), path, *fields)]
 
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read them all: none lacks its tests."""
+        return self.problems(path)
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out head, instruction and solution."""
+        yield from prompt_passages(problem.id, problem.record["complete_prompt"], problem.record["instruct_prompt"])
+        yield Passage(problem.id, "solution", problem.record["canonical_solution"])
+
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask to complete the head, or with the published instruction."""
         if earlier:
@@ -47,10 +65,10 @@ class BigCodeBench(FunctionCompletion):
         return Prompt(problem.record["instruct_prompt"], prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Head and completion, or the stub and the last Python fence."""
+        """Head and completion, or the stub and the code in the answer."""
         if style == "base":
-            return problem.record["complete_prompt"] + cut(texts[0], STOP)
-        code = last_python_block(texts[0])
+            return self.completed(problem.record["complete_prompt"], texts[0], STOP)
+        code = self.code_in(problem, texts[0])
         return self.repaired(problem, code) if code.strip() else ""
 
     def published(self, problem: Problem, record: Mapping[str, Any]) -> str:
@@ -83,6 +101,12 @@ class BigCodeBenchHard(BigCodeBench):
 
     name = "bigcodebench_hard"
     title = "BigCodeBench Hard"
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out also the question of a forum that the authors chose the task by."""
+        yield from super().passages(problem)
+        yield from prompt_passages(problem.id, problem.record.get("question") or "")
+
     sources = (
         Source(
             version="v0.1.0",

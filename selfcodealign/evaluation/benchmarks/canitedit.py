@@ -1,7 +1,7 @@
 """CanItEdit (arXiv 2312.12450): edit a program by an instruction, descriptive or lazy, with hidden tests."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +10,16 @@ from selfcodealign.evaluation.base import (
     Case,
     Limits,
     Metric,
+    Passage,
     Problem,
     Prompt,
     Sampling,
     Source,
     Style,
+    prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import Piece
 from selfcodealign.evaluation.statistics import mean
 
 KINDS = ("descriptive", "lazy")
@@ -55,6 +57,12 @@ class CanItEdit(Benchmark):
             for kind in KINDS
         ]
 
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the instruction, and the program before and after the edit."""
+        record = problem.record
+        yield from prompt_passages(record["full_name"], record[f"instruction_{problem.variant}"], record["before"])
+        yield Passage(record["full_name"], "solution", record["after"])
+
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask in the authors' direct format, or with the instruction and the program in a fence."""
         if earlier:
@@ -66,8 +74,12 @@ class CanItEdit(Benchmark):
         return Prompt(f"{text}\n\n```python\n{before}\n```", prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion, or the last Python fence: the whole program after the edit."""
-        return cut(texts[0], STOP) if style == "base" else last_python_block(texts[0])
+        """Take the completion, or the code in the answer: the whole program after the edit."""
+        return self.completed("", texts[0], STOP) if style == "base" else self.code_in(problem, texts[0])
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names that the tests use."""
+        return Piece(problem.record["tests"]).used
 
     def canonical(self, problem: Problem) -> str:
         """Return the authors' program after the edit."""

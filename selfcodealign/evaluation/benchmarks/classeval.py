@@ -1,7 +1,7 @@
 """ClassEval (arXiv 2308.01861): whole classes, written in one go, method by method, or each method alone."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,16 @@ from selfcodealign.evaluation.base import (
     Case,
     Limits,
     Metric,
+    Passage,
     Problem,
     Prompt,
     Sampling,
     Source,
     Style,
+    prompt_passages,
 )
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import compiles, cut
 from selfcodealign.evaluation.statistics import mean, pass_at_k
 
 STRATEGIES = ("holistic", "incremental", "compositional")
@@ -57,6 +59,18 @@ class ClassEval(Benchmark):
             for record in found
         ]
 
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the skeleton, the class, and each of its methods."""
+        record = problem.record
+        task = record["task_id"]
+        yield from prompt_passages(task, record["skeleton"], record["class_description"])
+        yield Passage(task, "solution", record["solution_code"])
+        for method in record["methods_info"]:
+            place = f"{task}.{method['method_name']}"
+            yield Passage(place, "prompt", method["method_description"])
+            # The rehearsal's toy classes have no solutions of single methods.
+            yield Passage(place, "solution", method.get("solution_code") or "")
+
     def groups_of(self, problem: Problem) -> tuple[str, ...]:
         """Return the names of the class's unittest classes."""
         return tuple(name.strip() for name in problem.record["test_classes"])
@@ -94,9 +108,9 @@ class ClassEval(Benchmark):
         """Assemble the class from the texts: the whole of it, or its imports, constructor and extracted methods."""
         if problem.variant == "holistic":
             skeleton = problem.record["skeleton"].rstrip() + "\n"
-            code = skeleton + cut(texts[0], NEXT_CLASS) if style == "base" else last_python_block(texts[0])
+            code = skeleton + cut(texts[0], NEXT_CLASS) if style == "base" else self.code_in(problem, texts[0])
             return self._finished(problem, code)
-        codes = [text if style == "base" else last_python_block(text) for text in texts]
+        codes = [text if style == "base" else self.code_in(problem, text) for text in texts]
         return self._finished(problem, self._assembled(problem, self._whole(problem, codes, style), described=False))
 
     def _whole(self, problem: Problem, codes: Sequence[str], style: Style) -> list[str]:
@@ -111,6 +125,11 @@ class ClassEval(Benchmark):
         names = [method["method_name"] for method in problem.record["methods_info"]]
         methods = [method_in(text, name) for text, name in zip(texts, names, strict=False)]
         return head(problem.record, described=described) + "".join(f"\n\n{method}" for method in methods)
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names of the class and its methods, which may be written without it."""
+        record = problem.record
+        return {record["class_name"], *(method["method_name"] for method in record["methods_info"])}
 
     def _finished(self, problem: Problem, code: str) -> str:
         if not code.strip():
@@ -143,8 +162,7 @@ class ClassEval(Benchmark):
         text = record.get("solution", record.get("completion"))
         if not isinstance(text, str):
             return super().published(problem, record)
-        fences = re.findall(r"```(?:python)?(.*?)(?:```|\Z)", text, re.DOTALL)
-        return self._finished(problem, fences[0] if fences else text)
+        return self._finished(problem, (not compiles(text) and self.code_in(problem, text)) or text)
 
     def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run every unittest class of the task."""

@@ -1,15 +1,29 @@
 """DS-1000 (arXiv 2211.11501) in its new format: data-science problems in seven libraries, with pinned versions."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Benchmark,
+    Case,
+    Limits,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import compiles, cut
 
 QUESTION_END = "\nBEGIN SOLUTION"
+ANSWER_PLACE = re.compile(r"\bBEGIN SOLUTION\b|\bSOLUTION START\b")
+"""Where a prompt ends and the answer goes, in the new and the old format."""
 
 
 class Ds1000(Benchmark):
@@ -40,6 +54,11 @@ class Ds1000(Benchmark):
             for record in found
         ]
 
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the question, without the place for the answer, and the answer."""
+        yield from prompt_passages(problem.id, ANSWER_PLACE.split(problem.record["prompt"])[0])
+        yield Passage(problem.id, "solution", problem.record["reference_code"])
+
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask with the published prompt, which ends inside the answer's block, or with the question before it."""
         if earlier:
@@ -52,8 +71,8 @@ class Ds1000(Benchmark):
         return Prompt(f"{question.strip()}\n\n{ask}", prefix="```python\n", stop=("```",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion, or the last Python fence, up to the marks that end an answer."""
-        return answer(texts[0] if style == "base" else last_python_block(texts[0]))
+        """Take the completion, or the code in the answer, up to the marks that end an answer."""
+        return answer(texts[0] if style == "base" else self.code_in(problem, texts[0]))
 
     def canonical(self, problem: Problem) -> str:
         """Return the published answer."""
@@ -70,7 +89,10 @@ class Ds1000(Benchmark):
         for field in ("code", "completion", "solution"):
             if field in record:
                 text = record[field][0] if isinstance(record[field], list) and record[field] else record[field]
-                return answer(text) if isinstance(text, str) else text
+                if isinstance(text, str):
+                    found = answer(text)
+                    return found if compiles(found) else answer(self.code_in(problem, text)) or found
+                return text
         raise UserError(f"a sample of {problem.id} has neither `code` nor `completion`; give one of them")
 
     def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:

@@ -1,11 +1,22 @@
 """EvalPerf (arXiv 2408.06450): how fast correct solutions are, beside reference solutions from slow to fast."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Benchmark,
+    Case,
+    Limits,
+    Metric,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+)
 from selfcodealign.evaluation.benchmarks.evalplus import HumanEvalPlus, MbppPlus
 from selfcodealign.evaluation.data import need
 from selfcodealign.evaluation.data import records as read
@@ -55,8 +66,21 @@ class EvalPerf(Benchmark):
             record |= {name: wanted[name] for name in PLUS_FIELDS if name in wanted and name not in record}
         return perf
 
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read tasks also before they are joined: the authors publish their solutions alone."""
+        return [Problem(record["task_id"], record) for record in need(read(path), path, "task_id", "reference")]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out all reference solutions, and what HumanEval+ or MBPP+ keeps out."""
+        if "prompt" in problem.record:
+            yield from self._plus(problem).passages(problem)
+        for solution in problem.record["reference"]:
+            yield Passage(problem.id, "solution", solution)
+
     def _plus(self, problem: Problem) -> HumanEvalPlus | MbppPlus:
-        return MbppPlus() if problem.id.startswith("Mbpp/") else HumanEvalPlus()
+        plus = MbppPlus() if problem.id.startswith("Mbpp/") else HumanEvalPlus()
+        plus.reading = self.reading
+        return plus
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask as HumanEval+ or MBPP+ does."""

@@ -1,12 +1,22 @@
 """HumanEval (Chen et al., arXiv 2107.03374) with its own tests, and the demo's tasks in the same format."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from selfcodealign.evaluation.base import NEXT_STATEMENT, Case, Limits, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    FUNCTION_END,
+    Case,
+    Limits,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut
 
 
 class HumanEval(FunctionCompletion):
@@ -44,20 +54,26 @@ class Demo(HumanEval):
     sources = ()
     sampling = Sampling(n=1, temperature=0.0, max_tokens=160)
 
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the instruction too."""
+        yield from super().passages(problem)
+        yield from prompt_passages(problem.id, problem.record.get("instruction") or "")
+
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask with the head, or with the task's instruction: what the toy model was trained to follow.
 
         The head ends without its line break: in the toy tokenizer a line break and the next line's indentation are one
-        token, which a prompt that ends with the line break alone would make impossible.
+        token, which a prompt that ends with the line break alone would make impossible. What the toy model writes
+        behind a function are comments at the margin.
         """
         if earlier:
             return None
         if style == "base":
-            return Prompt(problem.record["prompt"].rstrip("\n"), stop=NEXT_STATEMENT)
+            return Prompt(problem.record["prompt"].rstrip("\n"), stop=FUNCTION_END)
         return Prompt(problem.record["instruction"], prefix="```python", stop=("\n```",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
         """Put the head before the completion, as it was asked."""
         if style == "base":
-            return problem.record["prompt"].rstrip("\n") + cut(texts[0], NEXT_STATEMENT)
+            return self.completed(problem.record["prompt"].rstrip("\n"), texts[0], FUNCTION_END)
         return super().program(problem, texts, style)

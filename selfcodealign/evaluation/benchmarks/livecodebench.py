@@ -6,12 +6,24 @@ import json
 import pickle
 import re
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Case, Limits, Metric, Problem, Prompt, Sampling, Source, Style
+from selfcodealign.evaluation.base import (
+    Benchmark,
+    Case,
+    Limits,
+    Metric,
+    Passage,
+    Problem,
+    Prompt,
+    Sampling,
+    Source,
+    Style,
+    prompt_passages,
+)
 from selfcodealign.evaluation.data import records
 from selfcodealign.evaluation.extraction import between_last_fences
 from selfcodealign.evaluation.oracles.common import packed
@@ -54,10 +66,11 @@ class LiveCodeBench(Benchmark):
 
     def problems(self, path: Path) -> list[Problem]:
         """Read the hub's records, or files with only texts and public tests; problems without tests are left out."""
-        found = []
-        for number, record in enumerate(records(path)):
-            if tests := tests_of(record):
-                found.append(Problem(name_of(record, number), {**record, "tests": tests}, record.get("difficulty") or ""))
+        found = [
+            Problem(problem.id, {**problem.record, "tests": tests}, str(problem.record.get("difficulty") or ""))
+            for problem in self.tasks(path)
+            if (tests := tests_of(problem.record))
+        ]
         if not found:
             raise UserError(
                 f"{path} has no problem with tests: this is not a file of LiveCodeBench; name the right file"
@@ -66,7 +79,15 @@ class LiveCodeBench(Benchmark):
 
     def untested(self, path: Path) -> list[str]:
         """Return the ids of problems without tests."""
-        return [name_of(record, number) for number, record in enumerate(records(path)) if not tests_of(record)]
+        return [problem.id for problem in self.tasks(path) if not tests_of(problem.record)]
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read problems, with tests or not."""
+        return [Problem(name_of(record, number), record) for number, record in enumerate(records(path))]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the question: solutions are not published."""
+        yield from prompt_passages(problem.id, text_of(problem))
 
     def prompt(self, problem: Problem, style: Style, earlier: Sequence[str] = ()) -> Prompt | None:
         """Ask for a program in a fence, with the starter code where there is one."""
@@ -83,8 +104,15 @@ class LiveCodeBench(Benchmark):
         return Prompt(f"{LEAD}\n\n### Question\n{text}\n\n### Format\n{ask}")
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion of the open fence, or what stands between the last two fences."""
-        return texts[0] if style == "base" else between_last_fences(texts[0])
+        """Take the completion of the open fence, or the code in the answer: the authors' last two fences."""
+        if style == "base":
+            return texts[0]
+        return between_last_fences(texts[0]) if self.reading == "reference" else self.code_in(problem, texts[0])
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the function that is called and the class it stands in, or `input`."""
+        calls = problem.record["tests"][0].get("testtype") == "functional"
+        return {"Solution", function_of(problem)} if calls else {"input"}
 
     def canonical(self, problem: Problem) -> str:
         """Raise: the authors publish no solutions."""
@@ -115,7 +143,9 @@ class LiveCodeBench(Benchmark):
         data = {"entry_point": entry_point, "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH, "lines": True}
         wanted = [test["output"] for test in tests]
         limits = Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 10)
-        return Case(program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted})
+        return Case(
+            program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted}
+        )
 
     def _inputs(self, problem: Problem, calls: bool) -> str:
         """Return the tests' inputs, packed; the last problem's are kept, for its samples follow each other."""
@@ -185,7 +215,9 @@ def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
     try:
         return json.loads(TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(tests)))).load())
     except (ValueError, zlib.error, pickle.UnpicklingError, EOFError) as error:
-        raise UserError(f"a problem's tests are neither JSON nor the hub's packed form ({error}); fetch again") from None
+        raise UserError(
+            f"a problem's tests are neither JSON nor the hub's packed form ({error}); fetch again"
+        ) from None
 
 
 class TextOnly(pickle.Unpickler):

@@ -1,13 +1,13 @@
 """MBPP (Austin et al., arXiv 2108.07732) with its own assertions: 427 sanitized tasks, or the 500 of the test split."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Source, Style
+from selfcodealign.evaluation.base import Case, Limits, Passage, Problem, Prompt, Source, Style, prompt_passages
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.extraction import cut, last_python_block
+from selfcodealign.evaluation.extraction import Piece
 
 TEST_SPLIT = range(11, 511)
 """Task numbers of the published test split; the rest of the full file is for prompts, tuning and validation."""
@@ -38,10 +38,20 @@ class Mbpp(FunctionCompletion):
 
     def problems(self, path: Path) -> list[Problem]:
         """Read the sanitized file whole, the full file's test split; ids are `Mbpp/<number>`."""
+        found = self.tasks(path)
+        if "text" in found[0].record:
+            found = [problem for problem in found if int(problem.record["task_id"]) in TEST_SPLIT]
+        return found
+
+    def tasks(self, path: Path) -> list[Problem]:
+        """Read all splits of the full file."""
         found = need(records(path), path, "task_id", "code", "test_list")
-        if "text" in found[0]:
-            found = [record for record in found if int(record["task_id"]) in TEST_SPLIT]
         return [Problem(id=f"Mbpp/{record['task_id']}", record=record) for record in found]
+
+    def passages(self, problem: Problem) -> Iterator[Passage]:
+        """Keep out the sentence and the code."""
+        yield from prompt_passages(problem.id, problem.record.get("prompt") or problem.record["text"])
+        yield Passage(problem.id, "solution", problem.record["code"])
 
     def task_of(self, record: Mapping[str, Any]) -> str:
         """Accept the number alone, as the authors publish it."""
@@ -58,9 +68,13 @@ class Mbpp(FunctionCompletion):
         return Prompt(f"{text}\n\n```python\n{assertion}\n```", prefix="```python", stop=("\n```\n",))
 
     def program(self, problem: Problem, texts: Sequence[str], style: Style) -> str:
-        """Take the completion, or the last Python fence."""
+        """Take the completion, or the code in the answer."""
         (text,) = texts
-        return cut(text, STOP) if style == "base" else last_python_block(text)
+        return self.completed("", text, STOP) if style == "base" else self.code_in(problem, text)
+
+    def wanted(self, problem: Problem) -> Collection[str]:
+        """Return the names that the assertions use."""
+        return Piece("\n".join(problem.record["test_list"])).used
 
     def repaired(self, problem: Problem, code: str) -> str:
         """Return the code alone: a task has no head."""

@@ -40,6 +40,7 @@ FLAT = {*VALUES, "array", "opaque"}
 """Kinds whose content names no other node."""
 KINDS = {kind: name for name, kind in {**MUTABLE, **PARTS, **VALUES}.items()}
 
+
 class Opaque:
     """Stands for a value that cannot be written out: equal to nothing, true if the value was."""
 
