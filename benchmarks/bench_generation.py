@@ -23,8 +23,8 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-import httpx2 as httpx  # noqa: E402
 import torch  # noqa: E402
+from openai import DefaultAsyncHttpxClient  # noqa: E402
 
 from demo import domain  # noqa: E402
 from selfcodealign.generation.backends import Request, Sampling  # noqa: E402
@@ -196,17 +196,19 @@ def load(runner: OpenAIBackend, todo: list[Request]) -> int:
     async def work() -> int:
         left, answered = iter(bodies), 0
 
-        async def worker(http: httpx.AsyncClient) -> int:
+        async def worker(http: DefaultAsyncHttpxClient, headers: dict[str, str]) -> int:
             count = 0
             for body in left:
                 response = await http.post(f"{runner.url}/completions", json=body, headers=headers)
                 count += response.status_code == 200
             return count
 
-        # The same connections as the backend's, with nothing of the client library between.
-        async with runner.connect() as client:
-            headers, http = client.auth_headers, client._client
-            answered = sum(await asyncio.gather(*(worker(http) for _ in range(runner.engine.concurrency))))
+        async with (
+            runner.connect() as client,
+            DefaultAsyncHttpxClient(timeout=None, trust_env=False, verify=False) as http,
+        ):
+            workers = (worker(http, client.auth_headers) for _ in range(runner.engine.concurrency))
+            answered = sum(await asyncio.gather(*workers))
         return answered
 
     return asyncio.run(work())

@@ -150,4 +150,5 @@ def read_settings(kind: type[Settings], flag: str, values: dict[str, Any]) -> Se
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{flag}: {key}: {first['msg']}; known keys: {', '.join(kind.model_fields)}") from error
+        known = f"; known keys: {', '.join(kind.model_fields)}" if first["type"] == "extra_forbidden" else ""
+        raise UserError(f"{flag}: {key}: {first['msg'].removeprefix('Value error, ')}{known}") from error

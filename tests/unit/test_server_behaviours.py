@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
+from scripts import extract_concepts
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling
 from selfcodealign.generation.backends.openai import OpenAIBackend
-from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
+from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
 from tests.stub_server import answer_text, running
 
 ROWS = 12
@@ -315,3 +317,41 @@ def test_rows_in_flight_while_a_server_starts_anew_are_asked_again_and_not_lost(
         answers = list(ask(stub.url, {}, 60, concurrency=6))
     assert len(answers) == 60
     assert not any(answer.reason for answer in answers)
+
+
+@pytest.mark.parametrize("status", [400, 402, 403, 422])
+def test_a_stage_that_was_refused_asks_again_when_the_server_is_mended(tmp_path, status):
+    seeds, out = write_seeds(tmp_path / "seeds.parquet", ROWS), outputs(tmp_path)
+    count = iter(range(10_000))
+    with running(refuse=lambda body: (status, "mend me") if next(count) >= 3 else None) as stub:
+        flags = asking(stub.url, concurrency=1)
+        with pytest.raises(UserError, match="mend me"):
+            extract_concepts.main(seeds, PROMPTS, **out, **flags)
+        assert not out["rows"].exists()
+        asked = len(stub.bodies)
+        stub.refuse = lambda body: None
+        extract_concepts.main(seeds, PROMPTS, **out, **flags)
+    assert len(rows_of(out["rows"])) == ROWS
+    # The three that were answered are not asked again.
+    assert len(stub.bodies) - asked == ROWS - 3
+
+
+@pytest.mark.parametrize("value", ['{"top_n": 3, "seed": null}', "{top_n: 3, seed: null}", {"top_n": 3, "seed": None}])
+def test_further_keys_are_read_from_a_command_line_and_set_the_ledger_aside(tmp_path, value):
+    engine = read_settings(EngineSettings, "--engine", {"backend": "vllm", "extra_body": value})
+    assert engine.extra_body == {"top_n": 3, "seed": None}
+    assert engine.decides() == {"extra_body": {"top_n": 3, "seed": None}}
+    seeds, out = write_seeds(tmp_path / "seeds.parquet", 2), outputs(tmp_path)
+    with running() as stub:
+        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url))
+        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url, timeout_s=9))
+        assert len(stub.bodies) == 2
+        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url, top_k=5))
+    assert len(stub.bodies) == 4
+
+
+@pytest.mark.parametrize("key", ["top_k", "min_p", "max_completion_tokens", "extra_body"])
+def test_the_in_process_backend_says_that_it_has_no_such_key(key):
+    value = {"a": 1} if key == "extra_body" else 0.5 if key == "min_p" else 5
+    with pytest.raises(UserError, match=rf"{key}: .*only servers take it"):
+        read_settings(EngineSettings, "--engine", {key: value})

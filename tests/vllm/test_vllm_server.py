@@ -229,6 +229,6 @@ def test_the_server_ends_with_a_job_that_is_killed(server):
 
 
 def test_a_model_that_cannot_be_served_is_an_error_of_one_sentence(server, tmp_path):
-    with pytest.raises(UserError, match="the vLLM server ended while it started: .*") as error:
+    with pytest.raises(UserError, match=r"the vLLM server ended while it started .*its log is logs/vllm/") as error:
         VllmBackend(ModelSettings(name=str(tmp_path)), EngineSettings(**SETTINGS))
     assert "\n" not in str(error.value)
