@@ -23,6 +23,8 @@ from selfcodealign.evaluation.oracles.codec import decode, encode
 
 WRITING_S = 10.0
 """CPU seconds, beyond an input's limit, in which its output must be written out: a hundred megabytes or more."""
+MOST_WAITING, LONGEST_WAIT_S = 1 << 16, 0.02
+"""Bytes of answers that are sent together, and seconds that the first of them may wait."""
 SOLUTION, SCRIPT = "solution.py", "program.py"
 
 
@@ -92,12 +94,16 @@ class Link:
     """The program's end of the socket to its judge: a kind of one byte, eight of length, and a text."""
 
     def __init__(self, handle):
-        self.handle = handle
+        self.handle, self.waiting, self.sent = handle, bytearray(), time.monotonic()
 
-    def tell(self, kind, text=""):
-        """Send one message."""
+    def tell(self, kind, text="", now=True):
+        """Send one message: now, or with those that follow soon."""
         body = text.encode("utf-8", "surrogatepass")
-        self.handle.sendall(kind + len(body).to_bytes(8, "big") + body)
+        self.waiting += kind + len(body).to_bytes(8, "big") + body
+        if now or len(self.waiting) > MOST_WAITING or time.monotonic() - self.sent > LONGEST_WAIT_S:
+            self.handle.sendall(self.waiting)
+            self.waiting.clear()
+            self.sent = time.monotonic()
 
     def hear(self):
         """Return the text of the next message."""
@@ -125,8 +131,9 @@ def answer_inputs(handle, program, data, inputs, asked):
     """Call the program's function on the inputs of a group and send its outputs, until the judge has heard enough.
 
     `data`: entry_point; `names`, of modules whose names are there without an import; depth of recursion, if another.
-    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first); with `lines`, each
-    line of a document is an argument as plain JSON. `asked`: group, and spare_s, the CPU seconds for loading and all inputs.
+    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first); with `lines`,
+    each line of a document is an argument in JSON. `asked`: group, and spare_s, the CPU seconds for loading and all
+    inputs.
     """
     link = Link(handle)
     start = time.process_time()
@@ -158,8 +165,8 @@ def answer_inputs(handle, program, data, inputs, asked):
             link.tell(b"D", digest(text))
             if link.hear() != "whole":
                 continue
-        link.tell(b"R", text)
-    return None
+        link.tell(b"R", text, now=False)
+    return link.tell(b"Z")
 
 
 def usual_names(modules):
