@@ -205,8 +205,10 @@ def tests_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
     """Read a list of tests: as it is, from JSON, or from the hub's compressed form."""
-    if isinstance(tests, list) or not tests.strip():
-        return list(tests or [])
+    if isinstance(tests, list):
+        return tests
+    if not tests.strip():
+        return []
     try:
         return json.loads(tests)
     except ValueError:

@@ -148,7 +148,7 @@ def node(item: Any, ref, keep):
         if item is Ellipsis:
             return ["ellipsis", ""]
         if hasattr(kind, "__next__"):
-            taken = list(itertools.islice(item, MOST_ITEMS))
+            taken = list(itertools.islice(iter(item), MOST_ITEMS))  # pyright: ignore[reportArgumentType]
             if len(taken) < MOST_ITEMS:
                 return ["iterator", refs(taken, ref)]
         truth = bool(item)
@@ -206,7 +206,7 @@ def simply(nodes, built):
         if own or rows or name not in ("list", "tuple", "dict"):
             return False
         if list in set(map(type, content)):
-            if any(type(part) is list and part[0] <= at for part in content):
+            if min(part[0] for part in content if type(part) is list) <= at:
                 return False
             content = [built[part[0]] if type(part) is list else part for part in content]
         if name == "dict":

@@ -10,7 +10,7 @@ import zlib
 from typing import Any
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
-from selfcodealign.evaluation.oracles.inside import WRITING_S, describe, digest, loaded, silent
+from selfcodealign.evaluation.oracles.inside import WRITING_S, describe, fingerprint, loaded, silent
 from selfcodealign.evaluation.oracles.outside import Gone, Run
 
 LARGE = 1_000_000
@@ -49,11 +49,12 @@ def reference_outputs(program, data, groups, report, convert=lambda output: outp
                 start = time.process_time()
                 output = function(*arguments)
                 seconds = time.process_time() - start
-            text = encode(convert(output))
-            large = len(text) > LARGE
+            output = convert(output)
+            digest, size = fingerprint(output)
+            large = size > LARGE
             limit = max(data["min_time_limit_s"], data["factor"] * seconds)
             asked[group].append((document, limit, large))
-            wanted[group].append(digest(text) if large else text)
+            wanted[group].append(digest if large else encode(output))
     report.blob("inputs", packed(asked))
     report.blob("expected", packed(wanted))
 

@@ -23,6 +23,8 @@ from selfcodealign.evaluation.oracles.codec import decode, encode
 
 WRITING_S = 10.0
 """CPU seconds, beyond an input's limit, in which its output must be written out: a hundred megabytes or more."""
+PART = 10_000
+"""Items of a list that are written out together for its fingerprint."""
 MOST_WAITING, LONGEST_WAIT_S = 1 << 16, 0.02
 """Bytes of answers that are sent together, and seconds that the first of them may wait."""
 SOLUTION, SCRIPT = "solution.py", "program.py"
@@ -83,7 +85,7 @@ def loaded(program, names=None):
     program = program.lstrip("\ufeff")
     made = module("solution", SOLUTION, program)
     made.__dict__.update(names or {})
-    exec(compile(program, made.__file__, "exec", dont_inherit=True), made.__dict__)
+    exec(compile(program, str(made.__file__), "exec", dont_inherit=True), made.__dict__)
     return made.__dict__
 
 
@@ -122,9 +124,18 @@ class Link:
         return b"".join(parts)
 
 
-def digest(text):
-    """Hash a document."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def fingerprint(value):
+    """Hash a value's document, and return its length too; that of a long list is made in parts, to save memory."""
+    kind, size = type(value), 0
+    hashed = hashlib.sha256(kind.__name__.encode())
+    parts = [value]
+    if kind in (list, tuple) and len(value) > PART:
+        parts = (value[start : start + PART] for start in range(0, len(value), PART))
+    for part in parts:
+        text = encode(part)
+        hashed.update(text.encode())
+        size += len(text)
+    return hashed.hexdigest(), size
 
 
 def answer_inputs(handle, program, data, inputs, asked):
@@ -156,15 +167,16 @@ def answer_inputs(handle, program, data, inputs, asked):
             with cpu_limit(limit):
                 output = function(*arguments)
             with cpu_limit(limit + WRITING_S):  # a generator runs while it is written out
-                text = encode(output)
+                text = fingerprint(output)[0] if digested else encode(output)
         except TooSlow:
             return link.tell(b"T", f"more than {limit:.1f} s of CPU time")
         except BaseException as error:
             return link.tell(b"E", describe(error))
         if digested:
-            link.tell(b"D", digest(text))
+            link.tell(b"D", text)
             if link.hear() != "whole":
                 continue
+            text = encode(output)
         link.tell(b"R", text, now=False)
     return link.tell(b"Z")
 
