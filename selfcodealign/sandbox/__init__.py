@@ -17,7 +17,9 @@ One function serves every user of the sandbox::
   reached by the last statement. A caller who compares outputs reads `stdout` and `exit_status` instead.
 
 Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`; and
-may bring `files`: `{relative name: text}`, written to the program's working folder before it starts.
+may bring `files`: `{relative name: text}`, written to the program's working folder before it starts. A script may bring
+`late`: a text behind descriptor 251, which is nowhere in its memory until it reads it, and so in no process that it
+forked before and that closed the descriptor.
 
 Verdicts come in the order in which cases finish, exactly one for each id, as dicts with these keys:
 

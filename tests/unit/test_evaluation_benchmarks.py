@@ -48,6 +48,17 @@ MBPP = {
     "test_imports": ["import math"],
     "code": "def add(a, b):\n    return a + b",
 }
+WRONG_BOX = "class Box:\n    def add(self, n):\n        return 5\n"
+PATCHES = [
+    "import unittest\nunittest.TestCase.assertEqual = lambda *a, **k: None\n",
+    "import unittest\nunittest.TestCase.assertEqual.__code__ = (lambda s, first, second, msg=None: None).__code__\n",
+    "import unittest\nunittest.TestCase.run = lambda s, result: result.startTest(s)\n",
+    "import unittest.case\nunittest.case._Outcome.testPartExecutor = unittest.case.contextlib.nullcontext\n",
+    "import unittest\nunittest.TestResult.addFailure = lambda *a: None\n",
+    "import unittest\nunittest.TestCase._baseAssertEqual.__defaults__ = (None, None, None)\n",
+    "import unittest\nunittest.TextTestRunner.run = None\n",
+]
+"""Programs that would have unittest agree."""
 CASES = [
     ("livecodebench", STDIN, "a = int(input())\nb = int(input())\nprint(a + b)", True),
     ("livecodebench", STDIN, "import sys\nprint(sum(map(int, sys.stdin.read().split())))\nsys.exit()", True),
@@ -72,6 +83,7 @@ CASES = [
     ("bigcodebench", UNIT, "import math\ndef task_func(x):\n    return math.sqrt(x)", True),
     ("bigcodebench", UNIT, "def task_func(x):\n    return x // 2 + 1", False),
     ("bigcodebench", UNIT, "def task_func(x):\n    raise SystemExit(0)", False),
+    *(("classeval", CLASS, patch + WRONG_BOX, False) for patch in PATCHES),
     ("classeval", CLASS, "class Box:\n    def add(self, n):\n        return max(n, 0)\n", True),
     ("classeval", CLASS, "class Box:\n    def add(self, n):\n        return n\n", False),
     ("mbpp", MBPP, "def add(a, b):\n    return a + b", True),

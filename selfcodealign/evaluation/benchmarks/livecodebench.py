@@ -143,9 +143,8 @@ class LiveCodeBench(Benchmark):
         data = {"entry_point": entry_point, "limit_s": float(TEST_S), "names": NAMES, "depth": DEPTH, "lines": True}
         wanted = [test["output"] for test in tests]
         limits = Limits(cpu_s=(TEST_S + 1.0) * len(tests) + 10)
-        return Case(
-            program, "livecodebench", data, limits, {"inputs": self._inputs(problem, calls)}, {"wanted": wanted}
-        )
+        inputs = {"inputs": self._inputs(problem, calls)}
+        return Case(program, "livecodebench", data, limits, inputs, {"wanted": wanted})
 
     def _inputs(self, problem: Problem, calls: bool) -> str:
         """Return the tests' inputs, packed; the last problem's are kept, for its samples follow each other."""
@@ -206,8 +205,10 @@ def tests_of(record: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
     """Read a list of tests: as it is, from JSON, or from the hub's compressed form."""
-    if isinstance(tests, list) or not tests.strip():
-        return list(tests or [])
+    if isinstance(tests, list):
+        return tests
+    if not tests.strip():
+        return []
     try:
         return json.loads(tests)
     except ValueError:
@@ -216,7 +217,7 @@ def listed(tests: str | list[dict[str, str]]) -> list[dict[str, str]]:
         return json.loads(TextOnly(io.BytesIO(zlib.decompress(base64.b64decode(tests)))).load())
     except (ValueError, zlib.error, pickle.UnpicklingError, EOFError) as error:
         raise UserError(
-            f"a problem's tests are neither JSON nor the hub's packed form ({error}); fetch again"
+            f"tests are neither JSON nor in the hub's packed form ({error}); fetch the file again"
         ) from None
 
 

@@ -148,7 +148,7 @@ def node(item: Any, ref, keep):
         if item is Ellipsis:
             return ["ellipsis", ""]
         if hasattr(kind, "__next__"):
-            taken = list(itertools.islice(item, MOST_ITEMS))
+            taken = list(itertools.islice(iter(item), MOST_ITEMS))  # pyright: ignore[reportArgumentType]
             if len(taken) < MOST_ITEMS:
                 return ["iterator", refs(taken, ref)]
         truth = bool(item)
@@ -194,6 +194,29 @@ def decode(text, recall=None):
     if not nodes:
         return plain(root)
     built: list[Any] = [None] * len(nodes)
+    if not simply(nodes, built):
+        thoroughly(nodes, built, recall)
+    return built[root[0]] if type(root) is list else plain(root)
+
+
+def simply(nodes, built):
+    """Rebuild lists, tuples and dicts whose parts all come after them; False if there is anything else."""
+    for at in range(len(nodes) - 1, -1, -1):
+        name, content, own, *rows = nodes[at] if len(nodes[at]) > 2 else ("", (), 1)
+        if own or rows or name not in ("list", "tuple", "dict"):
+            return False
+        if list in set(map(type, content)):
+            if min(part[0] for part in content if type(part) is list) <= at:
+                return False
+            content = [built[part[0]] if type(part) is list else part for part in content]
+        if name == "dict":
+            content = dict(zip(content[::2], content[1::2], strict=True))
+        built[at] = tuple(content) if name == "tuple" else content
+    return True
+
+
+def thoroughly(nodes, built, recall):
+    """Rebuild values of every kind, in whatever order they name each other."""
     ready = [False] * len(nodes)
     for at, each in enumerate(nodes):
         if each[0] in MUTABLE:
@@ -225,7 +248,6 @@ def decode(text, recall=None):
         elif each[0] in LISTS:
             parts = values_of(each, built)
             built[at].update(parts) if each[0] == "set" else built[at].extend(parts)
-    return built[root[0]] if type(root) is list else plain(root)
 
 
 def plain(value):

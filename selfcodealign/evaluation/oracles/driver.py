@@ -23,6 +23,7 @@ class Report:
         self.out.flush()
 
     def __call__(self, group, status, **measures):
+        """Pass out what became of a group, or measures alone."""
         self.write({"group": group, "status": status, "measures": measures})
 
     def blob(self, name, text):

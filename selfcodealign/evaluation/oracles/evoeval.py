@@ -3,15 +3,18 @@
 import itertools
 import math
 
-from selfcodealign.evaluation.oracles.common import close, differential, reference_outputs
+from selfcodealign.evaluation.oracles.codec import decode
+from selfcodealign.evaluation.oracles.common import ODD, close, differential, reference_outputs
 
 
 def decide(nursery, data, secret, inputs, report):
     """Compare a program with the reference; `secret` has `oracle`, a special check or empty, besides the usual."""
     check = ORACLES[secret["oracle"]] if secret["oracle"] else None
 
-    def matches(output, wanted, arguments):
-        return equal(wanted, output) if check is None else check(output, wanted, *arguments)
+    def matches(output, wanted, document):
+        if check is not None:
+            return check(decode(output), decode(wanted), *decode(document))
+        return (output == wanted and not ODD.search(output)) or equal(decode(wanted), decode(output))
 
     differential(nursery, secret, inputs, report, lambda: matches)
 

@@ -23,6 +23,10 @@ from selfcodealign.evaluation.oracles.codec import decode, encode
 
 WRITING_S = 10.0
 """CPU seconds, beyond an input's limit, in which its output must be written out: a hundred megabytes or more."""
+PART = 10_000
+"""Items of a list that are written out together for its fingerprint."""
+MOST_WAITING, LONGEST_WAIT_S = 1 << 16, 0.02
+"""Bytes of answers that are sent together, and seconds that the first of them may wait."""
 SOLUTION, SCRIPT = "solution.py", "program.py"
 
 
@@ -81,7 +85,7 @@ def loaded(program, names=None):
     program = program.lstrip("\ufeff")
     made = module("solution", SOLUTION, program)
     made.__dict__.update(names or {})
-    exec(compile(program, made.__file__, "exec", dont_inherit=True), made.__dict__)
+    exec(compile(program, str(made.__file__), "exec", dont_inherit=True), made.__dict__)
     return made.__dict__
 
 
@@ -92,12 +96,16 @@ class Link:
     """The program's end of the socket to its judge: a kind of one byte, eight of length, and a text."""
 
     def __init__(self, handle):
-        self.handle = handle
+        self.handle, self.waiting, self.sent = handle, bytearray(), time.monotonic()
 
-    def tell(self, kind, text=""):
-        """Send one message."""
+    def tell(self, kind, text="", now=True):
+        """Send one message: now, or with those that follow soon."""
         body = text.encode("utf-8", "surrogatepass")
-        self.handle.sendall(kind + len(body).to_bytes(8, "big") + body)
+        self.waiting += kind + len(body).to_bytes(8, "big") + body
+        if now or len(self.waiting) > MOST_WAITING or time.monotonic() - self.sent > LONGEST_WAIT_S:
+            self.handle.sendall(self.waiting)
+            self.waiting.clear()
+            self.sent = time.monotonic()
 
     def hear(self):
         """Return the text of the next message."""
@@ -116,17 +124,27 @@ class Link:
         return b"".join(parts)
 
 
-def digest(text):
-    """Hash a document."""
-    return hashlib.sha256(text.encode()).hexdigest()
+def fingerprint(value):
+    """Hash a value's document, and return its length too; that of a long list is made in parts, to save memory."""
+    kind, size = type(value), 0
+    hashed = hashlib.sha256(kind.__name__.encode())
+    parts = [value]
+    if kind in (list, tuple) and len(value) > PART:
+        parts = (value[start : start + PART] for start in range(0, len(value), PART))
+    for part in parts:
+        text = encode(part)
+        hashed.update(text.encode())
+        size += len(text)
+    return hashed.hexdigest(), size
 
 
 def answer_inputs(handle, program, data, inputs, asked):
     """Call the program's function on the inputs of a group and send its outputs, until the judge has heard enough.
 
     `data`: entry_point; `names`, of modules whose names are there without an import; depth of recursion, if another.
-    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first); with `lines`, each
-    line of a document is an argument as plain JSON. `asked`: group, and spare_s, the CPU seconds for loading and all inputs.
+    `inputs`: for each group (document of the arguments, CPU seconds, whether to send a digest first); with `lines`,
+    each line of a document is an argument in JSON. `asked`: group, and spare_s, the CPU seconds for loading and all
+    inputs.
     """
     link = Link(handle)
     start = time.process_time()
@@ -149,17 +167,18 @@ def answer_inputs(handle, program, data, inputs, asked):
             with cpu_limit(limit):
                 output = function(*arguments)
             with cpu_limit(limit + WRITING_S):  # a generator runs while it is written out
-                text = encode(output)
+                text = fingerprint(output)[0] if digested else encode(output)
         except TooSlow:
             return link.tell(b"T", f"more than {limit:.1f} s of CPU time")
         except BaseException as error:
             return link.tell(b"E", describe(error))
         if digested:
-            link.tell(b"D", digest(text))
+            link.tell(b"D", text)
             if link.hear() != "whole":
                 continue
-        link.tell(b"R", text)
-    return None
+            text = encode(output)
+        link.tell(b"R", text, now=False)
+    return link.tell(b"Z")
 
 
 def usual_names(modules):

@@ -3,7 +3,7 @@
 import decimal
 import json
 
-from selfcodealign.evaluation.oracles.codec import encode
+from selfcodealign.evaluation.oracles.codec import decode, encode
 from selfcodealign.evaluation.oracles.common import compared
 from selfcodealign.evaluation.oracles.outside import MOST_PRINTED, Gone, Run
 
@@ -29,12 +29,13 @@ def by_calls(nursery, data, wanted, inputs):
     """Call the function with each test's arguments; a tuple counts as a list. Returns status, detail, tests passed."""
     spare_s = (data["limit_s"] + 1) * len(wanted) + 5
 
-    def matches(output, expected, _):
-        return (list(output) if isinstance(output, tuple) else output) == expected
+    def matches(text, expected, _):
+        output = decode(text)
+        return (list(output) if isinstance(output, tuple) else output) == decode(expected)
 
     with Run(nursery, "inputs", {"group": "tests", "spare_s": spare_s}) as run:
         documents = [encode(json.loads(text)) for text in wanted]
-        return compared(run, inputs["tests"], documents, spare_s, {}, matches, lambda _: None)
+        return compared(run, inputs["tests"], documents, spare_s, {}, matches)
 
 
 def by_scripts(nursery, data, wanted, inputs):

@@ -298,6 +298,7 @@ class Remote:
         object.__setattr__(self, "_target", target)
 
     def __call__(self, *values, **named):
+        """Call it in the program's process."""
         return self._ask("call", self._target, values, named)
 
     def __getattr__(self, name):

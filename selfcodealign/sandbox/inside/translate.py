@@ -6,6 +6,7 @@ syntax error to vacuous tests, is left to the process of the case, which transla
 """
 
 import ast
+import functools
 import marshal
 import os
 import sys
@@ -210,13 +211,19 @@ def translate_program(case):
     return {"code": compile(case["program"], PROGRAM, "exec", dont_inherit=True)}
 
 
+@functools.lru_cache(maxsize=8)
+def program_code(text):
+    """Return a whole program, translated and marshalled; benchmarks send one script for many cases."""
+    return marshal.dumps(translate_program({"program": text}))
+
+
 def translations(case):
     """Return marshalled translations by role; empty if the case is out of the ordinary. Used by the helper."""
     # A warning is for the program's own stderr.
     warnings.simplefilter("error", SyntaxWarning)
     try:
         if "program" in case:
-            return {"real": marshal.dumps(translate_program(case))}
+            return {"real": program_code(case["program"])}
         roles = ("real", "stub") if case["vacuous"] else ("real",)
         return dict(zip(roles, map(marshal.dumps, translate(case, roles))))  # noqa: B905 - Python 3.8 has no strict
     except BaseException:
