@@ -80,6 +80,7 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile rules workflow
 	$(BIN)/snakemake --lint
 	$(BIN)/pyright
+	$(BIN)/lint-imports --no-logo --no-cache
 
 schema: setup
 	$(BIN)/python -m selfcodealign config

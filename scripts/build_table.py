@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.statistics import Estimate, mean_over_benchmarks, wilson
 from selfcodealign.paper import COLUMNS, published, rows_of
-from selfcodealign.report.estimates import Estimate, mean_over_benchmarks, share
 from selfcodealign.report.layout import page_of
 from selfcodealign.report.results import number, read_json, read_jsonl
 from selfcodealign.rows_io import read_rows, write_json, write_text
@@ -41,7 +41,7 @@ def measured(cell: Mapping[str, Any], seed: int) -> tuple[float, float | None, f
             return in_percent(mean_over_benchmarks([rates], seed)) if rates else None
         case "pass_rate":
             passed = [row["passed"] for path in files for row in read_rows(path, ["passed"])]
-            return in_percent(share(sum(passed), len(passed))) if passed else None
+            return in_percent(wilson(sum(passed), len(passed))) if passed else None
         case "seeds" | "rows":
             return float(sum(read_json(path)["produced"] for path in files)), None, None
         case "generation_h" | "finetune_h":

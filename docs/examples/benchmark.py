@@ -6,7 +6,7 @@ Sampling, execution in the sandbox, pass@k with intervals and the command line c
 `{"task_id": "abs/1", "prompt": "def absolute(x):\n", "solution": "    return abs(x)\n", "tests": ["assert …"]}`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from selfcodealign.evaluation.base import Case, Limits, Passage, Problem, prompt_passages
@@ -35,6 +35,7 @@ class OneLiners(FunctionCompletion):
         """Head and solution: what `evaluate --canonical` scores."""
         return problem.record["prompt"] + problem.record["solution"]
 
-    def case(self, problem: Problem, program: str, reference: bytes | None) -> Case:
-        """Run the assertions by a judge of `selfcodealign/evaluation/oracles/`; 3 CPU seconds."""
-        return Case(program, "asserts", {"setup": "", "tests": problem.record["tests"]}, Limits(cpu_s=3.0))
+    def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
+        """Run the assertions by a judge of `selfcodealign/evaluation/oracles/`, outside the program; 3 CPU seconds."""
+        secret = {"setup": "", "tests": problem.record["tests"], "reference": self.canonical(problem)}
+        return Case(program, "asserts", {"limit_s": 3.0}, Limits(cpu_s=10.0), secret=secret)

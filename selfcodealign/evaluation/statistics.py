@@ -1,9 +1,17 @@
-"""pass@k without bias, intervals around it, and a paired test between two models. Pure Python, deterministic."""
+"""pass@k without bias, intervals around what a run measured, and a paired test between two models. Deterministic.
+
+Wilson's interval and the exact test are scipy's; the bootstraps draw tasks, and seeds where there are several, by
+generators of their own, so that equal seeds give equal numbers whatever else is drawn.
+"""
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -34,27 +42,41 @@ def mean(values: Sequence[float]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class Interval:
-    """A 95 % confidence interval and how it was found."""
+class Estimate:
+    """A value with its 95 % interval, and how that was found."""
 
+    value: float
     low: float
     high: float
-    method: str
+    method: str = ""
+
+    def apart(self, other: "Estimate") -> bool:
+        """Whether the two intervals do not touch."""
+        return self.low > other.high or self.high < other.low
 
 
-def wilson(successes: int, n: int, z: float = 1.959963984540054) -> Interval:
-    """Return Wilson's score interval of a proportion: the right one for one greedy sample a task."""
+def wilson(successes: int, n: int) -> Estimate:
+    """Return a proportion with Wilson's score interval: the right one for one greedy sample a task; 0 to 1 of none."""
     if n == 0:
-        return Interval(0.0, 1.0, "wilson")
+        return Estimate(0.0, 0.0, 1.0, "wilson")
+    from scipy.stats import binomtest
+
     share = successes / n
-    centre = (share + z * z / (2 * n)) / (1 + z * z / n)
-    half = z / (1 + z * z / n) * math.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
+    found = binomtest(successes, n).proportion_ci(CONFIDENCE, method="wilson")
     # Rounding must not push the bound past the estimate itself at 0 and 1.
-    return Interval(max(0.0, min(centre - half, share)), min(1.0, max(centre + half, share)), "wilson")
+    return Estimate(share, max(0.0, min(found.low, share)), min(1.0, max(found.high, share)), "wilson")
 
 
-def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Interval:
-    """Return the percentile interval of the mean over tasks, resampling tasks with replacement.
+def _percentile(value: float, draws: "Sequence[float] | np.ndarray") -> Estimate:
+    """Return a value with the middle 95 % of its resampled values."""
+    import numpy as np
+
+    low, high = np.quantile(draws, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return Estimate(value, float(low), float(high), "bootstrap")
+
+
+def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES) -> Estimate:
+    """Return the mean over tasks with its percentile interval, resampling tasks with replacement.
 
     Args:
         values: one number a task, for example its pass@1.
@@ -62,29 +84,14 @@ def bootstrap(values: Sequence[float], seed: int = 0, resamples: int = RESAMPLES
         resamples: number of resampled means.
     """
     if len(values) < 2:
-        low, high = (values[0], values[0]) if values else (0.0, 1.0)
-        return Interval(low, high, "bootstrap")
-    draws = _resampled_means(values, seed, resamples)
-    tail = (1 - CONFIDENCE) / 2
-    return Interval(quantile(draws, tail), quantile(draws, 1 - tail), "bootstrap")
-
-
-def _resampled_means(values: Sequence[float], seed: int, resamples: int) -> list[float]:
-    """Means of resampled tasks, in ascending order."""
+        return Estimate(mean(values), *((values[0], values[0]) if values else (0.0, 1.0)), "bootstrap")
     rng = random.Random(seed)
-    return sorted(math.fsum(rng.choices(values, k=len(values))) / len(values) for _ in range(resamples))
+    draws = [math.fsum(rng.choices(values, k=len(values))) / len(values) for _ in range(resamples)]
+    return _percentile(mean(values), draws)
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    """Read a quantile off ascending values, interpolating linearly."""
-    at = share * (len(ordered) - 1)
-    low = math.floor(at)
-    high = min(low + 1, len(ordered) - 1)
-    return ordered[low] + (ordered[high] - ordered[low]) * (at - low)
-
-
-def interval(values: Sequence[float], seed: int = 0) -> Interval:
-    """Return Wilson's interval when every task is 0 or 1 (greedy), else the bootstrap's."""
+def interval(values: Sequence[float], seed: int = 0) -> Estimate:
+    """Return the mean with Wilson's interval when every task is 0 or 1 (greedy), else with the bootstrap's."""
     if all(value in (0.0, 1.0) for value in values):
         return wilson(sum(value == 1.0 for value in values), len(values))
     return bootstrap(values, seed)
@@ -128,9 +135,9 @@ def paired(first: Sequence[float], second: Sequence[float], seed: int = 0, resam
 
 def _mcnemar(better: int, worse: int) -> float:
     """Two-sided exact binomial test that better and worse are equally likely."""
-    n, fewer = better + worse, min(better, worse)
-    tail = sum(math.comb(n, i) for i in range(fewer + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    from scipy.stats import binomtest
+
+    return float(binomtest(better, better + worse).pvalue) if better + worse else 1.0
 
 
 def _sign_flip(differences: Sequence[float], seed: int, resamples: int) -> float:
@@ -144,3 +151,71 @@ def _sign_flip(differences: Sequence[float], seed: int, resamples: int) -> float
         total = math.fsum(value if signs >> place & 1 else -value for place, value in enumerate(moving))
         extreme += abs(total) >= seen - 1e-12
     return (extreme + 1) / (resamples + 1)
+
+
+# ---- over several models, seeds or benchmarks ----
+
+
+def _draws(runs: Sequence[Mapping[str, float]], tasks: Sequence[str], seed: int, arm: int = 0) -> "np.ndarray":
+    """Resample seeds and tasks with replacement; shape (RESAMPLES,).
+
+    The tasks of draw i depend on `seed` and their number alone, so that two arms on the same tasks share them and their
+    difference is a paired one; `arm` tells apart the draws of seeds, which are not shared.
+    """
+    import numpy as np
+
+    values = np.array([[run[task] for task in tasks] for run in runs])
+    picked = np.random.default_rng((seed, 0)).integers(0, len(tasks), (RESAMPLES, len(tasks)))
+    runs_picked = np.random.default_rng((seed, 1, arm)).integers(0, len(runs), (RESAMPLES, len(runs)))
+    weights = np.stack([(runs_picked == number).mean(axis=1) for number in range(len(runs))], axis=1)
+    return sum(
+        (weights[:, number] * values[number][picked].mean(axis=1) for number in range(len(runs))),
+        start=np.zeros(RESAMPLES),
+    )
+
+
+def mean_over_tasks_and_seeds(runs: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
+    """Return the mean of a benchmark over its tasks and over models trained from several seeds.
+
+    Args:
+        runs: for each seed, task → value 0…1; all on the same tasks.
+        seed: of the bootstrap; 10,000 resamples of seeds and tasks, percentile interval.
+
+    Raises:
+        ValueError: the runs are on different tasks.
+    """
+    import numpy as np
+
+    tasks = common_tasks(runs)
+    value = float(np.mean([[run[task] for task in tasks] for run in runs]))
+    return _percentile(value, _draws(runs, tasks, seed))
+
+
+def mean_over_benchmarks(scores: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
+    """Return the mean of several benchmarks' means, tasks resampled within each; percentile interval.
+
+    Args:
+        scores: for each benchmark, task → value 0…1.
+        seed: of the bootstrap.
+    """
+    import numpy as np
+
+    rng = np.random.default_rng((seed, 2))
+    values = [np.array([tasks[name] for name in sorted(tasks)]) for tasks in scores]
+    draws = np.mean([one[rng.integers(0, len(one), (RESAMPLES, len(one)))].mean(axis=1) for one in values], axis=0)
+    return _percentile(float(np.mean([one.mean() for one in values])), draws)
+
+
+def difference(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
+    """Return mean(first) - mean(second), paired by task, seeds resampled independently."""
+    tasks = common_tasks([*first, *second])
+    value = mean_over_tasks_and_seeds(first, seed).value - mean_over_tasks_and_seeds(second, seed).value
+    return _percentile(value, _draws(first, tasks, seed) - _draws(second, tasks, seed, arm=1))
+
+
+def common_tasks(runs: Sequence[Mapping[str, float]]) -> list[str]:
+    """Return the tasks of all runs in order; ValueError if they differ."""
+    tasks = sorted(runs[0])
+    if any(sorted(run) != tasks for run in runs):
+        raise ValueError("scores of different tasks cannot be averaged or compared")
+    return tasks

@@ -12,9 +12,9 @@ import pytest
 from scripts.build_report import main
 from selfcodealign import __main__ as command
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds, wilson
 from selfcodealign.paper import published
 from selfcodealign.report import charts
-from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds, share
 from selfcodealign.report.results import Run
 from selfcodealign.report.sections import data, models, record
 from selfcodealign.rows_io import write_json
@@ -327,7 +327,7 @@ def test_scores_of_different_tasks_are_not_compared() -> None:
     [(0, 0, 0.0, 1.0), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (50, 100, 0.4038, 0.5962)],
 )
 def test_wilson_intervals_have_their_known_bounds(successes: int, total: int, low: float, high: float) -> None:
-    found = share(successes, total)
+    found = wilson(successes, total)
     assert (found.low, found.high) == pytest.approx((low, high), abs=1e-4)
 
 

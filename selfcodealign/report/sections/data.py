@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selfcodealign.dataset.funnels import Funnel
+from selfcodealign.evaluation.statistics import wilson
 from selfcodealign.pipeline import STAGES
 from selfcodealign.report import charts
-from selfcodealign.report.estimates import share
 from selfcodealign.report.page import Figure, Section, count, percent, plural
 from selfcodealign.report.results import Run, column_names, place_of
 from selfcodealign.rows_io import read_rows
@@ -106,7 +106,7 @@ def pass_rates(run: Run) -> Section:
         section.missing = "No response has been executed in this run."
         return section
     passed = sum(number for (_, _, verdict), number in counted.items() if verdict == "pass")
-    whole = share(passed, total)
+    whole = wilson(passed, total)
     section.values["rate"] = whole
     section.values["sentence"] = (
         f"{count(passed)} of {count(total)} responses executed in the sandbox passed their own tests: "
@@ -141,7 +141,7 @@ def _rates(counted: Counter[tuple[str, str, str]], place: int) -> list[dict[str,
     found = []
     for name in in_order(totals):
         if name:
-            rate = share(passes[name], totals[name])
+            rate = wilson(passes[name], totals[name])
             found.append({"name": name, "value": rate.value, "low": rate.low, "high": rate.high})
     return found
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report import charts
-from selfcodealign.report.estimates import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report.page import Figure, Section, percent, plural
 from selfcodealign.report.results import BASE, SELECTIONS, Run, Score, read_json
 
