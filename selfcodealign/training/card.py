@@ -63,7 +63,7 @@ def write(
 
     Args:
         file: the card.
-        base: folder or Hub id of the base model.
+        base: name of the base model, as it may be published.
         revision: its revision.
         identity: its exact commit, or the hash of its files.
         table: the parquet file trained on.

@@ -74,8 +74,3 @@ def last_good(work: Path) -> Path | None:
         log.warning("checkpoint %s is damaged: %s; it is removed and an older one is used", folder, wrong)
         shutil.rmtree(folder)
     return None
-
-
-def digests(files: list[Path]) -> str:
-    """Hash the names and contents of several files to one value."""
-    return hashlib.sha256("".join(f"{file.name} {digest(file)}\n" for file in files).encode()).hexdigest()

@@ -12,6 +12,7 @@ from typing import Any
 from selfcodealign.config import TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
+from selfcodealign.models import identity
 from selfcodealign.rows_io import read_rows, write_text
 from selfcodealign.training import checks, documents, processes, sft
 
@@ -88,7 +89,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     lock = checks.sole_writer(work) if first else None
     if first:
         checks.check_output(model)
-        fingerprint = digest(settings.model_dump(mode="json"), seed, models.identity(base.name, config), rows)
+        fingerprint = digest(settings.model_dump(mode="json"), seed, identity(base.name, base.revision), rows)
         sft.set_aside_if_changed(work, fingerprint)
     each = pairs_of_each(settings.batch_rows, processes.process_count())
     steps = settings.epochs * math.ceil(len(rows) / settings.batch_rows)

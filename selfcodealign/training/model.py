@@ -18,7 +18,6 @@ from transformers import (
 
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import first_line
-from selfcodealign.training import checkpoints
 
 log = logging.getLogger(__name__)
 
@@ -94,15 +93,6 @@ def load_model(
         )
     model.config.use_cache = False
     return model
-
-
-def identity(base: str, config: Any) -> str:
-    """Name the exact base model: the commit of a Hub model, or a hash of a local folder's weights and configuration."""
-    folder = Path(base)
-    if not folder.is_dir():
-        return f"{base}@{getattr(config, '_commit_hash', None) or 'main'}"
-    files = sorted(file for file in folder.iterdir() if file.suffix in (".json", ".safetensors", ".model", ".txt"))
-    return checkpoints.digests(files)
 
 
 def with_adapters(model: PreTrainedModel, *, rank: int, alpha: int) -> torch.nn.Module:

@@ -14,6 +14,8 @@ from typing import Any, Literal
 from selfcodealign.config import TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
+from selfcodealign.models import identity as identity_of
+from selfcodealign.models import title
 from selfcodealign.rows_io import read_rows, write_json, write_text
 from selfcodealign.training import checks, processes, schedule, template
 from selfcodealign.training import documents as rows
@@ -125,7 +127,7 @@ def fine_tune(
         ),
     )
 
-    identity = models.identity(base.name, config)
+    identity = identity_of(base.name, base.revision)
     fingerprint = digest(
         settings.model_dump(mode="json"), mode, seed, identity, [(item.row_id, item.tokens) for item in every]
     )
@@ -211,7 +213,7 @@ def fine_tune(
         figures = summary(training.lines(live_metrics), fates, trained, len(held_out), settings.keep)
         card.write(
             part / "README.md",
-            base=base.name,
+            base=title(base.name),
             revision=base.revision,
             identity=identity,
             table=table,
