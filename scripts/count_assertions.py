@@ -15,17 +15,17 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from selfcodealign.config.dataset import VerifyResponses
 from selfcodealign.dataset.fences import python_code
-from selfcodealign.ledger import Ledger
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
-from selfcodealign.sandbox import Settings, run_cases
-from selfcodealign.stage import progress, run
+from selfcodealign.sandbox.ledgered import ONCE, Item, judged, settings_of, whether_passed
+from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
 
+STAGE = "count_assertions"
 COLUMNS = ("id", "instruction_id", "response", "tests", "verdict")
-SYNC_EVERY = 200
 
 
 class AssertionRow(Row):
@@ -70,13 +70,15 @@ def _called(statement: ast.stmt) -> str | None:
     return None
 
 
-def cases_of(row: dict[str, Any]) -> list[dict[str, str]]:
-    """Make one sandbox case for each check of a response."""
+def checks_of(row: dict[str, Any]) -> list[Item]:
+    """Name each check of a response, with the code and the program of the check."""
     code = python_code(row["response"])
-    return [
-        {"id": f"{row['id']}|{number}", "code": code, "test": test}
-        for number, test in enumerate(separate(python_code(row["tests"])))
-    ]
+    return [(f"{row['id']}|{number}", (code, test)) for number, test in enumerate(separate(python_code(row["tests"])))]
+
+
+def check(code: str, test: str) -> dict[str, str]:
+    """Make the sandbox's case of one check."""
+    return {"code": code, "test": test}
 
 
 def counted(rows: Iterable[dict[str, Any]], held: dict[str, bool]) -> list[dict[str, Any]]:
@@ -121,26 +123,17 @@ def main(
         image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     failing = [row for row in read_rows(verdicts, COLUMNS) if row["verdict"] == "fail"]
-    settings = Settings(
+    section = VerifyResponses(
         timeout_s=timeout_s,
         memory_mb=memory_mb,
-        vacuous=False,
-        retry_timeouts=False,
         isolation=isolation,
         i_understand=i_understand,
-        workers=workers,
-        image=image,
-        cache=work / "cache.sqlite",
+        image=str(image) if image else None,
     )
-    with Ledger(work, {"timeout_s": timeout_s, "memory_mb": memory_mb, "isolation": isolation}) as ledger:
-        missing = [case for row in failing for case in cases_of(row) if case["id"] not in ledger]
-        if missing:
-            found = progress(run_cases(missing, settings), total=len(missing), unit="assertions", label="count")
-            for number, verdict in enumerate(found, 1):
-                ledger.append(verdict["id"], {"passed": verdict["passed"]})
-                if number % SYNC_EVERY == 0:
-                    ledger.sync()
-        held = {name: record["passed"] for name, record in ledger.records()}
+    settings = settings_of(section, workers, work, **ONCE)
+    checks = [item for row in failing for item in checks_of(row)]
+    with judged(STAGE, lambda: checks, check, settings, work, kept=whether_passed, unit="assertions") as verdict_of:
+        held = {name: verdict_of(name)["passed"] for name, _ in checks}
     count = write_rows(rows, AssertionRow, counted(failing, held))
     log.info("counted the assertions of %d failing responses", count)
 

@@ -14,19 +14,19 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from selfcodealign.config.dataset import VerifyResponses
 from selfcodealign.dataset.fences import python_code
-from selfcodealign.ledger import Ledger
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
-from selfcodealign.sandbox import Settings, run_cases
-from selfcodealign.stage import progress, run
+from selfcodealign.sandbox.ledgered import ONCE, Item, judged, settings_of, whether_passed
+from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
 
+STAGE = "cross_verify_responses"
 COLUMNS = ("id", "instruction_id", "response", "tests", "verdict", "passed")
 UNUSABLE_TESTS = frozenset({"vacuous", "flaky", "internal"})
 """Verdicts after which a response's tests prove nothing about other responses."""
-SYNC_EVERY = 200
 
 
 class AgreementRow(Row):
@@ -48,6 +48,11 @@ def pairs(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[st
 def pair_id(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Name the run of a response against another's tests."""
     return f"{one['id']}|{other['id']}"
+
+
+def case(response: str, tests: str) -> dict[str, str]:
+    """Make the sandbox's case of one response and another's tests."""
+    return {"code": python_code(response), "test": python_code(tests)}
 
 
 def agreement(group: list[dict[str, Any]], outcomes: dict[str, bool]) -> Iterator[dict[str, Any]]:
@@ -115,30 +120,22 @@ def main(
         image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     groups = grouped(read_rows(verdicts, COLUMNS))
-    settings = Settings(
+    section = VerifyResponses(
         timeout_s=timeout_s,
         memory_mb=memory_mb,
-        vacuous=False,
-        retry_timeouts=False,
         isolation=isolation,
         i_understand=i_understand,
-        workers=workers,
-        image=image,
-        cache=work / "cache.sqlite",
+        image=str(image) if image else None,
     )
-    with Ledger(work, {"timeout_s": timeout_s, "memory_mb": memory_mb, "isolation": isolation}) as ledger:
-        missing = [pair for group in groups.values() for pair in pairs(group) if pair_id(*pair) not in ledger]
-        cases = (
-            {"id": pair_id(one, other), "code": python_code(one["response"]), "test": python_code(other["tests"])}
-            for one, other in missing
-        )
-        if missing:
-            found = progress(run_cases(cases, settings), total=len(missing), unit="pairs", label="cross-verify")
-            for number, verdict in enumerate(found, 1):
-                ledger.append(verdict["id"], {"passed": verdict["passed"]})
-                if number % SYNC_EVERY == 0:
-                    ledger.sync()
-        outcomes = {name: record["passed"] for name, record in ledger.records()}
+    settings = settings_of(section, workers, work, **ONCE)
+
+    def items() -> Iterator[Item]:
+        for group in groups.values():
+            for one, other in pairs(group):
+                yield pair_id(one, other), (one["response"], other["tests"])
+
+    with judged(STAGE, items, case, settings, work, kept=whether_passed, unit="pairs") as verdict_of:
+        outcomes = {name: verdict_of(name)["passed"] for name, _ in items()}
     count = write_rows(rows, AgreementRow, (row for group in groups.values() for row in agreement(group, outcomes)))
     log.info("scored %d responses to %d instructions", count, len(groups))
 

@@ -8,28 +8,30 @@ No row is dropped here: the training sets of the ablations need the failing ones
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+from selfcodealign.config.dataset import VerifyResponses
 from selfcodealign.dataset.fences import python_code, reference_blocks
-from selfcodealign.ledger import Ledger
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import StageOutput, read_rows
-from selfcodealign.sandbox import Settings, run_cases
-from selfcodealign.sandbox.settings import described
-from selfcodealign.stage import progress, run
+from selfcodealign.sandbox.ledgered import Item, judged, settings_of
+from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
 
+STAGE = "verify_responses"
 COLUMNS = (
     *("verdict", "passed", "reason", "stdout", "stderr", "cpu_s", "wall_s", "memory_mb", "isolation"),
     *("assertions_held", "assertions_run", "mutation_score"),
 )
-SYNC_EVERY = 200
 MAIN_GUARD = re.compile(r"if __name__ == (\"__main__\"|'__main__'):")
-# What does not change a verdict must not set finished work aside.
-NO_EFFECT = ("workers", "i_understand", "cache", "case_limit", "wall_factor")
+REFERENCE = {
+    **{"timeout_s": 10.0, "memory_mb": 4096, "exit_status_only": True},
+    **{"vacuous": False, "mutants": 0, "reruns": 0},
+}
+"""What the reference does, whatever the config says."""
 
 
 def reference_program(raw: str) -> str:
@@ -46,16 +48,15 @@ def reference_program(raw: str) -> str:
     return "\n\n".join(parts)
 
 
-def case_of(row: dict[str, Any], mode: str) -> dict[str, str]:
-    """Make the sandbox's case of one response row."""
-    if mode == "reference":
-        return {"id": row["id"], "program": reference_program(row["raw"])}
-    response, tests = row["response"] or "", row["tests"] or ""
-    return {
-        "id": row["id"],
-        "code": python_code(response) if "```" in response or "~~~" in response else response,
-        "test": python_code(tests) if "```" in tests or "~~~" in tests else tests,
-    }
+def reference_case(raw: str) -> dict[str, str]:
+    """Make the sandbox's case of a generation as the reference runs it."""
+    return {"program": reference_program(raw)}
+
+
+def fixed_case(response: str, tests: str) -> dict[str, str]:
+    """Make the sandbox's case of a response and its tests, each taken out of its fences if it has any."""
+    code, test = (python_code(text) if "```" in text or "~~~" in text else text for text in (response, tests))
+    return {"code": code, "test": test}
 
 
 def verdict_columns(verdict: dict[str, Any]) -> dict[str, Any]:
@@ -65,13 +66,6 @@ def verdict_columns(verdict: dict[str, Any]) -> dict[str, Any]:
         name: value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
         for name, value in columns.items()
     }
-
-
-def unfinished(rows: Iterable[dict[str, Any]], ledger: Ledger, mode: str) -> Iterator[dict[str, str]]:
-    """Yield the cases of the rows that have no verdict yet."""
-    for row in rows:
-        if row["id"] not in ledger:
-            yield case_of(row, mode)
 
 
 def main(
@@ -110,37 +104,31 @@ def main(
         image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     reference = mode == "reference"
-    settings = Settings(
-        timeout_s=10.0 if reference else timeout_s,
-        memory_mb=4096 if reference else memory_mb,
-        exit_status_only=reference,
-        vacuous=not reference,
-        mutants=0 if reference else mutants,
-        reruns=0 if reference else reruns,
+    section = VerifyResponses(
+        timeout_s=timeout_s,
+        memory_mb=memory_mb,
+        reruns=reruns,
+        mutants=mutants,
         isolation=isolation,
         i_understand=i_understand,
-        workers=workers,
-        image=image,
-        cache=work / "cache.sqlite",
+        image=str(image) if image else None,
     )
-    columns = ["id", "raw"] if reference else ["id", "response", "tests"]
-    decisive = {name: value for name, value in described(settings).items() if name not in NO_EFFECT}
+    settings = settings_of(section, workers, work, **(REFERENCE if reference else {}))
+    columns = ("raw",) if reference else ("response", "tests")
+
+    def items() -> Iterator[Item]:
+        for row in read_rows(responses, ["id", *columns]):
+            yield row["id"], [row[column] or "" for column in columns]
+
     counts: Counter[str] = Counter()
     layers: Counter[str] = Counter()
-    with Ledger(work, {"mode": mode, **decisive}) as ledger:
-        # Counted by id: the ledger may also hold verdicts on responses that are no longer there.
-        left = sum(row["id"] not in ledger for row in read_rows(responses, ["id"]))
-        if left:
-            cases = unfinished(read_rows(responses, columns), ledger, mode)
-            for number, verdict in enumerate(progress(run_cases(cases, settings), total=left, label="verify"), 1):
-                ledger.append(verdict["id"], verdict_columns(verdict))
-                if number % SYNC_EVERY == 0:
-                    ledger.sync()
+    case = reference_case if reference else fixed_case
+    with judged(STAGE, items, case, settings, work, kept=verdict_columns) as verdict_of:
         files = {"rows": rows, "dropped": dropped, "funnel": funnel}
         # The table of dropped rows has a `reason` of its own; it stays empty.
-        with StageOutput("verify_responses", **files, schema=VerdictRow, dropped_schema=ResponseRow) as output:
+        with StageOutput(STAGE, **files, schema=VerdictRow, dropped_schema=ResponseRow) as output:
             for row in read_rows(responses):
-                verdict = ledger.get(row["id"])
+                verdict = verdict_of(row["id"])
                 counts[verdict["verdict"]] += 1
                 layers[verdict["isolation"]] += 1
                 output.keep({**row, **verdict})

@@ -4,16 +4,23 @@ Long stages append to `work/<rule>/…` and move everything into their declared 
 deletes the declared outputs of a job that failed.
 """
 
+import ast
+import hashlib
 import json
+import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.ids import digest
+from selfcodealign.pipeline import decided_by as modules_of
 
-ENTRY = re.compile(rb'\{"id": ("(?:[^"\\]|\\.)*"), "record": [ -~]*\}\n')
+log = logging.getLogger(__name__)
+
+ENTRY = re.compile(rb'\{"id": ("(?:[^"\\]|\\.)*"), (?:"of": "([0-9a-f]+)", )?"record": [ -~]*\}\n')
 """A whole line. What is in the record is parsed only when it is asked for: most of it never is when a run resumes."""
 
 
@@ -22,19 +29,37 @@ class Ledger:
 
     Args:
         folder: where the ledger lives, for example `work/write_responses/self/00000`.
-        settings: everything the records depend on. A ledger made under other settings is set aside, never mixed in.
+        settings: what all records depend on, without paths, which change when a run moves.
+        inputs: files that all records depend on, by their content.
+        decided_by: the rule whose script and modules (`pipeline.decided_by`) decide what a record says, or these
+            modules themselves. An edit of comments, docstrings or layout is none.
 
-    A record appended before a crash is either whole or ignored: a torn last line is cut off at the next start.
+    A ledger made under other settings, from other files or by other code is set aside, never mixed in. What a single
+    record was made of is for `holds` to compare, so that a changed row costs that row. A record appended before a crash
+    is either whole or ignored: a torn last line is cut off at the next start.
     """
 
-    def __init__(self, folder: Path, settings: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        *,
+        inputs: Sequence[Path] = (),
+        decided_by: str | Iterable[Path] = (),
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / "ledger.jsonl"
         self._offsets: dict[str, int] = {}
+        self._made_of: dict[str, str] = {}
         header = {"settings": digest(settings)}
+        if inputs:
+            header["inputs"] = digest([content_of(path) for path in inputs])
+        if modules := modules_of(decided_by) if isinstance(decided_by, str) else list(decided_by):
+            header["code"] = code_of(*modules)
         if self.path.exists() and not self._adopt(header):
+            log.info("%s was made under other settings, from other files or by other code: it is set aside", self.path)
             os.replace(self.path, folder / "ledger.outdated.jsonl")
-            self._offsets = {}
+            self._offsets, self._made_of = {}, {}
         # Unbuffered: every record is handed to the operating system at once, so that a kill loses none of them.
         self._file = self.path.open("ab", buffering=0)
         self._reader = self.path.open("rb")
@@ -51,8 +76,13 @@ class Ledger:
                     if line != _line(header):
                         return False
                 elif found := ENTRY.fullmatch(line):
-                    name = found[1]
-                    self._offsets[json.loads(name) if b"\\" in name else name[1:-1].decode()] = whole
+                    written = found[1]
+                    name = json.loads(written) if b"\\" in written else written[1:-1].decode()
+                    self._offsets[name] = whole
+                    if found[2]:
+                        self._made_of[name] = found[2].decode()
+                    else:
+                        self._made_of.pop(name, None)
                 else:
                     break
                 whole += len(line)
@@ -65,6 +95,17 @@ class Ledger:
     def __contains__(self, row_id: str) -> bool:
         return row_id in self._offsets
 
+    def holds(self, row_id: str, *made_of: object) -> bool:
+        """Tell whether a record is finished, and was made of this very content, which need be no more than JSON-able.
+
+        One made of anything else is forgotten; what is appended under this id from now on counts as made of it.
+        """
+        mark = digest(*made_of)[:20]
+        if self._made_of.get(row_id) != mark:
+            self._offsets.pop(row_id, None)
+            self._made_of[row_id] = mark
+        return row_id in self._offsets
+
     def __len__(self) -> int:
         return len(self._offsets)
 
@@ -73,17 +114,10 @@ class Ledger:
         self._reader.seek(self._offsets[row_id])
         return json.loads(self._reader.readline().decode())["record"]
 
-    def records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yield (id, record) of everything finished, in the order of appending."""
-        with self.path.open("rb") as file:
-            next(file, None)
-            for line in file:
-                entry = json.loads(line)
-                yield entry["id"], entry["record"]
-
     def append(self, row_id: str, record: dict[str, Any]) -> None:
         """Record one finished piece of work; call `sync` to force it to disk."""
-        self._offsets[row_id] = self._write({"id": row_id, "record": record})
+        mark = self._made_of.get(row_id)
+        self._offsets[row_id] = self._write({"id": row_id, **({"of": mark} if mark else {}), "record": record})
 
     def _write(self, entry: dict[str, Any]) -> int:
         line = _line(entry)
@@ -113,3 +147,28 @@ class Ledger:
 
 def _line(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, ensure_ascii=True).encode() + b"\n"
+
+
+def content_of(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@cache
+def code_of(*modules: Path) -> str:
+    """Hash what modules do: their syntax without comments, docstrings and layout, and no word of where they lie."""
+    return digest([[path.name, _meaning(path.read_text(encoding="utf-8"))] for path in modules])
+
+
+def _meaning(source: str) -> str:
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            # A text that stands alone explains; a body must not become empty.
+            node.body = [part for part in node.body if not _is_text(part)] or [ast.Pass()]
+    return ast.unparse(tree)
+
+
+def _is_text(node: ast.stmt) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)

@@ -1,7 +1,10 @@
 """The order of the data path, for everything that shows it to a person."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
+
+ROOT = Path(__file__).resolve().parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,3 +54,26 @@ POSITION = {name: number for number, name in enumerate(STAGES)}
 def position(stage: str) -> tuple[int, str]:
     """Return a sort key that puts stages in the order of the data path, unknown ones last."""
     return POSITION.get(stage, len(POSITION)), stage
+
+
+SANDBOX = ("sandbox/inside/*.py", "sandbox/layers.py", "sandbox/settings.py", "sandbox/supervisor.py")
+"""How the sandbox comes to a verdict."""
+
+DECIDED_BY: dict[str, tuple[str, ...]] = {
+    "typecheck_functions": ("seeds/typecheck.py",),
+    "verify_responses": ("dataset/fences.py", "sandbox/ledgered.py", *SANDBOX),
+    "cross_verify_responses": ("dataset/fences.py", "sandbox/ledgered.py", *SANDBOX),
+    "count_assertions": ("dataset/fences.py", "sandbox/ledgered.py", *SANDBOX),
+    "execute_programs": (
+        *("evaluation/base.py", "evaluation/execution.py", "evaluation/benchmarks/*.py", "evaluation/oracles/*.py"),
+        *SANDBOX,
+    ),
+}
+"""Modules that decide the rows of a rule, beside its script; what only carries rows, such as parquet I/O, is none."""
+
+
+def decided_by(rule: str) -> list[Path]:
+    """List the script of a rule and the modules that decide its rows, in a fixed order."""
+    package = ROOT / "selfcodealign"
+    modules = [path for pattern in DECIDED_BY[rule] for path in sorted(package.glob(pattern))]
+    return [ROOT / "scripts" / f"{rule}.py", *modules]

@@ -12,9 +12,15 @@ COMMIT_EVERY_S = 1.0
 
 
 class Cache:
-    """A table hash → result; without a path it lives in a temporary file and only spares duplicates of one run."""
+    """A table hash → result; without a path it lives in a temporary file and only spares duplicates of one run.
 
-    def __init__(self, path: Path | None) -> None:
+    Args:
+        path: the SQLite file.
+        made_by: names what makes the results; those made by anything else are not found.
+    """
+
+    def __init__(self, path: Path | None, made_by: str = "") -> None:
+        self.made_by = made_by
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -28,7 +34,7 @@ class Cache:
 
     def get(self, key: str) -> dict[str, Any] | None:
         """Return a finished result, or None."""
-        row = self.table.execute("SELECT result FROM verdicts WHERE key = ?", (key,)).fetchone()
+        row = self.table.execute("SELECT result FROM verdicts WHERE key = ?", (self._name(key),)).fetchone()
         return None if row is None else json.loads(row[0])
 
     def put(self, key: str, result: dict[str, Any]) -> None:
@@ -36,9 +42,12 @@ class Cache:
         if not self.open:
             self.table.execute("BEGIN")
             self.open = True
-        self.table.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (key, json.dumps(result)))
+        self.table.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (self._name(key), json.dumps(result)))
         if time.monotonic() - self.committed > COMMIT_EVERY_S:
             self.commit()
+
+    def _name(self, key: str) -> str:
+        return f"{self.made_by} {key}" if self.made_by else key
 
     def commit(self) -> None:
         """Write what was put."""

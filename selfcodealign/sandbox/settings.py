@@ -13,6 +13,8 @@ from selfcodealign.errors import UserError
 Isolation = Literal["auto", "apptainer", "bubblewrap", "none"]
 VERDICTS = ("pass", "fail", "error", "timeout", "memory", "vacuous", "crashed", "flaky", "internal")
 LIMITS = ("timeout_s", "memory_mb", "scratch_mb", "processes", "output_kb")
+NO_EFFECT = ("workers", "i_understand", "cache", "case_limit", "wall_factor", "image", "python", "read_only")
+"""Settings that change no verdict; what image and interpreter hold counts in their place (`runner.environment`)."""
 
 
 @dataclass(frozen=True)
@@ -92,5 +94,5 @@ def key_of(message: Mapping[str, Any], settings: Settings, image: str) -> str:
 
 
 def described(settings: Settings) -> dict[str, Any]:
-    """Return the settings as plain values, for logs and ledgers."""
-    return {name: str(value) if isinstance(value, Path) else value for name, value in asdict(settings).items()}
+    """Return the settings that a verdict depends on as plain values, for ledgers; where things lie is none of them."""
+    return {name: value for name, value in asdict(settings).items() if name not in NO_EFFECT}

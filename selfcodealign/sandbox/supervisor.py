@@ -22,6 +22,7 @@ from typing import Any
 from selfcodealign.errors import UserError
 from selfcodealign.sandbox.cache import Cache
 from selfcodealign.sandbox.layers import Layer
+from selfcodealign.sandbox.runner import made_by
 from selfcodealign.sandbox.selftest import START_S, choose_layer
 from selfcodealign.sandbox.settings import Settings, key_of, request
 
@@ -146,7 +147,7 @@ class Crew:
         self.layer, self.settings = layer, settings
         self.case_limit = 1 if one_each else settings.case_limit
         self.ahead = 1 if one_each else AHEAD
-        self.cache = Cache(settings.cache)
+        self.cache = Cache(settings.cache, made_by(settings, layer.name) if settings.cache else "")
         self.workers: list[Worker] = []
         self.selector = selectors.DefaultSelector()
         self.again: deque[Job] = deque()  # to run before new cases

@@ -12,7 +12,7 @@ def test_finished_records_are_found_again(tmp_path):
     with Ledger(tmp_path, {"n": 1}) as ledger:
         assert "a" in ledger
         assert ledger.get("b") == {"text": "two"}
-        assert [row_id for row_id, _ in ledger.records()] == ["a", "b"]
+        assert len(ledger) == 2
 
 
 def test_a_torn_last_line_is_cut_off(tmp_path):
@@ -25,7 +25,8 @@ def test_a_torn_last_line_is_cut_off(tmp_path):
         ledger.append("b", {"v": 2})
         ledger.append("c", {"v": 3})
     with Ledger(tmp_path, {}) as ledger:
-        assert dict(ledger.records()) == {"a": {"v": 1}, "b": {"v": 2}, "c": {"v": 3}}
+        assert [ledger.get(name) for name in "abc"] == [{"v": 1}, {"v": 2}, {"v": 3}]
+        assert len(ledger) == 3
 
 
 @pytest.mark.parametrize("damage", [b"\0" * 5, b"\xff", b"\n"], ids=["zeros", "no text", "line cut in two"])
@@ -42,7 +43,8 @@ def test_a_line_that_a_failing_disk_left_damaged_ends_what_is_trusted(tmp_path, 
         assert "c" not in ledger
         ledger.append("b", {"v": 2})
     with Ledger(tmp_path, {}) as ledger:
-        assert dict(ledger.records()) == {"a": {"v": "some text"}, "b": {"v": 2}}
+        assert [ledger.get(name) for name in "ab"] == [{"v": "some text"}, {"v": 2}]
+        assert len(ledger) == 2
 
 
 def test_an_id_may_hold_any_character(tmp_path):

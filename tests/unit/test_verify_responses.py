@@ -6,7 +6,7 @@ import logging
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.verify_responses import case_of, main, reference_program, verdict_columns
+from scripts.verify_responses import fixed_case, main, reference_program, verdict_columns
 from selfcodealign.errors import UserError
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -67,10 +67,10 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
                 raise KeyboardInterrupt
             yield verdict
 
-    from scripts import verify_responses
+    from selfcodealign.sandbox import ledgered
 
-    run_cases = verify_responses.run_cases
-    monkeypatch.setattr(verify_responses, "run_cases", stopping)
+    run_cases = ledgered.run_cases
+    monkeypatch.setattr(ledgered, "run_cases", stopping)
     with pytest.raises(KeyboardInterrupt):
         main(**stage)
     assert not stage["rows"].exists()
@@ -80,7 +80,7 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
     def counting(cases, settings):
         return run_cases((given.append(case["id"]) or case for case in cases), settings)
 
-    monkeypatch.setattr(verify_responses, "run_cases", counting)
+    monkeypatch.setattr(ledgered, "run_cases", counting)
     with caplog.at_level(logging.INFO):
         main(**stage)
     assert len(given) == len(SAMPLES) - 3
@@ -130,13 +130,13 @@ def test_the_reference_joins_all_blocks(raw, program):
 
 
 def test_code_is_taken_out_of_its_fences_and_response_and_tests_stay_apart():
-    case = case_of(response_row("x", *SAMPLES["right"][:2]), "fixed")
-    assert case == {"id": "x", "code": "def add_one(x):\n    return x + 1", "test": "assert add_one(1) == 2"}
+    case = fixed_case(*SAMPLES["right"][:2])
+    assert case == {"code": "def add_one(x):\n    return x + 1", "test": "assert add_one(1) == 2"}
 
 
 def test_code_without_fences_is_taken_as_it_is():
-    case = case_of(response_row("x", "def f(): return 1", "assert f() == 1"), "fixed")
-    assert case == {"id": "x", "code": "def f(): return 1", "test": "assert f() == 1"}
+    case = fixed_case("def f(): return 1", "assert f() == 1")
+    assert case == {"code": "def f(): return 1", "test": "assert f() == 1"}
 
 
 def test_output_that_is_no_unicode_can_be_stored():
