@@ -12,12 +12,16 @@ from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 from selfcodealign.evaluation.rows import ExecutedRow, ProgramRow
 from selfcodealign.ids import digest
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.sandbox import Settings
+from selfcodealign.sandbox.runner import environment
+from selfcodealign.sandbox.settings import described
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
+
+STAGE = "execute_programs"
 
 
 def row(benchmark: Benchmark, program: Mapping[str, Any], outcome: Outcome) -> dict[str, Any]:
@@ -38,6 +42,12 @@ def row(benchmark: Benchmark, program: Mapping[str, Any], outcome: Outcome) -> d
     }
 
 
+def _plain(problem: Problem) -> str:
+    """Write all that a file says of a problem as one text."""
+    told = [dict(problem.record), problem.subset, problem.variant]
+    return json.dumps(told, sort_keys=True, ensure_ascii=True, default=str)
+
+
 def judged(
     benchmark: Benchmark,
     problems: Mapping[str, Problem],
@@ -48,12 +58,17 @@ def judged(
 ) -> list[dict[str, Any]]:
     """Return a verdict for every program, in order; finished ones are taken from the ledger."""
     programs = list(programs)
-    depends = digest(benchmark.name, [[row["id"], row["program"]] for row in programs])
-    with Ledger(work, {"programs": depends, "python": settings.python, "isolation": settings.isolation}) as ledger:
-        if benchmark.measures_programs and any(row["id"] not in ledger for row in programs):
-            known: set[str] = set()  # which programs are measured depends on all of a task's samples
-        else:
-            known = {row["id"] for row in programs if row["id"] in ledger}
+    records = {name: digest(_plain(problem)) for name, problem in problems.items()}
+    depends = {"benchmark": benchmark.name, "environment": environment(settings), **described(settings)}
+    if benchmark.measures_programs:
+        # Which programs are measured depends on all of a task's samples.
+        depends["programs"] = digest([[row["id"], row["program"]] for row in programs])
+    with Ledger(work, depends, decided_by=STAGE) as ledger:
+        known = {
+            row["id"] for row in programs if ledger.holds(row["id"], mark_of(records[row["task_id"]], row["program"]))
+        }
+        if benchmark.measures_programs and len(known) < len(programs):
+            known = set()
         waiting = [
             Task(row["id"], problems[row["task_id"]], row["program"]) for row in programs if row["id"] not in known
         ]

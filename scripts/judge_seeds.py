@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.generation.backends import Completion, Request, Sampling
-from selfcodealign.generation.engine import completed, digest_of_ids, model_revision, scored
+from selfcodealign.generation.engine import completed, digest_of_ids, scored
 from selfcodealign.generation.judge import DUMMY, Judge, load_judge, shuffled_orders
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
 from selfcodealign.rows import SeedRow
@@ -48,7 +48,7 @@ def by_score(
         model,
         engine,
         work,
-        {"judge": judge.label, "model": model.name, "revision": model_revision(model)},
+        {"judge": judge.label},
     )
     for row, scores in rows:
         yield row, None if scores.reason else score_of(scores.logprobs), scores.reason
@@ -71,8 +71,6 @@ def by_words(
 
     settings = {
         "judge": judge.label,
-        "model": model.name,
-        "revision": model_revision(model),
         "shuffle_seed": seed,
         "first_index": first_index,
         # The order of examples follows the line number, so that answers hold for these rows in this order alone.

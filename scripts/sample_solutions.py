@@ -67,16 +67,17 @@ def main(
     """
     kind = base.get(benchmark)
     kind.reading = mode
+    running = read_settings(EngineSettings, "--engine", engine or {})
     settings = ModelSettings(name=model, revision=revision, trust_remote_code=trust_remote_code)
     asked = Asked(
         benchmark=kind,
         style=style,
         sampling=chosen(kind.sampling, samples, temperature, top_p, max_tokens),
         model=settings,
-        revision=model_revision(settings),
+        revision=model_revision(settings, running),
         run_seed=run_seed,
     )
-    found = answers(asked, kind.problems(problems), read_settings(EngineSettings, "--engine", engine or {}), work)
+    found = answers(asked, kind.problems(problems), running, work)
     count = write_rows(rows, SampleRow, found)
     log.info("%s: %d answers", kind.title, count)
 

@@ -95,12 +95,11 @@ class Ledger:
     def __contains__(self, row_id: str) -> bool:
         return row_id in self._offsets
 
-    def holds(self, row_id: str, *made_of: object) -> bool:
-        """Tell whether a record is finished, and was made of this very content, which need be no more than JSON-able.
+    def holds(self, row_id: str, mark: str) -> bool:
+        """Tell whether a record is finished, and was made of what has this mark (`mark_of`).
 
         One made of anything else is forgotten; what is appended under this id from now on counts as made of it.
         """
-        mark = digest(*made_of)[:20]
         if self._made_of.get(row_id) != mark:
             self._offsets.pop(row_id, None)
             self._made_of[row_id] = mark
@@ -147,6 +146,16 @@ class Ledger:
 
 def _line(entry: dict[str, Any]) -> bytes:
     return json.dumps(entry, ensure_ascii=True).encode() + b"\n"
+
+
+def mark_of(*texts: str) -> str:
+    """Hash the texts that a record is made of to 20 hex digits; where one ends and the next begins counts."""
+    found = hashlib.sha256()
+    for text in texts:
+        data = text.encode("utf-8", "surrogatepass")
+        found.update(b"%d " % len(data))
+        found.update(data)
+    return found.hexdigest()[:20]
 
 
 def content_of(path: Path) -> str:

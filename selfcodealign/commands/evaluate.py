@@ -189,12 +189,13 @@ def sampled(
         max_tokens=args.max_tokens or paper.max_tokens,
     )
     model = ModelSettings(name=args.model, revision=args.revision, trust_remote_code=args.trust_remote_code)
-    asked = Asked(benchmark, args.style, sampling, model, model_revision(model), args.seed)
+    engine = read_settings(EngineSettings, "--engine", pairs)
+    asked = Asked(benchmark, args.style, sampling, model, model_revision(model, engine), args.seed)
     work = args.work / "samples" / digest(asked.settings())[:16]
     style = "base" if args.style == "base" else "instruct"
     by_id = {problem.id: problem for problem in problems}
     programs, cut_off = [], 0
-    for row in answers(asked, problems, read_settings(EngineSettings, "--engine", pairs), work):
+    for row in answers(asked, problems, engine, work):
         program = benchmark.program(by_id[row["task_id"]], row["texts"], style)
         cut_off += "length" in row["finish_reasons"]
         programs.append(

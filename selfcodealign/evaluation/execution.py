@@ -6,7 +6,6 @@ import json
 import logging
 import os
 import secrets
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, lru_cache
@@ -18,6 +17,7 @@ from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, TIMEOUT, Benchm
 from selfcodealign.ids import digest
 from selfcodealign.rows_io import write_json
 from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.sandbox.runner import environment
 from selfcodealign.sandbox.settings import Isolation
 
 log = logging.getLogger(__name__)
@@ -78,11 +78,6 @@ def sandbox_settings(
         python=interpreter(benchmark, python),
         preload=benchmark.preload,
     )
-
-
-def environment(settings: Settings) -> str:
-    """Name what runs the programs, for the cache of expected outputs."""
-    return json.dumps([str(settings.image or ""), settings.python or sys.executable, list(sys.version_info[:3])])
 
 
 @cache

@@ -2,19 +2,24 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from selfcodealign import tokens
+from selfcodealign import models, tokens
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Benchmark, Problem, Prompt, Sampling
 from selfcodealign.evaluation.rows import sample_id
 from selfcodealign.generation import backends
+from selfcodealign.generation.engine import identity
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ids import seed_for
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.stage import progress
 from selfcodealign.training import template
+
+RENDERING = [Path(str(module.__file__)) for module in (template, tokens)]
+"""What makes the text that a model continues of a prompt; how a problem becomes a prompt, the prompt itself shows."""
 
 Asking = Literal["base", "instruct", "chat"]
 
@@ -30,14 +35,18 @@ class Asked:
     revision: str
     run_seed: int
 
+    @cached_property
+    def title(self) -> str:
+        """Name of the model in rows."""
+        return models.title(self.model.name)
+
     def settings(self) -> dict[str, Any]:
         """Return all that an answer depends on besides its problem."""
         return {
             "benchmark": self.benchmark.name,
             "style": self.style,
             "sampling": asdict(self.sampling),
-            "model": self.model.name,
-            "revision": self.revision,
+            "model": identity(self.model, self.revision),
             "run_seed": self.run_seed,
         }
 
@@ -51,6 +60,10 @@ class Turn:
     sample: int
     prompt: Prompt
 
+    def mark(self) -> str:
+        """Hash what is asked."""
+        return mark_of(self.prompt.text, self.prompt.prefix, *self.prompt.stop)
+
 
 def answers(asked: Asked, problems: Sequence[Problem], engine: EngineSettings, work: Path) -> Iterator[dict[str, Any]]:
     """Yield a row (SampleRow) for each sample of each problem, in order.
@@ -61,12 +74,14 @@ def answers(asked: Asked, problems: Sequence[Problem], engine: EngineSettings, w
     written: dict[str, list[dict[str, Any]]] = {
         sample_id(problem.id, sample): [] for problem in problems for sample in range(asked.sampling.n)
     }
-    with Ledger(work, asked.settings() | {"problems": [problem.id for problem in problems]}) as ledger:
+    with Ledger(work, asked.settings(), decided_by=RENDERING) as ledger:
         backend: backends.Backend | None = None
         render = renderer(asked)
         try:
             while turns := list(_turns(asked, problems, written)):
-                if any(turn.key not in ledger for turn in turns):
+                # An answer holds for this very prompt: one under the same task id in another file is asked again.
+                known = [ledger.holds(turn.key, turn.mark()) for turn in turns]
+                if not all(known):
                     backend = backend or backends.open_backend(asked.model, engine)
                     _ask(asked, backend, turns, render, ledger)
                 for turn in turns:
@@ -161,7 +176,7 @@ def _row(asked: Asked, problem: Problem, sample: int, records: Sequence[dict[str
         "texts": [record["text"] for record in records],
         "finish_reasons": [record["finish_reason"] for record in records],
         "style": asked.style,
-        "model": asked.model.name,
+        "model": asked.title,
         "revision": asked.revision,
         "temperature": asked.sampling.temperature,
         "top_p": asked.sampling.top_p,

@@ -4,22 +4,25 @@ Answers are appended to a ledger as they finish. Killed at any point, a stage lo
 again, it asks for what is missing and writes the same file as a run that was never killed.
 """
 
+import contextlib
 import hashlib
 import logging
 import time
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
 
+from selfcodealign import models
+from selfcodealign.generation import prompts as prompts_module
 from selfcodealign.generation.attributes import Draw, Drawer
 from selfcodealign.generation.backends import Backend, Completion, Request, Sampling, Scores, open_backend
 from selfcodealign.generation.prompts import Mode, Template, load_template
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress
 
@@ -28,10 +31,11 @@ log = logging.getLogger(__name__)
 SYNC_EVERY = 256
 """Answers between two writes forced to disk; each answer is handed to the operating system at once."""
 
-MEBIBYTE = 2**20
+RENDERING = [Path(prompts_module.__file__)]
+"""What decides an answer, beside what a ledger's settings and marks hold: how a prompt is put together.
 
-MODEL_FILES = ("*.safetensors", "*.json", "*.model", "*.jinja")
-"""Files whose content makes a local model what it is."""
+How answers are fetched or batched does not count: an edit there must not cost a run's answers.
+"""
 
 
 @dataclass(frozen=True)
@@ -44,28 +48,32 @@ class Stage:
     drawer: Drawer
     sampling: Sampling
     model: ModelSettings
-    revision: str
     samples: int = 1
     first_index: int = 0
     """Absolute line number of the first row; only mode `reference` draws from line numbers."""
+    title: str = ""
+    revision: str = ""
+    """What rows say of the model, by `pinned`."""
+
+    def pinned(self, engine: EngineSettings) -> "Stage":
+        """Return the stage with the name and the revision of its model as rows record them."""
+        return replace(self, title=models.title(self.model.name), revision=model_revision(self.model, engine))
 
     def settings(self) -> dict[str, Any]:
-        """Return everything an answer depends on besides its row."""
+        """Return everything an answer depends on besides its row and its model."""
         drawer = asdict(self.drawer)
         return {
             "mode": self.mode,
             "template": self.template.label,
             "drawer": drawer,
             "sampling": asdict(self.sampling),
-            "model": self.model.name,
-            "revision": self.revision,
             "first_index": self.first_index if self.drawer.reference else 0,
         }
 
     def sampled(self, draw: Draw, seed: int, answer: Mapping[str, Any]) -> dict[str, Any]:
         """Return the columns that say how a row was sampled (`SampledRow`)."""
         return {
-            "model": self.model.name,
+            "model": self.title,
             "revision": self.revision,
             "template": self.template.label,
             "examples": list(draw.examples),
@@ -192,18 +200,20 @@ def answered(
     def rows(first: int = 0) -> Iterator[dict[str, Any]]:
         return read_rows(source, list(schema.model_fields), first)
 
-    def identifiers() -> Iterator[str]:
-        return (row["id"] for row in read_rows(source, ["id"]))
-
+    stage = stage.pinned(engine)
     settings = stage.settings() | engine.decides() | {"kind": "answers"}
+    settings["model"] = identity(stage.model, stage.revision)
     if stage.drawer.reference:
         # It draws by line number, so that answers hold for these rows in this order alone.
         settings["rows"] = digest_of_ids(source)
-    with Ledger(work, settings) as ledger:
+    with Ledger(work, settings, decided_by=RENDERING) as ledger:
         # Counted by id: a ledger may also hold answers about rows that are no longer there.
         missing, first = 0, 0
-        for place, row_id in enumerate(identifiers()):
-            if not _has_all(stage, row_id, ledger):
+        for place, row in enumerate(rows()):
+            draw = stage.drawer.draw(row["id"], stage.first_index + place)
+            mark = mark_of(str(draw.examples), *(text for item in fields(row, draw).items() for text in item))
+            held = [ledger.holds(f"{row['id']}/{sample}", mark) for sample in range(stage.samples)]
+            if not all(held):
                 missing, first = missing + 1, first if missing else place
         if missing:
             backend = open_backend(stage.model, engine)
@@ -304,10 +314,12 @@ def scored(
 ) -> Iterator[tuple[dict[str, Any], Scores]]:
     """Score candidate continuations of every row's prompt and yield (row, scores) in the rows' order.
 
-    `settings` is everything the scores depend on besides rows and candidates.
+    `settings` is everything the scores depend on besides model, prompts and candidates.
     """
-    with Ledger(work, settings | engine.decides() | {"kind": "scores", "candidates": list(candidates)}) as ledger:
-        missing = sum(row["id"] not in ledger for row in rows())
+    settings = settings | engine.decides() | {"kind": "scores", "candidates": list(candidates)}
+    settings["model"] = identity(model, model_revision(model, engine))
+    with Ledger(work, settings) as ledger:
+        missing = sum(not ledger.holds(row["id"], mark_of(prompt(row))) for row in rows())
         if missing:
             backend = open_backend(model, engine)
             try:
@@ -365,7 +377,6 @@ def make_stage(
         ),
         sampling=Sampling(temperature, top_p, max_tokens, tuple(template.stop(mode, reference=reference))),
         model=model,
-        revision=model_revision(model),
         samples=samples,
         first_index=count_rows(earlier) if reference else 0,
     )
@@ -383,11 +394,12 @@ def completed(
 ) -> Iterator[Callable[[str], Completion]]:
     """Answer requests of any kind and give a look-up of the finished answers by request id.
 
-    `settings` is everything the answers depend on besides the requests and the sampling.
+    `settings` is everything the answers depend on besides model, requests and sampling.
     """
-    asked = settings | engine.decides() | {"kind": "completions", "sampling": asdict(sampling)}
-    with Ledger(work, asked) as ledger:
-        missing = sum(request.id not in ledger for request in requests())
+    settings = settings | engine.decides() | {"kind": "completions", "sampling": asdict(sampling)}
+    settings["model"] = identity(model, model_revision(model, engine))
+    with Ledger(work, settings) as ledger:
+        missing = sum(not ledger.holds(item.id, mark_of(str(item.seed), item.prompt)) for item in requests())
         if missing:
             backend = open_backend(model, engine)
             try:
@@ -397,22 +409,25 @@ def completed(
         yield lambda request_id: Completion(id=request_id, **ledger.get(request_id))
 
 
-def model_revision(model: ModelSettings) -> str:
-    """Return what pins a model: the revision of one on the Hub or a server, the content hash of a local one.
+def identity(model: ModelSettings, revision: str) -> str:
+    """Name a model in a ledger: by its content where it lies here, since its path changes when a run moves."""
+    return revision if models.is_local(model.name) else f"{model.name}@{revision}"
 
-    The hash covers names, sizes and content of weights, config and tokenizer; of a file above 256 MiB, 64 pieces of
-    1 MiB spread evenly, which any training step changes.
+
+def model_revision(model: ModelSettings, engine: EngineSettings) -> str:
+    """Return what pins a model: the fingerprint of one that runs here, the named revision of one that a server has.
+
+    Which commit a server runs is not known here; what lies in this machine's cache says nothing about it.
     """
-    folder = Path(model.name)
-    if not folder.is_dir():
+    served = engine.backend == "openai" and not models.is_local(model.name)
+    if served:
         return model.revision
-    digest = hashlib.sha256()
-    for path in sorted({path for pattern in MODEL_FILES for path in folder.glob(pattern)}):
-        size = path.stat().st_size
-        digest.update(f"{path.name}\0{size}\0".encode())
-        stride = MEBIBYTE if size <= 256 * MEBIBYTE else size // 64
-        with path.open("rb") as file:
-            for offset in range(0, size, stride):
-                file.seek(offset)
-                digest.update(file.read(MEBIBYTE))
-    return f"sha256:{digest.hexdigest()[:16]}"
+    found = models.fingerprint(model.name, model.revision)
+    if found == model.revision and not models.COMMIT.fullmatch(found):
+        # Fetched before the ledger is opened: loading the model would make its commit known in the middle of a run.
+        with contextlib.suppress(Exception):
+            from huggingface_hub import hf_hub_download
+
+            hf_hub_download(model.name, "config.json", revision=model.revision)
+        found = models.fingerprint(model.name, model.revision)
+    return found

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import VerifyResponses
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.runner import environment
 from selfcodealign.sandbox.settings import described
@@ -77,7 +77,7 @@ def judged(
     """
     with Ledger(work, {**described(settings), "environment": environment(settings)}, decided_by=rule) as ledger:
         # Counted by id: the ledger may also hold verdicts on rows that are no longer there.
-        missing = {name for name, texts in items() if not ledger.holds(name, *texts)}
+        missing = {name for name, texts in items() if not ledger.holds(name, mark_of(*texts))}
         if missing:
             cases = ({"id": name, **case(*texts)} for name, texts in items() if name in missing)
             verdicts = progress(run_cases(cases, settings), total=len(missing), unit=unit, label=rule)
