@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign import __version__
+from selfcodealign import models as models_room
 from selfcodealign.config import load, raw_shards
 from selfcodealign.crate import describe
 from selfcodealign.errors import UserError
@@ -21,11 +22,11 @@ from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
 
+MODEL_KEYS = (("generations", "model"), ("models", "base"), ("other_models", "model"))
+"""Sections of named entries, and the key that names a model there."""
+
 NOT_HASHED = ("recorded", "hash")
 """Parts of the record that its hash leaves out."""
-
-WEIGHTS = ("*.safetensors", "tokenizer.json", "config.json")
-"""Files whose content is a model."""
 
 
 def sha256_of(path: Path) -> str:
@@ -98,12 +99,22 @@ def _gpus() -> list[str]:
 
 
 def model(name: str, revision: str) -> dict[str, Any]:
-    """Describe a model: the hashes of its files if it is a folder, its revision if it lies on the Hub."""
-    folder = Path(name)
-    if not folder.is_dir():
-        return {"name": name, "revision": revision}
-    files = sorted({path for pattern in WEIGHTS for path in folder.glob(pattern)})
-    return {"name": name, "files": {path.name: sha256_of(path) for path in files}}
+    """Describe a model: its fingerprint, as rows and cards give it, and the hashes of its files if it is a folder."""
+    told = {"name": models_room.title(name), "revision": models_room.fingerprint(name, revision)}
+    if not models_room.is_local(name):
+        return told
+    folder = Path(name).expanduser()
+    files = models_room.identity_files(folder)
+    return told | {"files": {str(file.relative_to(folder)): models_room.content(file) for file in files}}
+
+
+def public(config: dict[str, Any]) -> dict[str, Any]:
+    """Return a config in which a local model stands by its name, not by where it lies on this machine."""
+    entries = [(config["model"], "base")]
+    entries += [(one, key) for part, key in MODEL_KEYS for one in config[part].values() if one[key]]
+    for entry, key in entries:
+        entry[key] = models_room.title(entry[key])
+    return config
 
 
 def dataset(folder: Path) -> dict[str, Any]:
@@ -155,7 +166,7 @@ def main(
     root = Path(__file__).resolve().parent.parent
     record: dict[str, Any] = {
         "code": code(root),
-        "config": settings.model_dump(mode="json"),
+        "config": public(settings.model_dump(mode="json")),
         "seeds": {
             "run": settings.seed,
             "generations": {name: _seed(one.seed, settings.seed) for name, one in settings.generations.items()},

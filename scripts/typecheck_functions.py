@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
 from selfcodealign.seeds.typecheck import Pyright, Verdict, environment
@@ -35,7 +35,7 @@ def checked(
 ) -> Iterator[tuple[dict[str, Any], Verdict]]:
     """Yield each row with its verdict, in order; what the ledger knows is not checked again."""
     for batch in iter(lambda: list(itertools.islice(rows, batch_size)), []):
-        todo = {row["id"]: row["content"] for row in batch if row["id"] not in ledger}
+        todo = {row["id"]: row["content"] for row in batch if not ledger.holds(row["id"], mark_of(row["content"]))}
         for row_id, verdict in check(todo).items():
             ledger.append(row_id, {"rules": verdict.rules, "message": verdict.message})
         ledger.sync()
@@ -76,7 +76,7 @@ def main(
     seen = environment(python or sys.executable)
     checker = Pyright(python, start_s=start_s, function_s=function_s, heap_mb=heap_mb)
     with (
-        Ledger(work, seen) as ledger,
+        Ledger(work, seen, decided_by="typecheck_functions") as ledger,
         StageOutput("typecheck_functions", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output,
     ):
         rows = iter(progress(read_rows(seeds), total=count_rows(seeds), unit="functions", label="typecheck_functions"))

@@ -52,7 +52,7 @@ def fingerprint(name: str, revision: str) -> str:
     folder = Path(name).expanduser()
     total = hashlib.sha256()
     for file in identity_files(folder):
-        total.update(f"{file.relative_to(folder).as_posix()}\0{_content(file)}\n".encode())
+        total.update(f"{file.relative_to(folder).as_posix()}\0{content(file)}\n".encode())
     return f"sha256:{total.hexdigest()[:16]}"
 
 
@@ -89,8 +89,8 @@ def _cached_commit(name: str, revision: str) -> str | None:
     return commit if COMMIT.fullmatch(commit) else None
 
 
-def _content(file: Path) -> str:
-    """Hash a file's whole content; that of a large one is kept, since a stage of many jobs would read it in each.
+def content(file: Path) -> str:
+    """Return the sha256 of a whole file; that of a large one is kept, since a stage of many jobs would read it in each.
 
     Weights of 30 GB take half a minute, a hundred times for a hundred shards. The change time stands beside the time
     of modification, because a copy that keeps its times cannot keep that one.

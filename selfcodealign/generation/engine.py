@@ -16,8 +16,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from selfcodealign import models
-from selfcodealign.generation import prompts as prompts_module
+from selfcodealign import models, tokens
+from selfcodealign.generation import prompts as layouts
 from selfcodealign.generation.attributes import Draw, Drawer
 from selfcodealign.generation.backends import Backend, Completion, Request, Sampling, Scores, open_backend
 from selfcodealign.generation.prompts import Mode, Template, load_template
@@ -31,8 +31,8 @@ log = logging.getLogger(__name__)
 SYNC_EVERY = 256
 """Answers between two writes forced to disk; each answer is handed to the operating system at once."""
 
-RENDERING = [Path(prompts_module.__file__)]
-"""What decides an answer, beside what a ledger's settings and marks hold: how a prompt is put together.
+RENDERING = [Path(layouts.__file__), Path(tokens.__file__)]
+"""What decides an answer, beside what a ledger's settings and marks hold: how a prompt becomes text and tokens.
 
 How answers are fetched or batched does not count: an edit there must not cost a run's answers.
 """

@@ -2,7 +2,8 @@
 
 import pytest
 
-from selfcodealign.ledger import Ledger
+from selfcodealign.ledger import Ledger, mark_of
+from selfcodealign.pipeline import DECIDED_BY, ROOT, decided_by
 
 
 def test_finished_records_are_found_again(tmp_path):
@@ -76,3 +77,65 @@ def test_a_record_is_with_the_operating_system_as_soon_as_it_is_appended(tmp_pat
     with Ledger(tmp_path, {}) as ledger:
         ledger.append("a", {"v": 1})
         assert ledger.path.read_bytes().endswith(b'{"id": "a", "record": {"v": 1}}\n')
+
+
+def test_a_record_made_of_another_text_is_forgotten_alone(tmp_path):
+    with Ledger(tmp_path, {}) as ledger:
+        for name in "abc":
+            assert not ledger.holds(name, mark_of("text of " + name))
+            ledger.append(name, {"is": name})
+    with Ledger(tmp_path, {}) as ledger:
+        held = {name: ledger.holds(name, mark_of(text)) for name, text in zip("abc", ["text of a", "new", "text of c"])}
+        assert held == {"a": True, "b": False, "c": True}
+        assert "b" not in ledger
+        ledger.append("b", {"is": "new b"})
+    with Ledger(tmp_path, {}) as ledger:
+        assert ledger.holds("b", mark_of("new"))
+        assert ledger.get("b") == {"is": "new b"}
+        assert not ledger.holds("b", mark_of("text of b")), "the first record must not come back"
+
+
+def test_where_one_text_ends_counts():
+    assert mark_of("ab", "c") != mark_of("a", "bc") != mark_of("abc")
+
+
+def test_other_content_of_a_file_sets_a_ledger_aside_and_another_place_does_not(tmp_path):
+    for folder, text in (("one", "x"), ("two", "x"), ("three", "y")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "layout.yaml").write_text(text)
+    with Ledger(tmp_path, {}, inputs=[tmp_path / "one/layout.yaml"]) as ledger:
+        ledger.append("a", {})
+    with Ledger(tmp_path, {}, inputs=[tmp_path / "two/layout.yaml"]) as ledger:
+        assert "a" in ledger
+    with Ledger(tmp_path, {}, inputs=[tmp_path / "three/layout.yaml"]) as ledger:
+        assert "a" not in ledger
+
+
+CODE = "def limit(x):\n    return x + 1\n"
+
+
+@pytest.mark.parametrize(
+    ("edit", "same"),
+    [
+        ("# a comment\ndef limit( x ):\n\n    return (x + 1)\n", True),
+        ('"""The module."""\n\n\ndef limit(x):\n    """Add one."""\n    return x + 1\n', True),
+        ("def limit(x):\n    return x + 2\n", False),
+        ("def limit(x):\n    return x + 1\n\n\nlimit = str\n", False),
+    ],
+    ids=["comments and layout", "docstrings", "a number", "another statement"],
+)
+def test_an_edit_of_what_decides_sets_a_ledger_aside(tmp_path, edit, same):
+    for folder, text in (("before", CODE), ("after", edit)):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "rules.py").write_text(text)
+    with Ledger(tmp_path, {}, decided_by=[tmp_path / "before/rules.py"]) as ledger:
+        ledger.append("a", {})
+    with Ledger(tmp_path, {}, decided_by=[tmp_path / "after/rules.py"]) as ledger:
+        assert ("a" in ledger) == same
+
+
+@pytest.mark.parametrize("rule", DECIDED_BY)
+def test_each_pattern_of_deciding_modules_names_a_file(rule):
+    assert decided_by(rule)[0].is_file()
+    for pattern in DECIDED_BY[rule]:
+        assert list((ROOT / "selfcodealign").glob(pattern)), pattern
