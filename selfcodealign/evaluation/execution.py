@@ -184,6 +184,7 @@ class References:
         self.benchmark = benchmark
         self.folder = folder
         self.settings = settings
+        self._environment = environment(settings)
         self._paths: dict[str, Path | None] = {}
         self._read = lru_cache(maxsize=4)(self._load)
 
@@ -194,7 +195,7 @@ class References:
         return self._paths[problem.id]
 
     def _hashed(self, case: Case) -> Path:
-        key = digest(case.program, case.judge, judge_text(case.judge), dict(case.data), environment(self.settings))
+        key = digest(case.program, case.judge, judge_text(case.judge), dict(case.data), self._environment)
         return self.folder / key[:2] / f"{key}.json"
 
     def prepare(self, problems: Iterable[Problem]) -> None:

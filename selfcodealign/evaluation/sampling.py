@@ -74,7 +74,7 @@ def answers(asked: Asked, problems: Sequence[Problem], engine: EngineSettings, w
     written: dict[str, list[dict[str, Any]]] = {
         sample_id(problem.id, sample): [] for problem in problems for sample in range(asked.sampling.n)
     }
-    with Ledger(work, asked.settings(), decided_by=RENDERING) as ledger:
+    with Ledger(work, asked.settings() | engine.decides(), decided_by=RENDERING) as ledger:
         backend: backends.Backend | None = None
         render = renderer(asked)
         try:

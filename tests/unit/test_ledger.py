@@ -85,7 +85,8 @@ def test_a_record_made_of_another_text_is_forgotten_alone(tmp_path):
             assert not ledger.holds(name, mark_of("text of " + name))
             ledger.append(name, {"is": name})
     with Ledger(tmp_path, {}) as ledger:
-        held = {name: ledger.holds(name, mark_of(text)) for name, text in zip("abc", ["text of a", "new", "text of c"])}
+        texts = {"a": "text of a", "b": "new", "c": "text of c"}
+        held = {name: ledger.holds(name, mark_of(text)) for name, text in texts.items()}
         assert held == {"a": True, "b": False, "c": True}
         assert "b" not in ledger
         ledger.append("b", {"is": "new b"})

@@ -1,4 +1,4 @@
-"""What a row was made from has changed, its id has not: nothing of before may come back, and nothing else runs again."""
+"""What a row was made from has changed, its id has not: nothing of before comes back, and nothing else runs again."""
 
 import json
 import shutil
@@ -18,9 +18,12 @@ from scripts import (
 from selfcodealign import ledger, pipeline
 from selfcodealign.evaluation import execution
 from selfcodealign.evaluation.rows import ProgramRow
+from selfcodealign.generation import engine
+from selfcodealign.ledger import Ledger
 from selfcodealign.rows import ConceptRow, ResponseRow, SeedRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
-from selfcodealign.sandbox import ledgered
+from selfcodealign.sandbox import ledgered, runner
+from selfcodealign.sandbox.cache import Cache
 from tests.conftest import ROOT
 from tests.dataset_rows import verdict_row
 from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
@@ -96,36 +99,51 @@ def test_new_tests_under_an_old_id_run_again_and_no_other_row_does(tmp_path, ran
     assert run(tmp_path, BAD) == after
 
 
-@pytest.mark.parametrize("rule", RUNNERS)
-def test_an_edit_of_each_deciding_module_judges_again(tmp_path, ran, monkeypatch, rule):
-    """Each module is edited in a copy, so that the sandbox itself stays as it is."""
-    run, _ = RUNNERS[rule]
-    run(tmp_path, GOOD)
+def edited(rule, module, folder):
+    """List what decides a rule, with one module edited in a copy, so that what runs stays as it is."""
+    copy = folder / "edited" / module.name
+    copy.parent.mkdir(exist_ok=True)
+    copy.write_text(module.read_text() + "\nEDITED = True\n")
+    return [copy if path == module else path for path in pipeline.decided_by(rule)]
+
+
+@pytest.mark.parametrize("rule", pipeline.DECIDED_BY)
+def test_an_edit_of_any_deciding_module_sets_the_ledger_aside(tmp_path, monkeypatch, rule):
     real = pipeline.decided_by(rule)
-    for number, module in enumerate(real):
-        copy = tmp_path / "edited" / str(number) / module.name
-        copy.parent.mkdir(parents=True)
-        copy.write_text(module.read_text() + "\nEDITED = True\n")
-        edited = [copy if path == module else path for path in real]
-        monkeypatch.setattr(ledger, "modules_of", lambda rule, edited=edited: edited)
-        (tmp_path / "work/cache.sqlite").unlink()
-        ran.clear()
-        run(tmp_path, GOOD)
-        assert ran, module
+    with Ledger(tmp_path, {}, decided_by=rule) as kept:
+        kept.append("a", {})
+    for module in real:
+        found = edited(rule, module, tmp_path)
+        monkeypatch.setattr(ledger, "modules_of", lambda rule, found=found: found)
+        shutil.copytree(tmp_path, tmp_path.with_name("copy"), dirs_exist_ok=True)
+        with Ledger(tmp_path.with_name("copy"), {}, decided_by=rule) as other:
+            assert "a" not in other, module
 
 
 @pytest.mark.parametrize("rule", RUNNERS)
-def test_other_packages_judge_again(tmp_path, ran, monkeypatch, rule):
+def test_an_edit_of_the_sandbox_and_other_packages_judge_again(tmp_path, ran, monkeypatch, rule):
+    """Neither the ledger nor the sandbox's own cache gives back what was judged otherwise."""
     run, _ = RUNNERS[rule]
     run(tmp_path, GOOD)
     ran.clear()
-    from selfcodealign.sandbox import runner
-
-    monkeypatch.setattr(runner, "LIST", "print('numpy-99.dist-info')")
-    runner.packages.cache_clear()
+    harness = ROOT / "selfcodealign/sandbox/inside/harness.py"
+    found = edited(rule, harness, tmp_path)
+    monkeypatch.setattr(ledger, "modules_of", lambda rule: found)
     run(tmp_path, GOOD)
-    runner.packages.cache_clear()
     assert ran
+    monkeypatch.setattr(runner.images, "digest", lambda image: "sha256:of other content")
+    monkeypatch.setattr(runner, "packages", lambda python: "other packages")
+    ran.clear()
+    run(tmp_path, GOOD)
+    assert ran
+
+
+def test_the_cache_of_verdicts_holds_for_this_sandbox_alone(tmp_path):
+    one = Cache(tmp_path / "cache.sqlite", "one")
+    one.put("key", {"verdict": "pass"})
+    one.close()
+    assert Cache(tmp_path / "cache.sqlite", "one").get("key") == {"verdict": "pass"}
+    assert Cache(tmp_path / "cache.sqlite", "other").get("key") is None
 
 
 def executed(folder, record):
@@ -142,8 +160,7 @@ def test_a_benchmark_file_with_the_same_ids_and_other_tests_gives_other_scores(t
     ran.clear()
     assert executed(tmp_path, RECORD)
     assert ran == []
-    other = {**RECORD, "canonical_solution": "    return x / 4\n"}
-    assert not executed(tmp_path, other)
+    assert not executed(tmp_path, {**RECORD, "test": RECORD["test"].replace("== 1", "== 7")})
 
 
 def test_a_benchmark_file_with_the_same_ids_and_other_prompts_is_asked_again(tmp_path):
@@ -202,7 +219,7 @@ def test_another_language_writes_the_tasks_again_instead_of_relabelling_them(tmp
 
 def test_a_local_model_is_asked_again_when_its_files_change_and_not_when_it_moves(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    tiny_model(tmp_path / "here/model")
+    shutil.copytree(tiny_model(), tmp_path / "here/model")
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 2), outputs(tmp_path)
     flags = {"engine": {"backend": "transformers"}, "max_tokens": 4, "few_shots": 1}
 
@@ -213,8 +230,6 @@ def test_a_local_model_is_asked_again_when_its_files_change_and_not_when_it_move
     first = run(str(tmp_path / "here/model"))
     shutil.copytree(tmp_path / "here/model", tmp_path / "deeper/there/model")
     shutil.rmtree(tmp_path / "here")
-    from selfcodealign.generation import engine
-
     opened: list[str] = []
     real = engine.open_backend
     monkeypatch.setattr(

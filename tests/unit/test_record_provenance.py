@@ -82,6 +82,17 @@ def test_a_model_on_the_hub_is_named_by_its_revision() -> None:
     assert model("someone/model-7b", "abc123") == {"name": "someone/model-7b", "revision": "abc123"}
 
 
+def test_where_a_model_lies_on_this_machine_is_not_published(workplace: Path) -> None:
+    private = workplace / "private/models/x"
+    private.mkdir(parents=True)
+    (private / "model.safetensors").write_bytes(b"weights")
+    found = record(workplace, model={"base": str(private)}, models={"aligned": {"dataset": "passing"}})
+    assert found["config"]["model"]["base"] == found["models"]["base"]["name"] == "x"
+    assert found["models"]["base"]["revision"].startswith("sha256:")
+    for path in (workplace / "provenance.json", workplace / "ro-crate-metadata.json"):
+        assert str(private) not in path.read_text()
+
+
 def test_every_configuration_of_a_dataset_is_hashed(tmp_path: Path) -> None:
     write_rows(tmp_path / "sft/train.parquet", FunctionRow, [ROW])
     write_rows(tmp_path / "dpo/train.parquet", FunctionRow, [ROW, ROW])
