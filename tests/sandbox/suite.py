@@ -41,6 +41,9 @@ def load() -> list[dict[str, Any]]:
             if "code_json" in case:
                 # Text that no text file can hold.
                 case["code"] = json.loads(case.pop("code_json"))
+            if "test_made" in case:
+                # Long tests, as an expression that makes their text.
+                case["test"] = eval(case.pop("test_made").strip())
             cases.append({**case, "category": path.stem})
     return cases
 

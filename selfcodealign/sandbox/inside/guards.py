@@ -212,8 +212,8 @@ class Snapshot:
         for each in (policy, loop):
             module = sys.modules.get(type(each).__module__)
             foreign = id(type(each)) not in self.known and getattr(module, "__spec__", None) is None
-            own = any(callable(value) for value in getattr(each, "__dict__", {}).values() if is_function(value))
-            if each is not None and (foreign or (each is policy and own)):
+            own = {"new_event_loop", "get_event_loop", "_loop_factory"}.intersection(getattr(each, "__dict__", ()))
+            if each is not None and (foreign or own):
                 return "the event loop"
         return None
 

@@ -25,7 +25,7 @@ REPLACED_BUILTINS = {
 NEVER_REPLACED = {"__import__", "__builtins__", "__debug__"}
 SUSPICIOUS = re.compile(
     "|".join(sorted(FRAME_WALKING))
-    + r"|inspect|__subclasses__|\bglobal\b|\b(?:"
+    + r"|[\"']\s*\+\s*[\"']|inspect|__subclasses__|\bglobal\b|\b(?:"
     + "|".join(sorted(REPLACED_BUILTINS))
     + r")\s*[=,:)]"
 )
