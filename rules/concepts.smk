@@ -7,15 +7,47 @@ OUT  <results>/extract_concepts/{generation}/{shard}.parquet    a list of concep
 """
 
 
+def written(part):
+    """Params function: a part of what a generation's writer is: folder or Hub id, revision, trust in its own code."""
+    return lambda wildcards: PLAN.writer(wildcards.generation)[part]
+
+
+def writer_files(wildcards):
+    """What a generation's writer is, as inputs."""
+    return PLAN.model_files(PLAN.writer(wildcards.generation)[0])
+
+
+def generation_seed(wildcards):
+    """Run seed of a generation."""
+    seed = CONFIG.generations[wildcards.generation].seed
+    return CONFIG.seed if seed is None else seed
+
+
+def examples_of_generation(wildcards):
+    """Examples file of a generation's prompts."""
+    return examples_of(PLAN.template(wildcards.generation), CONFIG.prompts.examples)
+
+
+def engine(wildcards):
+    """How a generation's model is run: the global settings, and what differs for it."""
+    return pairs(config["engine"] | CONFIG.generations[wildcards.generation].engine)
+
+
+def earlier(files):
+    """Input function: what `files` names for the seed shards before this one, of which mode `reference` counts lines."""
+    return lambda wildcards: [files(wildcards.generation, shard) for shard in PLAN.earlier(wildcards.shard)]
+
+
 rule extract_concepts:
     """Let the model read the programming concepts off each seed."""
     input:
         script=script("extract_concepts"),
-        seeds=seeds_of,
-        earlier=earlier(seeds_of),
-        prompts=template_of,
+        decided_by=decided_by("extract_concepts"),
+        seeds=of(PLAN.seeds, "generation", "shard"),
+        earlier=earlier(PLAN.seeds),
+        prompts=of(PLAN.template, "generation"),
         examples=examples_of_generation,
-        implicit=writer,
+        implicit=writer_files,
     output:
         rows="<results>/extract_concepts/{generation}/{shard}.parquet",
         dropped="<results>/extract_concepts/{generation}/{shard}.dropped.parquet",
@@ -32,9 +64,9 @@ rule extract_concepts:
         runtime=720,
     params:
         work="work/extract_concepts/{generation}/{shard}",
-        model=writer_model,
-        revision=writer_revision,
-        trust_remote_code=writer_trust,
+        model=written(0),
+        revision=written(1),
+        trust_remote_code=written(2),
         run_seed=generation_seed,
         mode=CONFIG.mode,
         engine=engine,
@@ -68,6 +100,7 @@ rule fetch_reference_prompts:
     """Fetch the paper's own examples file, for configs that name it in prompts.examples."""
     input:
         script=script("fetch_reference_prompts"),
+        decided_by=decided_by("fetch_reference_prompts"),
     output:
         prompts="<results>/fetch_reference_prompts/self-ossinstruct-fewshot.txt",
     log:

@@ -15,11 +15,40 @@ Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
 
+def setting(key):
+    """Params function: one key of a dataset's config."""
+    return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
+
+
+def augmentation(wildcards):
+    """Keys of augment_dataset that differ for a dataset."""
+    share = CONFIG.datasets[wildcards.dataset].augment_share
+    return {} if share is None else {"share": share}
+
+
+def of_generation(rule, suffix=".parquet"):
+    """Input function: the files that `rule` made for a dataset's generation, one per seed shard."""
+    return lambda wildcards: PLAN.of_generation(rule, wildcards.dataset, suffix)
+
+
+def agreement(wildcards):
+    """Scores of cross_verify_responses, for a dataset that is selected by them."""
+    chosen = CONFIG.datasets[wildcards.dataset].selection == "consensus"
+    return PLAN.of_generation("cross_verify_responses", wildcards.dataset) if chosen else []
+
+
+def assertion_counts(wildcards):
+    """Counts of count_assertions, for a dataset that accepts a share of the assertions."""
+    strict = CONFIG.datasets[wildcards.dataset].pass_threshold >= 1
+    return [] if strict else PLAN.of_generation("count_assertions", wildcards.dataset)
+
+
 rule select_responses:
     """Choose the responses that a dataset is made of."""
     input:
         script=script("select_responses"),
-        verdicts=of_generation("verify_responses"),
+        decided_by=decided_by("select_responses"),
+        verdicts=of_generation(PLAN.verdicts),
         consensus=agreement,
         assertions=assertion_counts,
     output:
@@ -73,8 +102,9 @@ rule decontaminate_dataset:
     """Drop rows that overlap with a benchmark."""
     input:
         script=script("decontaminate_dataset"),
-        chosen=before("decontaminate_dataset"),
-        implicit=list(COMPARED.values()),
+        decided_by=decided_by("decontaminate_dataset"),
+        chosen=PLAN.rows_before("decontaminate_dataset"),
+        implicit=list(PLAN.kept_out.values()),
     output:
         rows="<results>/decontaminate_dataset/{dataset}.parquet",
         dropped="<results>/decontaminate_dataset/{dataset}.dropped.parquet",
@@ -93,7 +123,7 @@ rule decontaminate_dataset:
     params:
         mode=CONFIG.mode,
         flags=flags("decontaminate_dataset"),
-        benchmarks=benchmark_pairs(),
+        benchmarks=PLAN.compared,
     message:
         "Comparing dataset {wildcards.dataset} with benchmarks"
     shell:
@@ -116,7 +146,8 @@ rule dedup_dataset:
     """Drop rows that say again what another row says."""
     input:
         script=script("dedup_dataset"),
-        chosen=before("dedup_dataset"),
+        decided_by=decided_by("dedup_dataset"),
+        chosen=PLAN.rows_before("dedup_dataset"),
     output:
         rows="<results>/dedup_dataset/{dataset}.parquet",
         dropped="<results>/dedup_dataset/{dataset}.dropped.parquet",
@@ -154,7 +185,8 @@ rule augment_dataset:
     """Show some of the tests in some instructions."""
     input:
         script=script("augment_dataset"),
-        chosen=before("augment_dataset"),
+        decided_by=decided_by("augment_dataset"),
+        chosen=PLAN.rows_before("augment_dataset"),
     output:
         rows="<results>/augment_dataset/{dataset}.parquet",
         dropped="<results>/augment_dataset/{dataset}.dropped.parquet",
@@ -194,9 +226,10 @@ rule build_preferences:
     """Turn passing and failing responses into preference pairs, labels and tasks."""
     input:
         script=script("build_preferences"),
-        chosen=f"<results>/{CHAIN[-1]}/{{dataset}}.parquet",
-        verdicts=of_generation("verify_responses"),
-        implicit=list(COMPARED.values()),
+        decided_by=decided_by("build_preferences"),
+        chosen=PLAN.rows_before("build_preferences"),
+        verdicts=of_generation(PLAN.verdicts),
+        implicit=list(PLAN.kept_out.values()),
     output:
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
         labels="<results>/build_preferences/{dataset}.labels.parquet",
@@ -220,7 +253,7 @@ rule build_preferences:
         overlap=CONFIG.decontaminate_dataset.overlap,
         min_tokens=CONFIG.decontaminate_dataset.min_tokens,
         flags=flags("build_preferences"),
-        benchmarks=benchmark_pairs(),
+        benchmarks=PLAN.compared,
     message:
         "Building preference data of dataset {wildcards.dataset}"
     shell:
@@ -249,14 +282,15 @@ rule build_dataset:
     """Write a dataset as it is published: parquet files and a card."""
     input:
         script=script("build_dataset"),
-        chosen=f"<results>/{CHAIN[-1]}/{{dataset}}.parquet",
-        siblings=siblings,
-        seeds=seeds_of_dataset,
+        decided_by=decided_by("build_dataset"),
+        chosen=PLAN.rows_before("build_dataset"),
+        siblings=of(PLAN.siblings, "dataset"),
+        seeds=lambda wildcards: PLAN.gathered(wildcards.dataset, ".parquet"),
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
         labels="<results>/build_preferences/{dataset}.labels.parquet",
         tasks="<results>/build_preferences/{dataset}.tasks.parquet",
-        funnels=funnels_before,
-        dropped_before=dropped_before,
+        funnels=lambda wildcards: PLAN.files_before(wildcards.dataset, ".funnel.json"),
+        dropped_before=lambda wildcards: PLAN.files_before(wildcards.dataset, ".dropped.parquet", "sanitize_responses"),
     output:
         folder=directory("<results>/build_dataset/{dataset}"),
         dropped="<results>/build_dataset/{dataset}.dropped.parquet",
@@ -274,7 +308,7 @@ rule build_dataset:
     params:
         name=lambda wildcards: wildcards.dataset,
         seed=CONFIG.seed,
-        recipe=recipe,
+        recipe=of(PLAN.recipe, "dataset"),
     message:
         "Building dataset {wildcards.dataset}"
     shell:
@@ -303,12 +337,12 @@ rule build_viewer:
     """Write a page in which a dataset's responses, kept and dropped, can be searched."""
     input:
         script=script("build_viewer"),
-        implicit=os.path.relpath(ROOT / "selfcodealign" / "dataset" / "viewer.html"),
-        verdicts=of_generation("verify_responses"),
+        decided_by=decided_by("build_viewer"),
+        verdicts=of_generation(PLAN.verdicts),
         sanitized=of_generation("sanitize_responses", suffix=".dropped.parquet"),
         chosen=collect(
             "<results>/{stage}/{{dataset}}.dropped.parquet",
-            stage=[*CHAIN, "build_dataset"],
+            stage=[*PLAN.chain, "build_dataset"],
         ),
         dataset="<results>/build_dataset/{dataset}",
     output:
@@ -349,7 +383,8 @@ rule check_funnels:
     """Check that no row appears or vanishes between source file and dataset."""
     input:
         script=script("check_funnels"),
-        funnels=sorted({path for name in CONFIG.datasets for path in funnels_of(name)}),
+        decided_by=decided_by("check_funnels"),
+        funnels=PLAN.funnels(),
     output:
         totals="<results>/check_funnels/totals.json",
     log:
@@ -363,7 +398,7 @@ rule check_funnels:
         mem_mb=by_attempt(1_000),
         runtime=30,
     params:
-        links=funnel_links(),
+        links=PLAN.funnel_links(),
     message:
         "Checking that no row was lost"
     shell:

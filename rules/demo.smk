@@ -9,11 +9,15 @@ WORK work/pretrain_demo_model/                     checkpoint of the training; s
 """
 
 
+wildcard_constraints:
+    format=r"[a-z0-9_]+",
+
+
 rule make_demo_shards:
     """Write raw shards: toy functions, what the filters should reject, and modules of the standard library."""
     input:
         script=script("make_demo_shards"),
-        implicit=[shipped("demo/domain.py"), shipped("demo/corpus.py")],
+        decided_by=decided_by("make_demo_shards"),
     output:
         shards=[
             "<results>/make_demo_shards/00000.parquet",
@@ -47,7 +51,7 @@ rule make_demo_benchmark:
     """Write held-out tasks of the toy domain, with hidden tests."""
     input:
         script=script("make_demo_benchmark"),
-        implicit=shipped("demo/domain.py"),
+        decided_by=decided_by("make_demo_benchmark"),
     output:
         tasks="<results>/make_demo_benchmark/tasks.jsonl",
     log:
@@ -78,7 +82,7 @@ rule make_rehearsal_file:
     """Write toy tasks in the format of one of the paper's benchmarks, or as an instruction dataset of others."""
     input:
         script=script("make_rehearsal_file"),
-        implicit=[shipped("demo/domain.py"), shipped("demo/formats.py")],
+        decided_by=decided_by("make_rehearsal_file"),
     output:
         file="<results>/make_rehearsal_file/{format}.jsonl",
     log:
@@ -110,7 +114,7 @@ rule pretrain_demo_model:
     """Train the tiny base model from scratch; about an hour on two cores, and no other rule asks for it."""
     input:
         script=script("pretrain_demo_model"),
-        implicit=[shipped("demo/domain.py"), shipped("demo/corpus.py")],
+        decided_by=decided_by("pretrain_demo_model"),
     output:
         model=directory("<results>/pretrain_demo_model"),
     log:

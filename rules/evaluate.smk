@@ -12,10 +12,38 @@ OUT  <results>/fetch_benchmark/{benchmark}.gz                  problems, checked
 """
 
 
+def benchmark_of(wildcards):
+    """Which benchmark an entry of the config's `benchmarks` runs."""
+    return CONFIG.benchmarks[wildcards.benchmark].benchmark or wildcards.benchmark
+
+
+def benchmark_settings(*keys):
+    """Params function: the keys of a benchmark's entry that are set, as flags."""
+    return lambda wildcards: written_flags({key: config["benchmarks"][wildcards.benchmark][key] for key in keys})
+
+
+def problems_file(wildcards):
+    """Local file of a benchmark's problems; nothing when they are fetched."""
+    return CONFIG.benchmarks[wildcards.benchmark].file or []
+
+
+def subject(part):
+    """Params function: a part of what a model under evaluation is: name, revision, trust in its own code, style."""
+    return lambda wildcards: PLAN.subject(wildcards.model)[part]
+
+
+def island(wildcards):
+    """Image whose packages a benchmark's programs need."""
+    from selfcodealign.evaluation import base
+
+    return image(base.get(benchmark_of(wildcards)).island)
+
+
 rule fetch_benchmark:
     """Fetch a benchmark's problems from its authors, or take a local file, and name their version."""
     input:
         script=script("fetch_benchmark"),
+        decided_by=decided_by("fetch_benchmark"),
         file=problems_file,
     output:
         problems="<results>/fetch_benchmark/{benchmark}.gz",
@@ -52,8 +80,9 @@ rule sample_solutions:
     """Let a model answer a benchmark's problems: raw completion, or instructions in its template."""
     input:
         script=script("sample_solutions"),
+        decided_by=decided_by("sample_solutions"),
         problems=rules.fetch_benchmark.output.problems,
-        model=evaluated_model,
+        implicit=lambda wildcards: PLAN.model_files(PLAN.subject(wildcards.model)[0]),
     output:
         rows="<results>/sample_solutions/{model}/{benchmark}.parquet",
     log:
@@ -68,12 +97,10 @@ rule sample_solutions:
         runtime=240,
     params:
         benchmark=benchmark_of,
-        model=evaluated_path,
-        revision=evaluated_revision,
-        trust_remote_code=lambda wildcards: str(
-            wildcards.model not in CONFIG.other_models and CONFIG.model.trust_remote_code
-        ).lower(),
-        style=evaluated_style,
+        model=subject(0),
+        revision=subject(1),
+        trust_remote_code=lambda wildcards: str(PLAN.subject(wildcards.model)[2]).lower(),
+        style=subject(3),
         mode=CONFIG.mode,
         run_seed=CONFIG.seed,
         work="work/sample_solutions/{model}/{benchmark}",
@@ -105,6 +132,7 @@ rule extract_programs:
     """Read the program out of each answer, by the benchmark's own rules."""
     input:
         script=script("extract_programs"),
+        decided_by=decided_by("extract_programs"),
         problems=rules.fetch_benchmark.output.problems,
         samples=rules.sample_solutions.output.rows,
     output:
@@ -141,6 +169,7 @@ rule execute_programs:
     """Judge each program in the sandbox, by the benchmark's tests and limits."""
     input:
         script=script("execute_programs"),
+        decided_by=decided_by("execute_programs"),
         problems=rules.fetch_benchmark.output.problems,
         programs=rules.extract_programs.output.rows,
     output:
@@ -182,6 +211,7 @@ rule score_benchmark:
     """Score a model on a benchmark, with intervals, warnings, and the paper's number beside."""
     input:
         script=script("score_benchmark"),
+        decided_by=decided_by("score_benchmark"),
         problems=rules.fetch_benchmark.output.problems,
         about=rules.fetch_benchmark.output.about,
         samples=rules.sample_solutions.output.rows,
@@ -227,7 +257,8 @@ rule compare_models:
     """Compare the models on the same tasks, pair by pair."""
     input:
         script=script("compare_models"),
-        scores=scores_of_benchmark,
+        decided_by=decided_by("compare_models"),
+        scores=of(PLAN.scores, "benchmark"),
     output:
         comparison="<results>/compare_models/{benchmark}.json",
     log:

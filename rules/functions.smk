@@ -11,12 +11,20 @@ OUT  <results>/extract_functions/{shard}.parquet        top-level functions with
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
+# Numbers over all shards meet in two places only: match_functions and cluster_functions.
+BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups)]
+
+
+wildcard_constraints:
+    group=r"\d{2}",
+
 
 rule extract_functions:
     """Cut documented top-level functions out of raw source files."""
     input:
         script=script("extract_functions"),
-        shard=raw_shard,
+        decided_by=decided_by("extract_functions"),
+        shard=of(PLAN.raw_shard, "shard"),
     output:
         functions="<results>/extract_functions/{shard}.parquet",
         dropped="<results>/extract_functions/{shard}.dropped.parquet",
@@ -32,7 +40,7 @@ rule extract_functions:
         mem_mb=by_attempt(1_500),
         runtime=60,
     params:
-        shard=raw_shard_path,
+        shard=lambda wildcards: PLAN.raw_shards[int(wildcards.shard)],
         mode=CONFIG.mode,
         content_column=CONFIG.data.content_column,
         repo_column=CONFIG.data.repo_column,
@@ -63,6 +71,7 @@ rule sign_functions:
     """Compute the MinHash band keys of a shard's functions."""
     input:
         script=script("sign_functions"),
+        decided_by=decided_by("sign_functions"),
         functions="<results>/extract_functions/{shard}.parquet",
     output:
         band_keys="<results>/sign_functions/{shard}.npy",
@@ -97,7 +106,8 @@ rule match_functions:
     """Merge the band keys of all shards: functions that agree on a band are candidates."""
     input:
         script=script("match_functions"),
-        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        decided_by=decided_by("match_functions"),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=PLAN.shards),
     output:
         copies="<results>/match_functions/{group}.copies.npy",
         matches="<results>/match_functions/{group}.npy",
@@ -133,8 +143,9 @@ rule cluster_functions:
     """Compare candidates exactly, join near-duplicates over all shards and choose who survives."""
     input:
         script=script("cluster_functions"),
-        functions=collect("<results>/extract_functions/{shard}.parquet", shard=SHARDS),
-        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        decided_by=decided_by("cluster_functions"),
+        functions=collect("<results>/extract_functions/{shard}.parquet", shard=PLAN.shards),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=PLAN.shards),
         copies=collect("<results>/match_functions/{group}.copies.npy", group=BAND_GROUPS),
         matches=collect("<results>/match_functions/{group}.npy", group=BAND_GROUPS),
     output:
@@ -181,8 +192,9 @@ rule dedup_functions:
     """Keep one function of each cluster of near-duplicates."""
     input:
         script=script("dedup_functions"),
+        decided_by=decided_by("dedup_functions"),
         functions="<results>/extract_functions/{shard}.parquet",
-        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=SHARDS),
+        band_keys=collect("<results>/sign_functions/{shard}.npy", shard=PLAN.shards),
         clusters="<results>/cluster_functions/clusters.npy",
         short="<results>/cluster_functions/short.npy",
     output:
@@ -223,7 +235,8 @@ rule sample_snippets:
     """Cut random runs of lines out of raw source files: seeds for an ablation."""
     input:
         script=script("sample_snippets"),
-        shard=raw_shard,
+        decided_by=decided_by("sample_snippets"),
+        shard=of(PLAN.raw_shard, "shard"),
     output:
         seeds="<results>/sample_snippets/{shard}.parquet",
         dropped="<results>/sample_snippets/{shard}.dropped.parquet",
@@ -239,7 +252,7 @@ rule sample_snippets:
         mem_mb=by_attempt(1_500),
         runtime=60,
     params:
-        shard=raw_shard_path,
+        shard=lambda wildcards: PLAN.raw_shards[int(wildcards.shard)],
         run_seed=CONFIG.seed,
         content_column=CONFIG.data.content_column,
         repo_column=CONFIG.data.repo_column,

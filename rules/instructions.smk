@@ -10,11 +10,12 @@ rule write_instructions:
     """Let the model write a task of a drawn category and difficulty."""
     input:
         script=script("write_instructions"),
-        source=inspiration,
-        earlier=earlier(inspiration),
-        prompts=template_of,
+        decided_by=decided_by("write_instructions"),
+        source=of(PLAN.source, "generation", "shard"),
+        earlier=earlier(PLAN.source),
+        prompts=of(PLAN.template, "generation"),
         examples=examples_of_generation,
-        implicit=writer,
+        implicit=writer_files,
     output:
         rows="<results>/write_instructions/{generation}/{shard}.parquet",
         dropped="<results>/write_instructions/{generation}/{shard}.dropped.parquet",
@@ -31,12 +32,12 @@ rule write_instructions:
         runtime=720,
     params:
         work="work/write_instructions/{generation}/{shard}",
-        model=writer_model,
-        revision=writer_revision,
-        trust_remote_code=writer_trust,
+        model=written(0),
+        revision=written(1),
+        trust_remote_code=written(2),
         run_seed=generation_seed,
         mode=CONFIG.mode,
-        path=generation_path,
+        path=lambda wildcards: CONFIG.generations[wildcards.generation].path,
         engine=engine,
         flags=flags("write_instructions"),
     message:

@@ -10,15 +10,20 @@ OUT  <results>/provenance.json                        commit, config, machine, s
      <results>/build_report/*.svg                     its figures
 """
 
-REPORT_PARTS = sorted(
-    os.path.relpath(path) for path in (ROOT / "selfcodealign" / "report").rglob("*.*") if path.suffix != ".pyc"
-)
+
+def image_digests(wildcards):
+    """Digests of the images that a run in containers uses, as ISLAND=DIGEST words; nothing outside containers."""
+    if not IN_CONTAINERS:
+        return []
+    there = {island: images.locate(name) for island, name in CONFIG.containers.items()}
+    return [f"{island}={images.digest(path)}" for island, path in there.items() if "://" in path or Path(path).exists()]
 
 
 rule record_provenance:
     """Record commit, config, versions, machine, seeds, and the hashes of models and datasets."""
     input:
         script=script("record_provenance"),
+        decided_by=decided_by("record_provenance"),
         models=collect("<results>/train_sft/{model}", model=CONFIG.models),
         datasets=[
             *collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
@@ -72,12 +77,12 @@ rule build_report:
     """Build the page, its figures, and the numbers for the terminal."""
     input:
         script=script("build_report"),
+        decided_by=decided_by("build_report"),
         provenance=rules.record_provenance.output.provenance,
         implicit=[
-            *REPORT_PARTS,
             rules.check_funnels.output.totals,
             collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
-            SCORES,
+            PLAN.scores(),
             collect("<results>/build_table/{table}.json", table=CONFIG.tables),
         ],
     output:
@@ -136,7 +141,7 @@ rule build_report:
         runtime=60,
     params:
         results=subpath(output.report, parent=True),
-        timings=workflow.pathvars.apply("<timings>"),
+        timings=TIMINGS,
     message:
         "Building the report"
     shell:

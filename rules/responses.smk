@@ -12,11 +12,12 @@ rule write_responses:
     """Let the model answer each task several times, each answer with its own tests."""
     input:
         script=script("write_responses"),
-        instructions=tasks,
-        earlier=earlier(tasks),
-        prompts=template_of,
+        decided_by=decided_by("write_responses"),
+        instructions=of(PLAN.tasks, "generation", "shard"),
+        earlier=earlier(PLAN.tasks),
+        prompts=of(PLAN.template, "generation"),
         examples=examples_of_generation,
-        implicit=writer,
+        implicit=writer_files,
     output:
         rows="<results>/write_responses/{generation}/{shard}.parquet",
         dropped="<results>/write_responses/{generation}/{shard}.dropped.parquet",
@@ -33,9 +34,9 @@ rule write_responses:
         runtime=720,
     params:
         work="work/write_responses/{generation}/{shard}",
-        model=writer_model,
-        revision=writer_revision,
-        trust_remote_code=writer_trust,
+        model=written(0),
+        revision=written(1),
+        trust_remote_code=written(2),
         run_seed=generation_seed,
         mode=CONFIG.mode,
         engine=engine,
@@ -72,7 +73,8 @@ rule sanitize_responses:
     """Split generations into response and tests, and drop the malformed ones."""
     input:
         script=script("sanitize_responses"),
-        responses="<results>/write_responses/{generation}/{shard}.parquet",
+        decided_by=decided_by("sanitize_responses"),
+        responses=PLAN.rows_before("sanitize_responses"),
     output:
         rows="<results>/sanitize_responses/{generation}/{shard}.parquet",
         dropped="<results>/sanitize_responses/{generation}/{shard}.dropped.parquet",

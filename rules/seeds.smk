@@ -17,7 +17,8 @@ rule infer_imports:
     """Keep functions that return a value and whose every name is known; add the imports they lack."""
     input:
         script=script("infer_imports"),
-        functions="<results>/dedup_functions/{shard}.parquet",
+        decided_by=decided_by("infer_imports"),
+        functions=PLAN.rows_before("infer_imports"),
     output:
         seeds="<results>/infer_imports/{shard}.parquet",
         dropped="<results>/infer_imports/{shard}.dropped.parquet",
@@ -50,7 +51,8 @@ rule typecheck_functions:
     """Keep functions in which pyright finds no error; batches survive an interruption."""
     input:
         script=script("typecheck_functions"),
-        seeds="<results>/infer_imports/{shard}.parquet",
+        decided_by=decided_by("typecheck_functions"),
+        seeds=PLAN.rows_before("typecheck_functions"),
     output:
         kept="<results>/typecheck_functions/{shard}.parquet",
         dropped="<results>/typecheck_functions/{shard}.dropped.parquet",
@@ -90,7 +92,8 @@ rule filter_seeds:
     """Keep the functions worth learning from, and say why the others went."""
     input:
         script=script("filter_seeds"),
-        seeds="<results>/typecheck_functions/{shard}.parquet",
+        decided_by=decided_by("filter_seeds"),
+        seeds=PLAN.rows_before("filter_seeds"),
     output:
         kept="<results>/filter_seeds/{shard}.parquet",
         dropped="<results>/filter_seeds/{shard}.dropped.parquet",
@@ -128,8 +131,9 @@ rule decontaminate_seeds:
     """Drop functions that overlap with a benchmark."""
     input:
         script=script("decontaminate_seeds"),
-        seeds="<results>/filter_seeds/{shard}.parquet",
-        benchmarks=benchmarks_kept_out,
+        decided_by=decided_by("decontaminate_seeds"),
+        seeds=PLAN.rows_before("decontaminate_seeds"),
+        benchmarks=list(PLAN.kept_out.values()),
     output:
         kept="<results>/decontaminate_seeds/{shard}.parquet",
         dropped="<results>/decontaminate_seeds/{shard}.dropped.parquet",
@@ -147,7 +151,7 @@ rule decontaminate_seeds:
         runtime=60,
     params:
         mode=CONFIG.mode,
-        benchmarks=benchmark_words,
+        benchmarks=PLAN.compared,
         flags=flags("decontaminate_seeds"),
     message:
         "Comparing seeds of shard {wildcards.shard} with benchmarks"
@@ -171,10 +175,15 @@ rule judge_seeds:
     """Let a model judge whether each docstring says what its function does."""
     input:
         script=script("judge_seeds"),
-        seeds=clean_seeds,
+        decided_by=decided_by("judge_seeds"),
+        seeds=PLAN.rows_before("judge_seeds"),
         prompts=lookup(dpath="judge_seeds/prompts", within=config),
         examples=examples_of(CONFIG.judge_seeds.prompts, CONFIG.judge_seeds.examples),
-        earlier=earlier(clean_seeds, SHARDS),
+        earlier=lambda wildcards: expand(
+            PLAN.rows_before("judge_seeds"),
+            shard=PLAN.earlier(wildcards.shard, PLAN.shards),
+        ),
+        implicit=PLAN.model_files(PLAN.judge()[0]),
     output:
         rows="<results>/judge_seeds/{shard}.parquet",
         dropped="<results>/judge_seeds/{shard}.dropped.parquet",
@@ -191,9 +200,9 @@ rule judge_seeds:
         runtime=720,
     params:
         work="work/judge_seeds/{shard}",
-        model=CONFIG.judge_seeds.model or CONFIG.model.base,
-        revision=((CONFIG.judge_seeds.revision or "main") if CONFIG.judge_seeds.model else CONFIG.model.revision),
-        trust_remote_code=not CONFIG.judge_seeds.model and CONFIG.model.trust_remote_code,
+        model=PLAN.judge()[0],
+        revision=PLAN.judge()[1],
+        trust_remote_code=PLAN.judge()[2],
         mode=CONFIG.mode,
         threshold=CONFIG.judge_seeds.threshold,
         reference_seed=CONFIG.judge_seeds.reference_seed,
@@ -227,11 +236,12 @@ rule gather_seeds:
     """Put the seeds of all shards in one order and cut them into shards of equal size."""
     input:
         script=script("gather_seeds"),
-        seeds=collect("<results>/judge_seeds/{shard}.parquet", shard=SHARDS),
+        decided_by=decided_by("gather_seeds"),
+        seeds=collect(PLAN.rows_before("gather_seeds"), shard=PLAN.shards),
     output:
-        rows=collect("<results>/gather_seeds/{shard}.parquet", shard=SEED_SHARDS),
-        dropped=collect("<results>/gather_seeds/{shard}.dropped.parquet", shard=SEED_SHARDS),
-        funnel=collect("<results>/gather_seeds/{shard}.funnel.json", shard=SEED_SHARDS),
+        rows=collect("<results>/gather_seeds/{shard}.parquet", shard=PLAN.seed_shards),
+        dropped=collect("<results>/gather_seeds/{shard}.dropped.parquet", shard=PLAN.seed_shards),
+        funnel=collect("<results>/gather_seeds/{shard}.funnel.json", shard=PLAN.seed_shards),
     log:
         "<logs>/gather_seeds.log",
     benchmark:
@@ -265,11 +275,12 @@ rule gather_snippets:
     """Put the random snippets of all shards in one order and cut them into shards of equal size."""
     input:
         script=script("gather_snippets"),
-        seeds=collect("<results>/sample_snippets/{shard}.parquet", shard=SHARDS),
+        decided_by=decided_by("gather_snippets"),
+        seeds=collect(PLAN.rows_before("gather_snippets"), shard=PLAN.shards),
     output:
-        rows=collect("<results>/gather_snippets/{shard}.parquet", shard=SEED_SHARDS),
-        dropped=collect("<results>/gather_snippets/{shard}.dropped.parquet", shard=SEED_SHARDS),
-        funnel=collect("<results>/gather_snippets/{shard}.funnel.json", shard=SEED_SHARDS),
+        rows=collect("<results>/gather_snippets/{shard}.parquet", shard=PLAN.seed_shards),
+        dropped=collect("<results>/gather_snippets/{shard}.dropped.parquet", shard=PLAN.seed_shards),
+        funnel=collect("<results>/gather_snippets/{shard}.funnel.json", shard=PLAN.seed_shards),
     log:
         "<logs>/gather_snippets.log",
     benchmark:

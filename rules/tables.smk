@@ -7,8 +7,6 @@ IN   <results>/score_benchmark/{model}/{benchmark}.json    scores of the models 
 OUT  <results>/build_table/{table}.json, .md               one table
 """
 
-import json
-
 
 wildcard_constraints:
     table=r"[a-z0-9_]+",
@@ -18,7 +16,8 @@ rule build_table:
     """Fill one of the paper's tables with this run's numbers."""
     input:
         script=script("build_table"),
-        implicit=files_of_table,
+        decided_by=decided_by("build_table"),
+        implicit=of(PLAN.table_inputs, "table"),
     output:
         numbers="<results>/build_table/{table}.json",
         page=report(
@@ -38,7 +37,7 @@ rule build_table:
         mem_mb=1_000,
         runtime=30,
     params:
-        cells=lambda wildcards: json.dumps(planned_cells(wildcards)),
+        cells=lambda wildcards: json.dumps(PLAN.cells(wildcards.table)),
         run_seed=CONFIG.seed,
         demo=str(CONFIG.demo).lower(),
     message:

@@ -1,22 +1,61 @@
 """
 Training: a dataset in, a fine-tuned model out.
 
-IN   results/build_dataset/{dataset}/               rows, as published
+IN   <results>/build_dataset/{dataset}/               rows, as published
      files or Hub ids of `other_datasets`           rows of others, for models to compare with
-OUT  results/import_dataset/{dataset}/              those rows, as training reads them
-     results/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
-     results/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
-     results/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
-     results/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
+OUT  <results>/import_dataset/{dataset}/              those rows, as training reads them
+     <results>/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
+     <results>/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
+     <results>/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
+     <results>/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
 WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
 """
+
+
+def given_flags(wildcards):
+    """Settings of a dataset of others, as flags."""
+    return written_flags(config["other_datasets"][wildcards.dataset])
+
+
+def training_seed(wildcards):
+    """Seed of a model's training."""
+    seed = CONFIG.models[wildcards.model].seed
+    return CONFIG.seed if seed is None else seed
+
+
+def training_settings(wildcards):
+    """Keys of train_sft that differ for a model."""
+    return CONFIG.models[wildcards.model].settings
+
+
+def trained_with(key):
+    """Resource function: a key of train_sft as it is for a model."""
+    return lambda wildcards: (config["train_sft"] | training_settings(wildcards))[key]
+
+
+# srun is a program of the host. A job on one node runs in its container as every other; one on several runs outside, and
+# srun enters the container on each node.
+
+
+def around(nodes):
+    """Image that Snakemake starts a training job in: none for a job on several nodes."""
+    return image("train") if nodes == 1 else None
+
+
+def inside(nodes):
+    """Command with which srun enters the container on each node; nothing on one node or without containers."""
+    if nodes == 1 or not IN_CONTAINERS:
+        return ""
+    words = shlex.split(workflow.deployment_settings.apptainer_args)
+    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
 
 
 rule import_dataset:
     """Read an instruction dataset of others, for models to compare with."""
     input:
         script=script("import_dataset"),
-        implicit=given_files,
+        decided_by=decided_by("import_dataset"),
+        implicit=of(PLAN.given_files, "dataset"),
     output:
         folder=directory("<results>/import_dataset/{dataset}"),
         dropped="<results>/import_dataset/{dataset}.dropped.parquet",
@@ -55,8 +94,9 @@ rule train_sft:
     """Fine-tune a base model on a dataset with DeepSpeed."""
     input:
         script=script("train_sft"),
-        dataset=training_dataset,
-        base=local_base,
+        decided_by=decided_by("train_sft"),
+        dataset=of(PLAN.training_dataset, "model"),
+        implicit=lambda wildcards: PLAN.model_files(PLAN.trained(wildcards.model)[0]),
     output:
         model=directory("<results>/train_sft/{model}"),
         metrics="<results>/train_sft/{model}.metrics.jsonl",
@@ -78,8 +118,8 @@ rule train_sft:
     params:
         work=lambda wildcards: f"work/train_sft/{wildcards.model}",
         mode=CONFIG.mode,
-        base=trained_base,
-        revision=trained_revision,
+        base=lambda wildcards: PLAN.trained(wildcards.model)[0],
+        revision=lambda wildcards: PLAN.trained(wildcards.model)[1],
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
         seed=training_seed,
         container=inside(CONFIG.train_sft.nodes),
@@ -111,7 +151,8 @@ rule train_dpo:
     """Train a fine-tuned model to prefer responses that pass their tests."""
     input:
         script=script("train_dpo"),
-        pairs=lambda wildcards: (f"results/build_preferences/{CONFIG.models[wildcards.model].dataset}.pairs.parquet"),
+        decided_by=decided_by("train_dpo"),
+        pairs=of(PLAN.pairs, "model"),
         base="<results>/train_sft/{model}",
     output:
         model=directory("<results>/train_dpo/{model}"),

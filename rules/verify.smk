@@ -7,12 +7,18 @@ OUT  <results>/verify_responses/{generation}/{shard}.parquet         … with th
      <results>/count_assertions/{generation}/{shard}.parquet         assertions that hold, where asked for
 """
 
+# All three run responses in the same sandbox.
+SANDBOX = written_flags(
+    {key: config["verify_responses"][key] for key in ("timeout_s", "memory_mb", "isolation", "i_understand", "image")}
+)
+
 
 rule verify_responses:
     """Run every response with its tests in the sandbox, and keep every row with its verdict."""
     input:
         script=script("verify_responses"),
-        responses="<results>/sanitize_responses/{generation}/{shard}.parquet",
+        decided_by=decided_by("verify_responses"),
+        responses=PLAN.rows_before("verify_responses"),
     output:
         rows="<results>/verify_responses/{generation}/{shard}.parquet",
         dropped="<results>/verify_responses/{generation}/{shard}.dropped.parquet",
@@ -53,7 +59,8 @@ rule cross_verify_responses:
     """Score how far the responses to an instruction pass each other's tests."""
     input:
         script=script("cross_verify_responses"),
-        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
+        decided_by=decided_by("cross_verify_responses"),
+        verdicts=PLAN.rows_before("cross_verify_responses"),
     output:
         rows="<results>/cross_verify_responses/{generation}/{shard}.parquet",
     log:
@@ -68,10 +75,7 @@ rule cross_verify_responses:
         runtime=480,
     params:
         work="work/cross_verify_responses/{generation}/{shard}",
-        timeout_s=CONFIG.verify_responses.timeout_s,
-        memory_mb=CONFIG.verify_responses.memory_mb,
-        isolation=CONFIG.verify_responses.isolation,
-        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
+        flags=SANDBOX,
     message:
         "Running responses of {wildcards.generation} against each other's tests"
     shell:
@@ -83,10 +87,7 @@ rule cross_verify_responses:
             --rows {output.rows:q} \
             --work {params.work:q} \
             --workers {threads} \
-            --timeout-s {params.timeout_s} \
-            --memory-mb {params.memory_mb} \
-            --isolation {params.isolation} \
-            --i-understand {params.i_understand}
+            {params.flags}
         """
 
 
@@ -94,7 +95,8 @@ rule count_assertions:
     """Run every assertion of a failing response by itself, and count those that hold."""
     input:
         script=script("count_assertions"),
-        verdicts="<results>/verify_responses/{generation}/{shard}.parquet",
+        decided_by=decided_by("count_assertions"),
+        verdicts=PLAN.rows_before("count_assertions"),
     output:
         rows="<results>/count_assertions/{generation}/{shard}.parquet",
     log:
@@ -109,10 +111,7 @@ rule count_assertions:
         runtime=480,
     params:
         work="work/count_assertions/{generation}/{shard}",
-        timeout_s=CONFIG.verify_responses.timeout_s,
-        memory_mb=CONFIG.verify_responses.memory_mb,
-        isolation=CONFIG.verify_responses.isolation,
-        i_understand=str(CONFIG.verify_responses.i_understand).lower(),
+        flags=SANDBOX,
     message:
         "Counting assertions of failing responses of {wildcards.generation}"
     shell:
@@ -124,8 +123,5 @@ rule count_assertions:
             --rows {output.rows:q} \
             --work {params.work:q} \
             --workers {threads} \
-            --timeout-s {params.timeout_s} \
-            --memory-mb {params.memory_mb} \
-            --isolation {params.isolation} \
-            --i-understand {params.i_understand}
+            {params.flags}
         """

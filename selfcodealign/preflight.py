@@ -8,26 +8,19 @@ import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from selfcodealign.config import Config
+from selfcodealign.config import Config, models
 from selfcodealign.errors import UserError
 
 TIMEOUT_S = 10
 
 
-def hub_models(config: Config) -> dict[str, tuple[str, str]]:
-    """List the models that a run takes from the Hub: config key → name and revision."""
-    named = {"model.base": (config.model.base, config.model.revision)}
-    if config.judge_seeds.model:
-        named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
-    for name, generation in config.generations.items():
-        if generation.model and generation.model not in config.models:
-            named[f"generations.{name}.model"] = (generation.model, generation.revision)
-    for name, model in config.models.items():
-        if model.base:
-            named[f"models.{name}.base"] = (model.base, model.revision)
-    for name, other in config.other_models.items():
-        named[f"other_models.{name}.model"] = (other.model, other.revision)
-    return {key: (name, revision) for key, (name, revision) in named.items() if not Path(name).expanduser().exists()}
+def hub_models(config: Config, results: str = "results") -> dict[str, tuple[str, str]]:
+    """List the models that a run takes from the Hub: config key → name and revision; rules make those in `results`."""
+    return {
+        key: (name, revision)
+        for key, (name, revision) in models(config).items()
+        if not name.startswith(f"{results}/") and not Path(name).expanduser().exists()
+    }
 
 
 def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:

@@ -47,6 +47,7 @@ def test_a_rule_is_complete(module, rule, body):
     assert f"<timings>/{rule}" in part(body, "benchmark")
     assert f"<results>/{rule}" in part(body, "output"), f"outputs of {rule} belong under <results>/{rule}"
     assert f'script("{rule}")' in part(body, "input")
+    assert f'decided_by("{rule}")' in part(body, "input"), "what decides is an input"
 
 
 @every_rule
@@ -63,7 +64,7 @@ def test_the_flags_a_rule_passes_are_keywords_of_its_script(module, rule, body):
         name
         for section in ("input", "output", "params")
         for name in NAMED.findall(part(body, section))
-        if name not in ("script", "flags", "implicit", "launcher")
+        if name not in ("script", "decided_by", "flags", "implicit")
     }
     spoken = {flag.replace("-", "_") for flag in passed}
     assert named <= spoken, f"keywords of rule {rule} that are not flags: {named - spoken}"

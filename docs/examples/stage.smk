@@ -10,6 +10,7 @@ rule count_calls:
     """Keep the functions that call few others."""
     input:
         script=script("count_calls"),
+        decided_by=decided_by("count_calls"),
         seeds="<results>/filter_seeds/{shard}.parquet",
     output:
         kept="<results>/count_calls/{shard}.parquet",

@@ -19,8 +19,8 @@ Every key of `config.yaml`, with its type and default. This page and `config.sch
 `selfcodealign/config/` by `make schema`; a test keeps them in step. A key left out has its default, a key that is not
 known here is an error. Threads, memory and partitions are not science: they live in `profiles/`.
 
-Use a preset of this folder with `snakemake --configfile config/<preset>.yaml`; its keys override
-those of `config.yaml`.
+Use a preset of this folder with `snakemake --configfile config/<preset>.yaml`. It stands alone: `config.yaml` is not
+read then. To lay keys of your own over a preset, or over your `config.yaml`, write a file that names it in `extends`.
 
 """
 

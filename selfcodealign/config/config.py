@@ -38,7 +38,7 @@ from selfcodealign.config.seeds import (
     SignFunctions,
     TypecheckFunctions,
 )
-from selfcodealign.config.tables import BASE, Table, cells
+from selfcodealign.config.tables import BASE, Table
 from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
 from selfcodealign.evaluation.base import BENCHMARKS
 from selfcodealign.generation.settings import EngineSettings, read_settings
@@ -54,6 +54,12 @@ ISLANDS = (
 class Config(Section):
     """All settings of a run. Every key has a default; the default runs the embedded demo."""
 
+    extends: str | None = Field(
+        default=None,
+        exclude=True,
+        description="config file that this one is laid over, looked up in the working folder, then beside the "
+        "Snakefile; without it a file named with --configfile stands alone",
+    )
     seed: int = Field(default=3407, description="run seed; every random choice derives from it")
     mode: Literal["fixed", "reference"] = Field(
         default="fixed", description="fixed: this project's rules; reference: the published code's, defects included"
@@ -173,7 +179,6 @@ class Config(Section):
             _known(f"paper_models.{name}", name, {BASE: 0, **self.models, **self.other_models})
         for name in self.tables:
             _known(f"tables.{name}", name, COLUMNS)
-            cells(self, name)
         return self
 
     @model_validator(mode="after")

@@ -4,6 +4,7 @@ import glob
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
@@ -13,10 +14,11 @@ HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 DATA_FILE = re.compile(r"\.(parquet|jsonl?|ndjson)(\.gz)?$")
 
 
-def raw_shards(config: Config) -> list[str]:
+def raw_shards(config: Config, results: str = "results") -> list[str]:
     """List the raw shards in a stable order; a shard's number is its place in this list.
 
-    A Hub pattern must show how many shards there are (`*-of-00144.parquet`), so that planning a run needs no network.
+    Rules make the files in the folder `results`. A Hub pattern must show how many shards there are
+    (`*-of-00144.parquet`), so that planning a run needs no network.
 
     Raises:
         UserError: nothing matches, or a file that no rule makes is missing.
@@ -26,13 +28,13 @@ def raw_shards(config: Config) -> list[str]:
         wanted = [wanted]
     shards: list[str] = []
     for item in wanted:
-        shards += _expand(item)
+        shards += _expand(item, results)
     if len(set(shards)) != len(shards):
         raise UserError("config key data.raw_shards names the same file twice; name each file once")
     return shards
 
 
-def _expand(item: str) -> list[str]:
+def _expand(item: str, results: str) -> list[str]:
     if item.startswith("hf://"):
         found = re.search(r"\*-of-(\d{5})", item)
         if found:
@@ -45,29 +47,53 @@ def _expand(item: str) -> list[str]:
         if not found:
             raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
         return found
-    if not Path(item).exists() and not item.startswith("results/"):
+    if not Path(item).exists() and not item.startswith(f"{results}/"):
         raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
     return [item]
+
+
+def models(config: Config) -> dict[str, tuple[str, str]]:
+    """List the models that the config names, but those of `models` by their names: key → folder or Hub id, revision."""
+    named = {"model.base": (config.model.base, config.model.revision)}
+    if config.judge_seeds.model:
+        named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
+    for name, generation in config.generations.items():
+        if generation.model and generation.model not in config.models:
+            named[f"generations.{name}.model"] = (generation.model, generation.revision)
+    for name, model in config.models.items():
+        if model.base:
+            named[f"models.{name}.base"] = (model.base, model.revision)
+    for name, other in config.other_models.items():
+        named[f"other_models.{name}.model"] = (other.model, other.revision)
+    return named
 
 
 def check_models(config: Config) -> None:
     """Check every model that is written as a path, before any job starts; Hub ids are checked when they are loaded.
 
     Raises:
-        UserError: a path leads nowhere, or to a folder without a model.
+        UserError: a path leads nowhere, to a folder without a model, or under results/ to what no rule makes.
     """
-    named = {"model.base": config.model.base}
-    named |= {f"generations.{name}.model": entry.model for name, entry in config.generations.items() if entry.model}
-    named |= {f"models.{name}.base": entry.base for name, entry in config.models.items() if entry.base}
-    named |= {f"other_models.{name}.model": entry.model for name, entry in config.other_models.items()}
-    for key, model in named.items():
+    for key, (model, _) in models(config).items():
         folder = Path(model).expanduser()
-        if model in config.models or (not folder.exists() and HUB_ID.fullmatch(model)):
+        if model.startswith("results/") and not folder.is_dir():
+            if model not in made_models(config):
+                there = ", ".join(made_models(config))
+                raise UserError(f"config key {key}: no rule makes the model {model}; rules make {there}")
+            continue
+        if not folder.exists() and HUB_ID.fullmatch(model):
             continue
         if not folder.is_dir():
             raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
         if not (folder / "config.json").is_file():
             raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
+
+
+def made_models(config: Config) -> list[str]:
+    """List the folders of the models that rules make."""
+    tuned = [f"results/train_sft/{name}" for name in config.models]
+    preferring = [f"results/train_dpo/{name}" for name, one in config.models.items() if one.dataset in config.datasets]
+    return ["results/pretrain_demo_model", *tuned, *preferring]
 
 
 def check_given_datasets(config: Config) -> None:
@@ -114,6 +140,7 @@ def located(config: Config, root: Path) -> Config:
         (found.model, "base"),
         (found.prompts, "template"),
         (found.prompts, "examples"),
+        (found.judge_seeds, "model"),
         (found.judge_seeds, "prompts"),
         (found.judge_seeds, "examples"),
         (found.train_sft, "deepspeed"),
@@ -130,3 +157,19 @@ def located(config: Config, root: Path) -> Config:
         if path and not Path(path).exists() and (root / path).exists():
             model.settings["deepspeed"] = os.path.relpath(root / path)
     return found
+
+
+def placed(config: Config, results: str) -> Config:
+    """Let every path that a config writes as results/… lie in the folder that this run's results go to.
+
+    They differ where the pipeline is a module of another workflow, with other path variables.
+    """
+    return config if results == "results" else Config.model_validate(_moved(config.model_dump(), results))
+
+
+def _moved(value: Any, results: str) -> Any:
+    if isinstance(value, dict):
+        return {key: _moved(item, results) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_moved(item, results) for item in value]
+    return f"{results}/{value[8:]}" if isinstance(value, str) and value.startswith("results/") else value

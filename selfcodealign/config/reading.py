@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from selfcodealign.config.cells import check_tables
 from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
 
@@ -22,9 +23,11 @@ def load(values: dict[str, Any]) -> Config:
         UserError: one sentence for each wrong key or value, naming it.
     """
     try:
-        return Config.model_validate(values)
+        config = Config.model_validate(values)
     except ValidationError as error:
         raise UserError("; ".join(_sentence(item) for item in error.errors())) from None
+    check_tables(config)
+    return config
 
 
 def extended(values: dict[str, Any], roots: tuple[Path, ...] = (Path(),)) -> dict[str, Any]:

@@ -1,16 +1,8 @@
-"""The paper's tables as a run fills them: which model stands in which row and column."""
-
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+"""The paper's tables as a config names them."""
 
 from pydantic import Field
 
 from selfcodealign.config.section import Count, Section
-from selfcodealign.paper import COLUMNS, Column, rows_of
-
-if TYPE_CHECKING:
-    from selfcodealign.config.config import Config
 
 BASE = "base"
 """Name of the untrained base model among the models evaluated."""
@@ -29,74 +21,3 @@ class Table(Section):
         description="jobs of generation that ran side by side, by which their added-up hours are divided (cost; the "
         "paper had four GPUs)",
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Cell:
-    """One number of a table that this run can produce."""
-
-    row: str
-    column: str
-    model: str
-    source: Column
-
-
-def evaluated(config: "Config") -> dict[str, list[str]]:
-    """List for each model the benchmarks that it is evaluated on, in the order of the config."""
-    found = {BASE: list(config.benchmarks)} if config.evaluate_base else {}
-    for name, model in {**config.models, **config.other_models}.items():
-        chosen = config.benchmarks if model.benchmarks is None else model.benchmarks
-        found[name] = [benchmark for benchmark in config.benchmarks if benchmark in chosen]
-    return found
-
-
-def cells(config: "Config", name: str) -> list[Cell]:
-    """List the cells of a table that this run fills, row by row.
-
-    Rows that the config names are filled whole; rows that follow from `paper_models`, as far as a model is evaluated.
-
-    Raises:
-        ValueError: the table names a row, column or model that there is not, or one that cannot fill it.
-    """
-    table, columns, published = config.tables[name], COLUMNS[name], rows_of(name)
-    known = evaluated(config)
-    found = []
-    if table.rows:
-        for row, column, model in _named(table):
-            key = f"tables.{name}.rows.{row}"
-            if row not in published:
-                raise ValueError(f"{key}: the paper's table has no such row; it has {', '.join(published)}")
-            if column is not None and column not in columns:
-                raise ValueError(f"{key}.{column}: the table has no such column; it has {', '.join(columns)}")
-            if model not in known:
-                raise ValueError(f"{key}: no model named {model!r} is evaluated; there are {', '.join(known)}")
-            for label, source in columns.items() if column is None else [(column, columns[column])]:
-                if source.kind not in ("score", "wins") and not _aligned(config, model):
-                    raise ValueError(f"{key}: {model!r} is not trained on data of this run, so it has no {label}")
-                absent = [benchmark for benchmark in source.benchmarks if benchmark not in known[model]]
-                if absent:
-                    raise ValueError(f"{key}: {model!r} is not evaluated on {', '.join(absent)}; add it")
-                found.append(Cell(row, label, model, source))
-    else:
-        for model, row in config.paper_models.items():
-            for label, source in columns.items() if row in published else ():
-                if source.benchmarks and set(source.benchmarks) <= set(known.get(model, [])):
-                    found.append(Cell(row, label, model, source))
-        if not found:
-            raise ValueError(f"tables.{name}: no model fills it; name its rows, or models in paper_models")
-    return found
-
-
-def _aligned(config: "Config", model: str) -> bool:
-    """Whether a model is trained on a dataset that this run makes."""
-    return model in config.models and config.models[model].dataset in config.datasets
-
-
-def _named(table: Table) -> Iterator[tuple[str, str | None, str]]:
-    """Yield row, column (None for all) and model of a table's rows."""
-    for row, what in table.rows.items():
-        if isinstance(what, str):
-            yield row, None, what
-        else:
-            for column, model in what.items():
-                yield row, column, model

@@ -17,11 +17,9 @@ from typing import Any
 from selfcodealign.dataset.funnels import Funnel, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
-from selfcodealign.pipeline import STAGES, position
+from selfcodealign.pipeline import RULES, SECTIONS, STAGES, position
 from selfcodealign.rows_io import read_rows
 
-EVALUATION = ("sample_solutions", "extract_programs", "execute_programs", "score_benchmark")
-"""Rules whose jobs are of one model."""
 SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
 SELECTIONS = ("passing", "highest_mutation", "shortest", "consensus", "random", "failing")
 """Selections in the order of the report."""
@@ -94,22 +92,21 @@ class Run:
 
     def _current(self, stage: str, place: str) -> bool:
         """Whether the config still names the generation or dataset that a file belongs to."""
-        per = STAGES[stage].per if stage in STAGES else "shard"
-        return per == "shard" or place in self.config[f"{per}s"]
+        section = STAGES[stage].section if stage in STAGES else None
+        return section is None or place in self.config[section]
 
     def _place(self, path: Path) -> tuple[str, str]:
         """Return stage, and generation or dataset, of a file under results/."""
         parts = path.relative_to(self.results).parts
-        per_shard = parts[0] not in STAGES or STAGES[parts[0]].per == "shard"
-        return parts[0], "" if per_shard else SUFFIX.sub("", parts[1])
+        named = parts[0] in STAGES and STAGES[parts[0]].section
+        return parts[0], SUFFIX.sub("", parts[1]) if named else ""
 
     @cached_property
     def funnels(self) -> list[Funnel]:
         """Funnels of the data path, the shards of a branch added up; stages beside the path are left out."""
         found = [path for stage in STAGES for path in sorted((self.results / stage).rglob("*.funnel.json"))]
         files = [path for path in found if self._current(*self._place(path))]
-        named = ("generations", "datasets", "other_datasets", "models")
-        places = [place for section in named for place in self.config[section]]
+        places = [place for section in SECTIONS.values() for place in self.config[section]]
         order = {place: number for number, place in enumerate(places)}
 
         def rank(funnel: Funnel) -> tuple[Any, ...]:
@@ -227,15 +224,15 @@ class Run:
 
     def _wanted(self, rule: str, place: str = "") -> bool:
         """Whether a measured job belongs to something that the config still names."""
-        if rule in EVALUATION:
+        if rule in RULES and RULES[rule].per == "evaluation":
             return place in self.models
         return self._current(rule, place)
 
 
 def place_of(funnel: Funnel) -> str:
     """Name the generation, dataset or model of a funnel; empty for the stages before them."""
-    per = STAGES[funnel.stage].per if funnel.stage in STAGES else "shard"
-    return "" if per == "shard" else funnel.name.partition("/")[2]
+    named = funnel.stage in STAGES and STAGES[funnel.stage].section
+    return funnel.name.partition("/")[2] if named else ""
 
 
 def _score(path: Path) -> Score:

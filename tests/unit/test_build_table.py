@@ -6,7 +6,7 @@ import pytest
 
 from scripts.build_table import main, measured, table_of, win_rates
 from selfcodealign.config import load
-from selfcodealign.config.tables import cells, evaluated
+from selfcodealign.config.cells import cells, evaluated
 from selfcodealign.errors import UserError
 from selfcodealign.paper import COLUMNS, published, rows_of
 from selfcodealign.rows_io import write_json

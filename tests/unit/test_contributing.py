@@ -90,7 +90,7 @@ def test_the_stage_keeps_and_drops_with_a_funnel(tmp_path):
     assert (counts["entered"], counts["kept"], counts["dropped"]) == (2, 1, {"many_calls": 1})
 
 
-def test_the_rule_of_the_stage_passes_the_flags_of_its_script_and_is_planned(tmp_path):
+def test_the_stage_is_wired_into_the_chain_by_the_files_that_contributing_names(tmp_path):
     known = {flag for action in parser(example("count_calls").main)._actions for flag in action.option_strings}
     rule = (EXAMPLES / "stage.smk").read_text()
     assert set(re.findall(r"^\s+(--[a-z-]+) ", rule, re.MULTILINE)) <= known
@@ -101,9 +101,25 @@ def test_the_rule_of_the_stage_passes_the_flags_of_its_script_and_is_planned(tmp
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
     shutil.copy(EXAMPLES / "count_calls.py", folder / "scripts")
     shutil.copy(EXAMPLES / "stage.smk", folder / "rules")
-    entry = folder / "Snakefile"
-    entry.write_text(entry.read_text().replace("rule all:", 'include: "rules/stage.smk"\n\n\nrule all:'))
-    command = [str(Path(sys.executable).parent / "snakemake"), "--dry-run", "results/count_calls/00000.parquet"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert "Counting the calls of shard 00000" in done.stdout + done.stderr
-    assert done.returncode == 0
+    changed(folder / "Snakefile", "rule all:", 'include: "rules/stage.smk"\n\n\nrule all:')
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    entry = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("\n   ", "\n").lstrip()
+    pipeline = folder / "selfcodealign" / "pipeline.py"
+    changed(pipeline, 'after=("filter_seeds",)', 'after=("count_calls",)')
+    changed(pipeline, '"decontaminate_seeds": Stage', entry + '    "decontaminate_seeds": Stage')
+    command = [str(Path(sys.executable).parent / "snakemake"), "--dry-run", "--printshellcmds"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    assert "Counting the calls of shard 00000" in printed
+    assert "--seeds results/count_calls/00000.parquet" in printed, "the next stage takes its rows"
+    for link in ("filter_seeds=count_calls", "count_calls=decontaminate_seeds"):
+        assert link in printed, "its funnel is checked"
+    assert "filter_seeds=decontaminate_seeds" not in printed
+
+
+def changed(file, text, into):
+    """Replace a text that stands once in a file."""
+    whole = file.read_text()
+    assert whole.count(text) == 1
+    file.write_text(whole.replace(text, into))

@@ -3,7 +3,6 @@
 import pytest
 
 from selfcodealign.ledger import Ledger, mark_of
-from selfcodealign.pipeline import DECIDED_BY, ROOT, decided_by
 
 
 def test_finished_records_are_found_again(tmp_path):
@@ -133,10 +132,3 @@ def test_an_edit_of_what_decides_sets_a_ledger_aside(tmp_path, edit, same):
         ledger.append("a", {})
     with Ledger(tmp_path, {}, decided_by=[tmp_path / "after/rules.py"]) as ledger:
         assert ("a" in ledger) == same
-
-
-@pytest.mark.parametrize("rule", DECIDED_BY)
-def test_each_pattern_of_deciding_modules_names_a_file(rule):
-    assert decided_by(rule)[0].is_file()
-    for pattern in DECIDED_BY[rule]:
-        assert list((ROOT / "selfcodealign").glob(pattern)), pattern

@@ -107,7 +107,7 @@ def edited(rule, module, folder):
     return [copy if path == module else path for path in pipeline.decided_by(rule)]
 
 
-@pytest.mark.parametrize("rule", pipeline.DECIDED_BY)
+@pytest.mark.parametrize("rule", ["typecheck_functions", "execute_programs", *RUNNERS])
 def test_an_edit_of_any_deciding_module_sets_the_ledger_aside(tmp_path, monkeypatch, rule):
     real = pipeline.decided_by(rule)
     with Ledger(tmp_path, {}, decided_by=rule) as kept:

@@ -355,9 +355,7 @@ def _device(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise UserError(
-            f"generation.device is {name}, but this machine has no CUDA GPU that torch can use; set it to cpu"
-        )
+        raise UserError(f"engine.device is {name}, but this machine has no CUDA GPU that torch can use; set it to cpu")
     return torch.device(name)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from selfcodealign.dataset.funnels import Funnel
 from selfcodealign.evaluation.statistics import wilson
-from selfcodealign.pipeline import STAGES
+from selfcodealign.pipeline import SECTIONS, STAGES
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, count, percent, plural
 from selfcodealign.report.results import Run, column_names, place_of
@@ -68,7 +68,7 @@ def _reasons(one: Funnel) -> list[tuple[str, int]]:
 def _branch(run: Run, stage: str, place: str) -> tuple[str, str]:
     """Name kind and place of a branch of the data path, where there is more than one of its kind."""
     per = STAGES[stage].per if place else ""
-    return (per, place) if place and len(run.config[f"{per}s"]) > 1 else ("", "")
+    return (per, place) if place and len(run.config[SECTIONS[per]]) > 1 else ("", "")
 
 
 def _bars(one: Funnel) -> list[dict[str, Any]]:

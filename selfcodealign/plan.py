@@ -1,0 +1,426 @@
+"""Who is made from what: the pure functions of a config from which the rules take their inputs and settings.
+
+Paths are those of a run's own folder of results, so that the pipeline may be a module of another workflow.
+"""
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar
+
+import yaml
+
+from selfcodealign.config import Cell, Config, cells, evaluated
+from selfcodealign.config.tables import BASE
+from selfcodealign.errors import UserError
+from selfcodealign.models import identity_files
+from selfcodealign.pipeline import RULES, STAGES, before
+
+WRITING_STAGES = ("extract_concepts", "write_instructions", "write_responses")
+Entry = TypeVar("Entry")
+
+
+class PlannedCell(TypedDict):
+    """One number of a table, as `build_table` takes it; `divide` is the jobs that ran side by side."""
+
+    row: str
+    column: str
+    model: str
+    kind: str
+    metric: str
+    files: list[str]
+    divide: int
+
+
+def entry(entries: dict[str, Entry], section: str, name: str) -> Entry:
+    """Look up a named entry of a config section.
+
+    Raises:
+        UserError: the section has no such entry.
+    """
+    if name not in entries:
+        raise UserError(f"{section} of the config has no entry {name!r}; it has {', '.join(entries) or 'none'}")
+    return entries[name]
+
+
+class Plan:
+    """What a run makes from what.
+
+    Args:
+        config: a checked config, whose paths under results/ have been placed.
+        raw_shards: files or Hub paths of the raw shards; a shard's number is its place.
+        results: folder of the run's results.
+        timings: folder of its jobs' timings.
+    """
+
+    def __init__(
+        self, config: Config, raw_shards: Sequence[str], results: str = "results", timings: str = "timings"
+    ) -> None:
+        self.config = config
+        self.raw_shards = raw_shards
+        self.results = results
+        self.timings = timings
+        self.shards = [f"{number:05d}" for number in range(len(raw_shards))]
+        self.seed_shards = [f"{number:05d}" for number in range(config.gather_seeds.shards)]
+        self.chain = self._chain()
+        self.evaluated = evaluated(config)
+        self.kept_out = {
+            **{name: f"{results}/fetch_benchmark/{name}.gz" for name in config.benchmarks},
+            **config.data.other_benchmarks,
+        }
+        """Benchmarks that no row may overlap with, those of this run and others that the config names: name → file."""
+
+    @property
+    def compared(self) -> list[str]:
+        """Benchmarks that no row may overlap with, as NAME=FILE words.
+
+        An entry that runs a benchmark under another name says which: NAME:BENCHMARK=FILE.
+        """
+        kinds = {name: f":{one.benchmark}" for name, one in self.config.benchmarks.items() if one.benchmark}
+        return [f"{name}{kinds.get(name, '')}={file}" for name, file in self.kept_out.items()]
+
+    def check_targets(self, words: Iterable[str]) -> None:
+        """Check every word of a command line that names a file of this run."""
+        for word in words:
+            self.check_target(word)
+
+    def check_target(self, target: str) -> None:
+        """Check that what a person asks for can be made, as far as its name tells.
+
+        Raises:
+            UserError: it is of an entry that the config does not have, or of one that the rule cannot work on.
+        """
+        rule, _, rest = target.removeprefix(f"{self.results}/").partition("/")
+        if not target.startswith(f"{self.results}/") or rule not in RULES or not rest:
+            return
+        config, per = self.config, RULES[rule].per
+        name, _, shard = rest.partition("/")
+        sections: dict[str, tuple[str, Any]] = {
+            "raw_shard": ("data.raw_shards", self.shards),
+            "seed_shard": ("gather_seeds.shards", self.seed_shards),
+            "generation": ("generations", config.generations),
+            "dataset": ("datasets", config.datasets),
+            "other_dataset": ("other_datasets", config.other_datasets),
+            "model": ("models", config.models),
+            "evaluation": ("models and other_models", self.evaluated),
+            "benchmark": ("benchmarks", config.benchmarks),
+            "table": ("tables", config.tables),
+        }
+        wanted = [(name, *sections[per])] if per in sections else []
+        if per == "generation":
+            wanted.append((shard, *sections["seed_shard"]))
+        if per == "evaluation":
+            wanted.append((shard, *sections["benchmark"]))
+        for asked, section, known in wanted:
+            if not any(asked == one or asked.startswith(f"{one}.") for one in known):
+                raise UserError(
+                    f"{target}: {section} of the config has no entry {asked.partition('.')[0]!r}; "
+                    f"it has {', '.join(known) or 'none'}"
+                )
+        if rule == "train_dpo":
+            self.pairs(name.removesuffix(".metrics.jsonl"))
+
+    # ---- stages ----
+
+    def _chain(self) -> list[str]:
+        """Order the stages from a generation to a dataset, as the mode has them."""
+        found = ["build_dataset"]
+        while RULES[found[0]].per == "dataset":
+            found.insert(0, before(found[0], self.config.mode)[0])
+        return found[1:-1]
+
+    def before(self, stage: str) -> str:
+        """Name the stage that comes before one in the mode, where all ways are one."""
+        (found,) = before(stage, self.config.mode)
+        return found
+
+    def rows_before(self, stage: str) -> str:
+        """Pattern of the rows that a stage takes, with the wildcards of the stage before it."""
+        found = self.before(stage)
+        wildcards = {"generation": "{generation}/{shard}", "dataset": "{dataset}"}
+        return f"{self.results}/{found}/{wildcards.get(RULES[found].per, '{shard}')}.parquet"
+
+    @property
+    def verdicts(self) -> str:
+        """Stage that datasets select from."""
+        return self.before(self.chain[0])
+
+    def branches(self, name: str) -> list[str]:
+        """Name the branches of funnels that lead to a generation's verdicts, in order."""
+        generation = entry(self.config.generations, "generations", name)
+        author = generation.answers or name
+        generation = self.config.generations[author]
+        shut = {"gather_seeds" if generation.seeds == "snippets" else "gather_snippets"}
+        if generation.path == "direct":
+            shut.add("extract_concepts")
+        found: list[str] = []
+        stage: str | None = self.verdicts
+        writer = name
+        while stage:
+            writer = author if stage == "write_instructions" else writer
+            found.insert(0, f"{stage}/{writer}" if RULES[stage].per == "generation" else stage)
+            stage = next((one for one in before(stage, self.config.mode) if one not in shut), None)
+        return found
+
+    def stages_before(self, dataset: str) -> list[str]:
+        """Name the branches of funnels that lead to a dataset, in order."""
+        generation = entry(self.config.datasets, "datasets", dataset).generation
+        return [*self.branches(generation), *(f"{stage}/{dataset}" for stage in self.chain)]
+
+    def files(self, branch: str, suffix: str, shards: Iterable[str] | None = None) -> list[str]:
+        """List the files of a branch: one for each raw shard, each of the seed shards (all by default), or just one."""
+        stage = branch.partition("/")[0]
+        if STAGES[stage].per == "raw_shard":
+            shards = self.shards
+        elif STAGES[stage].per == "dataset":
+            return [f"{self.results}/{branch}{suffix}"]
+        shards = self.seed_shards if shards is None else shards
+        return [f"{self.results}/{branch}/{shard}{suffix}" for shard in shards]
+
+    # ---- shards ----
+
+    def raw_shard(self, shard: str) -> list[str]:
+        """File of a raw shard; a Hub path is no input file, the job streams it."""
+        path = self.raw_shards[int(shard)]
+        return [] if path.startswith("hf://") else [path]
+
+    def earlier(self, shard: str, shards: Iterable[str] | None = None) -> list[str]:
+        """Shards before one, seed shards by default: mode `reference` draws from line numbers over all of them."""
+        shards = self.seed_shards if shards is None else shards
+        return [] if self.config.mode == "fixed" else [number for number in shards if number < shard]
+
+    # ---- models ----
+
+    def model_files(self, model: str) -> list[str]:
+        """What a model is, as inputs: the folder that a rule makes, or the files in a local one; none from the Hub."""
+        if model.startswith(f"{self.results}/"):
+            return [model]
+        folder = Path(model).expanduser()
+        return [str(file) for file in identity_files(folder)] if folder.is_dir() else []
+
+    def tuned(self, name: str) -> str:
+        """Folder of a model that this run fine-tunes."""
+        return f"{self.results}/train_sft/{name}"
+
+    def judge(self) -> tuple[str, str, bool]:
+        """Folder or Hub id of the model that judges seeds, its revision, and whether it may run its own code."""
+        judge, model = self.config.judge_seeds, self.config.model
+        if judge.model:
+            return judge.model, judge.revision or "main", False
+        return model.base, model.revision, model.trust_remote_code
+
+    def writer(self, generation: str) -> tuple[str, str, bool]:
+        """Folder or Hub id of the model that writes a generation, its revision, and whether it may run its own code."""
+        one, model = entry(self.config.generations, "generations", generation), self.config.model
+        if not one.model:
+            return model.base, model.revision, model.trust_remote_code
+        name = self.tuned(one.model) if one.model in self.config.models else one.model
+        return name, one.revision, one.trust_remote_code
+
+    def trained(self, model: str) -> tuple[str, str]:
+        """Folder or Hub id that a model's training starts from, and its revision."""
+        one = entry(self.config.models, "models", model)
+        return (one.base, one.revision) if one.base else (self.config.model.base, self.config.model.revision)
+
+    def subject(self, model: str) -> tuple[str, str, bool, str]:
+        """The model under evaluation: folder or Hub id, revision, whether it may run its own code, how it is asked."""
+        given, base = self.config.other_models.get(model), self.config.model
+        if given:
+            return given.model, given.revision, False, given.style
+        if model == BASE:
+            return base.base, base.revision, base.trust_remote_code, "base"
+        entry(self.config.models, "models", model)
+        return self.tuned(model), base.revision, base.trust_remote_code, "instruct"
+
+    # ---- generations ----
+
+    def template(self, generation: str) -> str:
+        """Layout of a generation's prompts."""
+        return entry(self.config.generations, "generations", generation).template or self.config.prompts.template
+
+    def seeds(self, generation: str, shard: str) -> str:
+        """Seed shard that a generation starts from: functions or random snippets."""
+        kind = entry(self.config.generations, "generations", generation).seeds
+        return f"{self.results}/gather_{'seeds' if kind == 'functions' else 'snippets'}/{shard}.parquet"
+
+    def source(self, generation: str, shard: str) -> str:
+        """What a generation's tasks are written from: its concepts, or its seeds on the direct path."""
+        if entry(self.config.generations, "generations", generation).path == "direct":
+            return self.seeds(generation, shard)
+        return f"{self.results}/extract_concepts/{generation}/{shard}.parquet"
+
+    def tasks(self, generation: str, shard: str) -> str:
+        """The tasks that a generation answers: its own, or another's in a distillation."""
+        author = entry(self.config.generations, "generations", generation).answers or generation
+        return f"{self.results}/write_instructions/{author}/{shard}.parquet"
+
+    # ---- datasets ----
+
+    def shards_of(self, dataset: str) -> list[str]:
+        """Seed shards that a dataset is made from: all, or the first so many."""
+        return self.seed_shards[: entry(self.config.datasets, "datasets", dataset).seed_shards]
+
+    def of_generation(self, rule: str, dataset: str, suffix: str = ".parquet") -> list[str]:
+        """Files that a rule made for a dataset's generation, one for each seed shard."""
+        name = entry(self.config.datasets, "datasets", dataset).generation
+        return [f"{self.results}/{rule}/{name}/{shard}{suffix}" for shard in self.shards_of(dataset)]
+
+    def siblings(self, dataset: str) -> list[str]:
+        """Rows of the datasets that a dataset must have equally many rows as, directly or by way of others."""
+        datasets = self.config.datasets
+        entry(datasets, "datasets", dataset)
+        wanted, group = [dataset], set()
+        while wanted:
+            name = wanted.pop()
+            if name not in group:
+                group.add(name)
+                wanted += datasets[name].equal_rows_with
+                wanted += [other for other, one in datasets.items() if name in one.equal_rows_with]
+        return [f"{self.results}/{self.chain[-1]}/{name}.parquet" for name in sorted(group - {dataset})]
+
+    def gathered(self, dataset: str, suffix: str) -> list[str]:
+        """Files of the seed shards that a dataset's generation grew from."""
+        branch = next(one for one in self.stages_before(dataset) if one.startswith("gather_"))
+        return self.files(branch, suffix, self.shards_of(dataset))
+
+    def funnels(self) -> list[str]:
+        """Funnels of all stages that lead to the datasets, and theirs; seeds are gathered whole."""
+        found = set()
+        for name in self.config.datasets:
+            for branch in [*self.stages_before(name), f"build_dataset/{name}"]:
+                shards = None if branch.startswith("gather_") else self.shards_of(name)
+                found.update(self.files(branch, ".funnel.json", shards))
+        return sorted(found)
+
+    def files_before(self, dataset: str, suffix: str, first: str | None = None) -> list[str]:
+        """Files of all stages that lead to a dataset, from the stage `first` on if it is named."""
+        branches = self.stages_before(dataset)
+        stages = [branch.partition("/")[0] for branch in branches]
+        start = stages.index(first) if first else 0
+        return [path for branch in branches[start:] for path in self.files(branch, suffix, self.shards_of(dataset))]
+
+    def funnel_links(self) -> list[str]:
+        """Words BEFORE=AFTER or BEFORE=AFTER@SHARDS: what the first branch produced entered the second.
+
+        From the gathered seeds on, a dataset may be made from the first so many seed shards only.
+        """
+        links = set()
+        for name in self.config.datasets:
+            path = [*self.stages_before(name), f"build_dataset/{name}"]
+            gathered = next(number for number, branch in enumerate(path) if branch.startswith("gather_"))
+            count = len(self.shards_of(name))
+            for number, (first, second) in enumerate(pairwise(path)):
+                part = f"@{count}" if number >= gathered and count < len(self.seed_shards) else ""
+                links.add(f"{first}={second}{part}")
+        return sorted(links)
+
+    def recipe(self, dataset: str) -> list[str]:
+        """Settings for a dataset's card, as KEY=VALUE words."""
+        config = self.config
+        one = config.datasets[dataset]
+        keys: dict[str, Any] = {"seed": config.seed, "mode": config.mode}
+        sections = {
+            f"generations.{one.generation}": config.generations[one.generation],
+            f"datasets.{dataset}": one,
+            "sanitize_responses": config.sanitize_responses,
+            "dedup_dataset": config.dedup_dataset,
+            "augment_dataset": config.augment_dataset,
+        }
+        for name, section in sections.items():
+            keys |= {f"{name}.{key}": value for key, value in section.model_dump(mode="json").items()}
+        words = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in keys.items()}
+        return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
+
+    # ---- training, tables ----
+
+    def training_dataset(self, model: str) -> str:
+        """Folder of the dataset that a model is trained on: one of this run's, or one of others."""
+        name = entry(self.config.models, "models", model).dataset
+        return f"{self.results}/{'build' if name in self.config.datasets else 'import'}_dataset/{name}"
+
+    def pairs(self, model: str) -> str:
+        """Preference pairs that a model is trained on.
+
+        Raises:
+            UserError: its dataset is of others, who publish no failing responses.
+        """
+        name = entry(self.config.models, "models", model).dataset
+        if name not in self.config.datasets:
+            raise UserError(
+                f"{self.results}/train_dpo/{model}: it is trained on {name}, a dataset of others, of which there "
+                "are no preference pairs; name a model whose dataset is an entry of datasets"
+            )
+        return f"{self.results}/build_preferences/{name}.pairs.parquet"
+
+    def given_files(self, dataset: str) -> list[str]:
+        """Local files of a dataset of others; none when the job reads it from the Hub."""
+        source = entry(self.config.other_datasets, "other_datasets", dataset).source
+        paths = [source] if isinstance(source, str) else source
+        return [path for path in paths if Path(path).is_file() or path.startswith(f"{self.results}/")]
+
+    def scores(self, benchmark: str | None = None) -> list[str]:
+        """Scores of every evaluated model, on every benchmark that it is evaluated on or on one."""
+        return [
+            f"{self.results}/score_benchmark/{model}/{name}.json"
+            for model, names in self.evaluated.items()
+            for name in names
+            if benchmark in (None, name)
+        ]
+
+    def cells(self, table: str) -> list[PlannedCell]:
+        """Every cell that this run fills of a table, with the files that its number is read from."""
+        parallel = entry(self.config.tables, "tables", table).parallel_jobs
+        found = cells(self.config, table)
+        players = list(dict.fromkeys(cell.model for cell in found if cell.source.kind == "wins"))
+        return [
+            {
+                "row": cell.row,
+                "column": cell.column,
+                "model": cell.model,
+                "kind": cell.source.kind,
+                "metric": cell.source.metric,
+                "files": self._files_of_cell(cell, players),
+                "divide": parallel if cell.source.kind == "generation_h" else 1,
+            }
+            for cell in found
+        ]
+
+    def _files_of_cell(self, cell: Cell, players: list[str]) -> list[str]:
+        """Files of a cell's number; `players` are the models that EvalPerf's wins are counted against."""
+        kind, model, scores = cell.source.kind, cell.model, f"{self.results}/score_benchmark"
+        if kind == "score":
+            return [f"{scores}/{model}/{name}.json" for name in cell.source.benchmarks]
+        if kind == "wins":
+            others = [other for other in players if other != model]
+            return [f"{scores}/{player}/{cell.source.benchmarks[0]}.json" for player in [model, *others]]
+        dataset = self.config.models[model].dataset
+        if kind == "pass_rate":
+            return [f"{self.results}/build_dataset/{dataset}/sft/train.parquet"]
+        if kind == "rows":
+            return [f"{self.results}/build_dataset/{dataset}.funnel.json"]
+        if kind == "finetune_h":
+            return [f"{self.timings}/train_sft/{model}.jsonl"]
+        if kind == "generation_h":
+            written = [one for one in self.stages_before(dataset) if one.partition("/")[0] in WRITING_STAGES]
+            return [f"{self.timings}/{one}/{shard}.jsonl" for one in written for shard in self.shards_of(dataset)]
+        return self.gathered(dataset, ".funnel.json")
+
+    def table_inputs(self, table: str) -> list[str]:
+        """Inputs of a table: what its cells are read from, and the models whose jobs were timed."""
+        found: list[str] = []
+        for cell in self.cells(table):
+            if cell["kind"] == "pass_rate":
+                found.append(f"{self.results}/build_dataset/{self.config.models[cell['model']].dataset}")
+            elif cell["kind"] in ("generation_h", "finetune_h"):
+                found.append(self.tuned(cell["model"]))
+            else:
+                found += cell["files"]
+        return list(dict.fromkeys(found))
+
+
+def examples_of(template: str, examples: str | None) -> list[str]:
+    """Examples file of a prompt template: the one that the config names, or the template's own; none if it has none."""
+    if examples:
+        return [examples]
+    layout = yaml.safe_load(Path(template).read_text()) if Path(template).is_file() else {}
+    return [str(Path(template).with_name(layout["examples"]["file"]))] if "examples" in layout else []
