@@ -7,21 +7,26 @@ import logging
 import os
 import re
 import sys
+import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from typing_extensions import TypedDict
 
-from selfcodealign.config.section import PAIRS, type_name
 from selfcodealign.errors import ERROR_FILE, UserError
 
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
+
+PAIRS = "NAME=VALUE"
+"""Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+NAMES = {str: "text", int: "integer", float: "number", bool: "true/false", type(None): "empty"}
 
 
 def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
@@ -119,6 +124,28 @@ def _add(parser: argparse.ArgumentParser, name: str, kind: Any, default: Any, te
         help=f"{text} ({type_name(kind)}{shown})".strip().replace("%", "%%"),
         **options,
     )
+
+
+def type_name(kind: Any) -> str:
+    """Say in words which values a type allows, bounds included."""
+    if typing.get_origin(kind) is Annotated:
+        inner, *metadata = typing.get_args(kind)
+        if PAIRS in metadata:
+            return f"keys of {inner.__name__}"
+        limits = [limit for item in metadata for limit in getattr(item, "metadata", [item])]
+        told = [
+            f"{word} {getattr(limit, key)}" for limit in limits for key, word in BOUNDS.items() if hasattr(limit, key)
+        ]
+        return " ".join([type_name(inner), *([" and ".join(told)] if told else [])])
+    if typing.get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(kind))
+    if typing.get_origin(kind) in (typing.Union, types.UnionType):
+        return " or ".join(type_name(item) for item in typing.get_args(kind))
+    if typing.get_origin(kind) is list:
+        return f"list of {type_name(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is dict:
+        return f"{type_name(typing.get_args(kind)[1])} by name"
+    return NAMES.get(kind, getattr(kind, "__name__", str(kind)).lower())
 
 
 def _docstring(main: Callable[..., None]) -> tuple[str, dict[str, str]]:

@@ -10,8 +10,8 @@ from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
 from selfcodealign.config import Config, schema
-from selfcodealign.config.section import type_name
 from selfcodealign.rows_io import write_text
+from selfcodealign.stage import type_name
 
 INTRODUCTION = """# Configuration
 

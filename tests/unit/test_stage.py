@@ -7,9 +7,9 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from selfcodealign.config.section import PAIRS, Count, Mode, Section
+from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.errors import UserError
-from selfcodealign.stage import one_line_errors, parser, progress, read, run
+from selfcodealign.stage import PAIRS, one_line_errors, parser, progress, read, run
 
 
 def main(
