@@ -5,17 +5,28 @@ import errno
 import inspect
 import logging
 import os
+import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from typing_extensions import TypedDict
 
 from selfcodealign.errors import ERROR_FILE, UserError
 
-TRUE_FALSE = {"true": True, "false": False}
+ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
+
+PAIRS = "NAME=VALUE"
+"""Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
+BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
+NAMES = {str: "text", int: "integer", float: "number", bool: "true/false", type(None): "empty"}
 
 
 def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
@@ -27,9 +38,8 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
-    keywords = vars(parser(main).parse_args(argv))
     with one_line_errors():
-        main(**keywords)
+        main(**read(main, argv))
 
 
 class one_line_errors:
@@ -48,76 +58,135 @@ class one_line_errors:
             raise SystemExit(1) from None
 
 
-def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
-    """Build the command line that `main`'s signature and docstring describe.
+def read(main: Callable[..., None], argv: list[str] | None = None) -> dict[str, Any]:
+    """Read the keywords of `main` from a command line; one that is not given is left to `main`'s own default.
 
-    Understood types: Path, str, int, float, bool (true/false), list[...] (zero or more values), dict (NAME=VALUE pairs)
-    and `X | None` (the flag may be left out).
+    Raises:
+        UserError: a flag is unknown or missing, or a value is wrong; the sentence names the flag.
     """
-    built = argparse.ArgumentParser(
-        description=inspect.getdoc(main), allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    hints = typing.get_type_hints(main)
+    given = vars(parser(main).parse_args(argv))
+    hints = typing.get_type_hints(main, include_extras=True)
+    values: dict[str, Any] = {}
+    for name, kind in hints.items():
+        if section := _section(kind):
+            values[name] = {key: given.pop(key) for key in section.model_fields if key in given}
+    values |= given
+    try:
+        hints.pop("return", None)
+        flags: Any = TypedDict("Flags", hints, total=False)  # pyright: ignore
+        return dict(TypeAdapter(flags).validate_python(values))
+    except ValidationError as error:
+        raise UserError("; ".join(_sentence(item, hints) for item in error.errors())) from None
+
+
+def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
+    """Build the command line that `main`'s signature and docstring describe; its values are left as text.
+
+    A parameter is a flag of its name. One that is a section of the config (or any pydantic model) is a flag for each
+    key of the section, with the key's description, type and default; marked `PAIRS`, it is one flag of NAME=VALUE
+    words. A list takes zero or more words, a dict NAME=VALUE words, a bool true or false.
+    """
+    about, told = _docstring(main)
+    built = _Parser(description=about, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
+    hints = typing.get_type_hints(main, include_extras=True)
     for name, parameter in inspect.signature(main).parameters.items():
-        kind = _without_none(hints[name])
-        options: dict[str, Any] = {}
-        if parameter.default is parameter.empty:
-            options["required"] = True
+        if section := _section(hints[name]):
+            for key, field in section.model_fields.items():
+                default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
+                _add(built, key, field.rebuild_annotation(), default, field.description)
         else:
-            options["default"] = parameter.default
-        if typing.get_origin(kind) is list:
-            options |= {"type": _reader(typing.get_args(kind)[0]), "nargs": "*"}
-        elif typing.get_origin(kind) is dict or kind is dict:
-            options |= {"nargs": "*", "action": _Pairs, "metavar": "NAME=VALUE"}
-        else:
-            options |= {"type": _reader(kind)}
-        built.add_argument(f"--{name.replace('_', '-')}", **options)
+            default = PydanticUndefined if parameter.default is parameter.empty else parameter.default
+            _add(built, name, hints[name], default, told.get(name))
     return built
 
 
-def _without_none(kind: Any) -> Any:
-    """Return X for `X | None`, and anything else as it is."""
+def _section(kind: Any) -> type[BaseModel] | None:
+    """Return the model that a parameter is unfolded from, if it is one."""
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
+def _add(parser: argparse.ArgumentParser, name: str, kind: Any, default: Any, text: str | None) -> None:
+    """Declare one flag, with its type and default in words."""
+    metadata = getattr(kind, "__metadata__", ())
+    bare = typing.get_args(kind)[0] if metadata else kind
+    origins = {typing.get_origin(item) or item for item in (bare, *typing.get_args(bare))}
+    options: dict[str, Any] = {"metavar": "VALUE"}
+    if PAIRS in metadata or dict in origins:
+        options = {"metavar": "NAME=VALUE", "nargs": "*", "action": _Pairs}
+    elif list in origins:
+        options |= {"nargs": "*"}
+    text = text or next((item.description for item in metadata if isinstance(item, FieldInfo)), None) or ""
+    shown = "" if default in (PydanticUndefined, None) else f"; default: {default}"
+    parser.add_argument(
+        f"--{name.replace('_', '-')}",
+        default=argparse.SUPPRESS,
+        required=default is PydanticUndefined,
+        help=f"{text} ({type_name(kind)}{shown})".strip().replace("%", "%%"),
+        **options,
+    )
+
+
+def type_name(kind: Any) -> str:
+    """Say in words which values a type allows, bounds included."""
+    if typing.get_origin(kind) is Annotated:
+        inner, *metadata = typing.get_args(kind)
+        if PAIRS in metadata:
+            return f"keys of {inner.__name__}"
+        limits = [limit for item in metadata for limit in getattr(item, "metadata", [item])]
+        told = [
+            f"{word} {getattr(limit, key)}" for limit in limits for key, word in BOUNDS.items() if hasattr(limit, key)
+        ]
+        return " ".join([type_name(inner), *([" and ".join(told)] if told else [])])
+    if typing.get_origin(kind) is Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(kind))
     if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        rest = [item for item in typing.get_args(kind) if item is not type(None)]
-        if len(rest) == 1:
-            return rest[0]
-        # Of several alternatives the reader must accept any text.
-        return str
-    return kind
+        return " or ".join(type_name(item) for item in typing.get_args(kind))
+    if typing.get_origin(kind) is list:
+        return f"list of {type_name(typing.get_args(kind)[0])}"
+    if typing.get_origin(kind) is dict:
+        return f"{type_name(typing.get_args(kind)[1])} by name"
+    return NAMES.get(kind, getattr(kind, "__name__", str(kind)).lower())
 
 
-def _reader(kind: Any) -> Callable[[str], Any]:
-    if typing.get_origin(kind) is typing.Literal:
-        return _choice(typing.get_args(kind))
-    return _true_or_false if kind is bool else kind
+def _docstring(main: Callable[..., None]) -> tuple[str, dict[str, str]]:
+    """Split a docstring into what it says of the whole and, under Args, of each parameter."""
+    about, _, rest = (inspect.getdoc(main) or "").partition("\n\nArgs:\n")
+    arguments = rest.partition("\n\n")[0]
+    return about, {name: " ".join(text.split()) for name, text in ARGUMENT.findall(arguments)}
 
 
-def _true_or_false(text: str) -> bool:
-    if text.lower() not in TRUE_FALSE:
-        raise argparse.ArgumentTypeError(f"expected true or false, not {text!r}")
-    return TRUE_FALSE[text.lower()]
+def _sentence(item: Any, hints: dict[str, Any]) -> str:
+    """Say what is wrong with one flag's value."""
+    name, *inner = item["loc"]
+    if _section(hints[name]):
+        name, *inner = inner or [None]
+    message = item["msg"].removeprefix("Value error, ")
+    if name is None:
+        return message
+    flag = f"--{name.replace('_', '-')}"
+    if item["type"] == "extra_forbidden":
+        known = typing.get_args(hints[name])[0].model_fields
+        return f"{flag}: {inner[0]} is unknown; known names: {', '.join(sorted(known))}"
+    return f"{': '.join([flag, *map(str, inner)])}: {message}, not {item['input']!r}"
 
 
-def _choice(choices: tuple[Any, ...]) -> Callable[[str], Any]:
-    by_text = {str(choice): choice for choice in choices}
+class _Parser(argparse.ArgumentParser):
+    """A parser whose complaints are one sentence, like every other mistake of a person."""
 
-    def read(text: str) -> Any:
-        if text not in by_text:
-            raise argparse.ArgumentTypeError(f"expected one of {', '.join(by_text)}, not {text!r}")
-        return by_text[text]
-
-    return read
+    def error(self, message: str) -> typing.NoReturn:
+        raise UserError(f"{message}; --help explains every flag")
 
 
 class _Pairs(argparse.Action):
-    """Collect NAME=VALUE pairs into a dict of strings."""
+    """Collect NAME=VALUE words into a dict."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
         pairs = {}
         for value in values:
             name, separator, text = value.partition("=")
-            if not separator:
-                parser.error(f"{option_string} expects NAME=VALUE, not {value!r}")
+            if not separator or name in pairs:
+                wrong = f"{name!r} is given twice" if separator else f"{value!r} lacks the ="
+                parser.error(f"{option_string} takes NAME=VALUE words, each name once; {wrong}")
             pairs[name] = text
         setattr(namespace, self.dest, pairs)
 

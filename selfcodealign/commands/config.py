@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from pydantic_core import PydanticUndefined
 
 from selfcodealign.config import Config, schema
 from selfcodealign.rows_io import write_text
+from selfcodealign.stage import type_name
 
 INTRODUCTION = """# Configuration
 
@@ -79,21 +79,6 @@ def _table(fields: list[tuple[str, Any]]) -> str:
         if isinstance(default, BaseModel):
             default = default.model_dump(mode="json")
         shown = "required" if default is PydanticUndefined else f"`{json.dumps(default, default=str)}`"
-        cells = (f"`{name}`", _type_name(info.annotation), shown, info.description or "")
+        cells = (f"`{name}`", type_name(info.rebuild_annotation()), shown, info.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"
-
-
-def _type_name(kind: Any) -> str:
-    if typing.get_origin(kind) is typing.Annotated:
-        return _type_name(typing.get_args(kind)[0])
-    if typing.get_origin(kind) is typing.Literal:
-        return ", ".join(f"`{value}`" for value in typing.get_args(kind))
-    if typing.get_origin(kind) in (typing.Union, types.UnionType):
-        return " or ".join(_type_name(item) for item in typing.get_args(kind))
-    if typing.get_origin(kind) is list:
-        return f"list of {_type_name(typing.get_args(kind)[0])}"
-    if typing.get_origin(kind) is dict:
-        return f"{_type_name(typing.get_args(kind)[1])} by name"
-    names = {str: "text", int: "integer", float: "number", bool: "true/false", type(None): "empty"}
-    return names.get(kind, getattr(kind, "__name__", str(kind)))

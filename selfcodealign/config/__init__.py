@@ -1,23 +1,28 @@
 """The whole configuration as one typed model: validation, defaults, JSON schema and documentation come from here.
 
 A section named like a rule holds that rule's settings; its keys are the script's flags. Nothing heavy is imported,
-because Snakemake reads this package at every start.
+because Snakemake reads this package at every start. A job wants one section only and starts sooner without the others,
+so a name of this package is looked up in its module when it is asked for.
 """
 
-from selfcodealign.config.cells import Cell, cells, evaluated
-from selfcodealign.config.config import Config
-from selfcodealign.config.dataset import Dataset
-from selfcodealign.config.paths import (
-    check_benchmarks,
-    check_given_datasets,
-    check_models,
-    located,
-    models,
-    placed,
-    raw_shards,
-)
-from selfcodealign.config.reading import extended, load, merged, read, schema
-from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from selfcodealign.config.cells import Cell, cells, evaluated
+    from selfcodealign.config.config import Config
+    from selfcodealign.config.dataset import Dataset
+    from selfcodealign.config.paths import (
+        check_benchmarks,
+        check_given_datasets,
+        check_models,
+        located,
+        models,
+        placed,
+        raw_shards,
+    )
+    from selfcodealign.config.reading import extended, load, merged, read, schema
+    from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
 
 __all__ = [
     "Cell",
@@ -41,3 +46,11 @@ __all__ = [
     "read",
     "schema",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module in ("config", "cells", "reading", "paths") if name in __all__ else ():
+        found = vars(importlib.import_module(f"{__name__}.{module}"))
+        if name in found:
+            return found[name]
+    raise AttributeError(f"module {__name__} has no {name}")

@@ -1,12 +1,15 @@
 """A script's command line is its `main`, and a person's mistake is one sentence."""
 
+import argparse
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import pytest
+from pydantic import Field, model_validator
 
+from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.errors import UserError
-from selfcodealign.stage import one_line_errors, parser, progress, run
+from selfcodealign.stage import PAIRS, one_line_errors, parser, progress, read, run
 
 
 def main(
@@ -17,7 +20,7 @@ def main(
     verify: bool = True,
     mode: Literal["fixed", "reference"] = "fixed",
     limit: int | None = None,
-    weights: dict[str, str] | None = None,
+    weights: dict[str, float] | None = None,
 ) -> None:
     """Do nothing, with options."""
     if threshold > 1:
@@ -26,15 +29,14 @@ def main(
 
 def test_flags_are_keywords():
     words = "--shards a b --rows out --threshold 0.7 --verify false --limit 3 --weights easy=1 hard=2"
-    parsed = vars(parser(main).parse_args(words.split()))
+    parsed = read(main, words.split())
     assert parsed == {
         "shards": [Path("a"), Path("b")],
         "rows": Path("out"),
         "threshold": 0.7,
         "verify": False,
-        "mode": "fixed",
         "limit": 3,
-        "weights": {"easy": "1", "hard": "2"},
+        "weights": {"easy": 1.0, "hard": 2.0},
     }
 
 
@@ -42,8 +44,8 @@ def test_flags_are_keywords():
     "words", ["--rows out", "--shards a --rows out --verify maybe", "--shards a --rows out --mode x"]
 )
 def test_wrong_flags_are_refused(words):
-    with pytest.raises(SystemExit):
-        parser(main).parse_args(words.split())
+    with pytest.raises(UserError):
+        read(main, words.split())
 
 
 def test_a_users_mistake_is_one_line(capsys):
@@ -62,3 +64,100 @@ def test_a_full_disk_is_one_line(capsys):
         full.write("x")
         full.flush()
     assert "no space is left on the disk" in capsys.readouterr().err
+
+
+class Shape(Section):
+    """Settings of a made-up stage."""
+
+    name: str = Field(description="what it is called")
+    sides: Annotated[int, Field(ge=3, le=9)] = Field(default=4, description="corners of the shape, 50% of them sharp")
+    colours: list[str] = Field(default=["red"], description="colours in turn")
+    weights: dict[str, float] = Field(default={"a": 1.0}, min_length=1, description="weight by name")
+    limit: Count | None = Field(default=None, description="most shapes")
+    least: float = Field(default=0.0, description="least size")
+
+    @model_validator(mode="after")
+    def _check(self):
+        if self.least > self.sides:
+            raise ValueError("least is above sides; lower it")
+        return self
+
+
+class Speed(Section):
+    """Settings of how it runs."""
+
+    batch: Count = 8
+    device: str = ""
+
+
+def draw(
+    rows: Path,
+    *,
+    settings: Shape,
+    engine: Annotated[Speed, PAIRS],
+    mode: Mode = "fixed",
+) -> None:
+    """Draw shapes.
+
+    Args:
+        rows: where they
+            are drawn.
+    """
+
+
+def test_a_section_is_a_flag_for_each_key():
+    words = "--rows out --name x --sides 5 --colours --weights b=2 --least=-1e-3 --engine batch=3 device=--odd=1"
+    assert read(draw, words.split()) == {
+        "rows": Path("out"),
+        "settings": Shape(name="x", sides=5, colours=[], weights={"b": 2}, least=-0.001),
+        "engine": Speed(batch=3, device="--odd=1"),
+    }
+
+
+def test_keys_left_out_have_the_sections_defaults():
+    assert read(draw, ["--rows", "out", "--name", "x", "--engine"])["settings"] == Shape(name="x")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("--sides 2", "--sides: Input should be greater than or equal to 3, not '2'"),
+        ("--sides many", "--sides: Input should be a valid integer"),
+        ("--limit 0", "--limit: Input should be greater than or equal to 1, not '0'"),
+        ("--weights", "--weights: Dictionary should have at least 1 item"),
+        ("--weights a=much", "--weights: a: Input should be a valid number"),
+        ("--weights a=1 a=2", "'a' is given twice"),
+        ("--weights a", "'a' lacks the ="),
+        ("--least 7", "least is above sides; lower it"),
+        ("--engine batch=0", "--engine: batch: Input should be greater than or equal to 1, not '0'"),
+        ("--engine speed=1", "--engine: speed is unknown; known names: batch, device"),
+        ("--mode both", "--mode: Input should be 'fixed' or 'reference', not 'both'"),
+        ("--corners 3", "unrecognized arguments: --corners 3; --help explains every flag"),
+    ],
+)
+def test_a_wrong_value_is_refused_at_the_flag(words, told, capsys):
+    with pytest.raises(SystemExit):
+        run(draw, ["--rows", "out", "--name", "x", "--engine", *words.split()])
+    said = capsys.readouterr().err
+    assert told in said
+    assert said.count("\n") == 1
+
+
+def test_help_explains_every_flag():
+    said = " ".join(parser(draw).format_help().split())
+    for text in (
+        "--rows VALUE where they are drawn. (path)",
+        "--sides VALUE corners of the shape, 50% of them sharp (integer at least 3 and at most 9; default: 4)",
+        "--limit VALUE most shapes (integer at least 1 or empty)",
+        "this project's rules",
+        "--engine [NAME=VALUE ...]",
+    ):
+        assert text in said
+    assert "Args:" not in said
+
+
+def test_two_sections_with_one_key_are_refused_when_a_script_starts():
+    def twice(*, first: Shape, second: Shape) -> None: ...
+
+    with pytest.raises(argparse.ArgumentError, match="conflicting option string"):
+        parser(twice)

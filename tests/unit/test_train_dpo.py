@@ -1,18 +1,18 @@
 """The settings of preference training."""
 
-import inspect
-
 import pytest
 
 from scripts.train_dpo import main
 from selfcodealign.config import TrainDpo
 from selfcodealign.errors import UserError
+from selfcodealign.stage import read
 from selfcodealign.training.dpo import pairs_of_each
 
 
 def test_the_script_has_the_defaults_of_the_config() -> None:
-    script = {name: item.default for name, item in inspect.signature(main).parameters.items()}
-    assert {name: script[name] for name in TrainDpo.model_fields} == TrainDpo().model_dump()
+    paths = [f"--{name}=x" for name in ("pairs", "base", "model", "metrics", "work")]
+    assert read(main, paths)["settings"] == TrainDpo()
+    assert read(main, [*paths, "--beta=0.2"])["settings"] == TrainDpo(beta=0.2)
 
 
 def test_processes_share_a_step_evenly_or_not_at_all() -> None:

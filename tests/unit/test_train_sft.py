@@ -193,12 +193,12 @@ def test_without_fp32_weights_torch_takes_the_place_of_stage_0() -> None:
 
 
 def test_the_script_has_the_defaults_of_the_config() -> None:
-    import inspect
-
     from scripts.train_sft import main
+    from selfcodealign.stage import read
 
-    script = {name: item.default for name, item in inspect.signature(main).parameters.items()}
-    assert {name: script[name] for name in TrainSft.model_fields} == TrainSft().model_dump()
+    paths = [f"--{name}=x" for name in ("dataset", "model", "metrics", "example", "funnel", "work", "base")]
+    assert read(main, paths)["settings"] == TrainSft()
+    assert read(main, [*paths, "--epochs=2"])["settings"] == TrainSft(epochs=2)
 
 
 @pytest.mark.parametrize("name", ["zero0", "zero1", "zero2", "zero2_offload", "zero3", "zero3_offload"])
