@@ -277,8 +277,8 @@ def measure_names(functions: list[str], published: int) -> tuple[list[str], dict
     imports_of(returning[0])
     results, fast = timed(lambda: [imports_of(text) for text in functions], 2)
     ready = [
-        names.with_imports(text, imports)
-        for text, (imports, reason, _) in zip(functions, results, strict=True)
+        names.with_imports(text, resolved.statements)
+        for text, (resolved, reason, _) in zip(functions, results, strict=True)
         if not reason
     ]
     figures: dict[str, float] = {
@@ -337,7 +337,7 @@ def measure_typecheck(functions: list[str], ready: list[str], count: int, python
 def known_imports(text: str) -> list[str]:
     """Return the imports that a function needs as far as they are known."""
     try:
-        return names.resolve(text)[0]
+        return names.resolve(text).statements
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 

@@ -51,12 +51,13 @@ def _word(text, at, word):
 
 
 @compiled
-def scan(text, found):
+def scan(text, found, starts):
     """Write each top-level function into `found` (n × FIELDS, int64); return how many, and whether to trust it.
 
     Args:
         text: the file, uint8.
         found: room for the functions; as many rows as the file has `def`s at the start of a line are enough.
+        starts: room for the first byte of every top-level logical line (int64), 0 after the last; empty if not wanted.
 
     Returns:
         (count, sound). Unsound means: an unterminated string or bracket, a form feed, a NUL or a lone carriage return,
@@ -64,6 +65,7 @@ def scan(text, found):
     """
     size = len(text)
     count = 0
+    logical = 0
     sound = True
     depth = 0
     line = 1
@@ -85,6 +87,9 @@ def scan(text, found):
                     open_function = False
                     header = False
                     body = False
+                if logical < len(starts):
+                    starts[logical] = i
+                    logical += 1
                 at = i
                 if _word(text, i, _ASYNC):
                     at = i + 6

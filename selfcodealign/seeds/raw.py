@@ -55,6 +55,7 @@ class SourceFile:
             "path": self.path,
             "line": 0,
             "licence": self.licence,
+            "bindings": [],
         }
 
 

@@ -1,5 +1,6 @@
 """Functions are cut out exactly as they stand, and every file without any says why."""
 
+import ast
 import gzip
 import inspect
 import json
@@ -75,6 +76,54 @@ def test_modes_differ_in_decorators_and_docstrings_only(source, reference, fixed
     """None stands for the whole source, a list for what is found instead."""
     assert texts(source, reference=True) == ([source] if reference is None else reference)
     assert texts(source) == ([source] if fixed is None else fixed)
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        "('Return x.')",
+        '("""Return\n    x.""")',
+        "('Return '\n     'x.')",
+        '(\n        "Return "\n        "x."\n    )',
+        "(  # said\n     'Return x.')",
+        "(('Return x.'))",
+        "(r'Return \\x.')",
+    ],
+)
+def test_a_docstring_may_stand_in_parentheses(docstring):
+    source = f"def f(x):\n    {docstring}\n    return x"
+    assert ast.get_docstring(ast.parse(source).body[0])  # pyright: ignore[reportArgumentType]
+    assert texts(source) == [source]
+    assert texts(source, reference=True) == []
+
+
+@pytest.mark.parametrize(
+    "docstring", ["('Doc.',)", "(f'Doc {x}')", "(b'Doc.')", "('Doc.' + 'x')", "('Doc.').strip()", "()"]
+)
+def test_what_is_no_docstring_in_parentheses_is_none(docstring):
+    assert texts(f"def f(x):\n    {docstring}\n    return x") == []
+
+
+AREA = 'def area(w, h):\n    """Return the area."""\n    return w * h'
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("\ufeff" + AREA + "\n\n" + DOUBLE + "\n", [1, 5]),
+        ("\ufeff# said\r\n" + (AREA + "\n\n" + DOUBLE).replace("\n", "\r\n"), [2, 6]),
+        ((AREA + "\n\n" + DOUBLE + "\n").replace("\n", "\r"), [1, 5]),
+        ("\ufeff" + (AREA + "\n\n" + DOUBLE).replace("\n", "\r"), [1, 5]),
+        ((AREA + "\n\n").replace("\n", "\r") + DOUBLE, [1, 5]),
+        ("x = 1\r\r" + AREA + "\n\n" + DOUBLE, [3, 7]),
+    ],
+    ids=["mark", "mark-crlf", "cr", "mark-cr", "mixed", "cr-before"],
+)
+def test_byte_order_marks_and_carriage_returns_lose_no_function(source, lines):
+    found, reason = functions_of(SourceFile(source.encode(), "r", "p", "MIT"), reference=False, max_file_mb=1)
+    assert (reason, [function.line for function in found]) == ("", lines)
+    assert [function.content.replace("\r", "") for function in found] == [AREA, DOUBLE]
+    assert [ast.parse(function.content).body[0].end_lineno for function in found] == [3, 3]
 
 
 def test_lines_are_counted_from_the_decorator():
