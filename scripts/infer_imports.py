@@ -61,7 +61,7 @@ def main(functions: Path, seeds: Path, dropped: Path, funnel: Path) -> None:
         "infer_imports", rows=seeds, dropped=dropped, funnel=funnel, schema=SeedRow, dropped_schema=FunctionRow
     ) as output:
         for row in progress(read_rows(functions), unit="functions", label="infer_imports"):
-            resolved, reason, detail = imports_of(row["content"], row["bindings"] or ())
+            resolved, reason, detail = imports_of(row["content"], row.get("bindings") or ())
             if reason:
                 output.drop(row, reason, detail)
             else:

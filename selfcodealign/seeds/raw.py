@@ -412,7 +412,7 @@ def _file(content: Any, repo: Any, path: Any, licence: Any) -> SourceFile:
 
 
 def _text(value: Any) -> str:
-    """Render a provenance value as text: lists and objects joined by a comma, bytes decoded, nothing as an empty string."""
+    """Render a provenance value as text: lists and objects joined by a comma, bytes decoded, nothing as no text."""
     if value is None:
         return ""
     if isinstance(value, bytes):
