@@ -49,7 +49,7 @@ test-benchmarks: setup .venv-classeval/.ready .venv-ds1000/.ready $(if $(filter 
 	-.venv-$*/bin/python envs/benchmark_data.py
 	touch $@
 
-setup: .venv/.ready
+setup: .venv/.ready .venv-typecheck/.ready
 	@sh envs/system.sh
 
 # torch comes first and alone, so that nothing else chooses another build of it.
@@ -68,7 +68,7 @@ slurm: setup .venv/.slurm
 	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# What pyright sees when it checks seeds; name .venv-typecheck/bin/python in typecheck_functions.python.
+# What pyright sees when it checks seeds: an environment of its own, so that no other package changes a verdict.
 .venv-typecheck/.ready: envs/typecheck.txt
 	test -x .venv-typecheck/bin/python || $(PYTHON) -m venv .venv-typecheck
 	.venv-typecheck/bin/pip install --quiet --disable-pip-version-check -r $<

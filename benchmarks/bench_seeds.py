@@ -44,6 +44,7 @@ from selfcodealign.seeds.raw import Columns, SourceFile, read_files
 if TYPE_CHECKING:
     import datasets
 
+ROOT = Path(__file__).parents[1]
 SHARED = Path(os.environ.get("SELFCODEALIGN_TEST_DATA", Path(__file__).parents[2] / "shared"))
 QUERY = """
 (function_definition
@@ -276,8 +277,8 @@ def measure_names(functions: list[str], published: int) -> tuple[list[str], dict
     imports_of(returning[0])
     results, fast = timed(lambda: [imports_of(text) for text in functions], 2)
     ready = [
-        names.with_imports(text, imports)
-        for text, (imports, reason, _) in zip(functions, results, strict=True)
+        names.with_imports(text, resolved.statements)
+        for text, (resolved, reason, _) in zip(functions, results, strict=True)
         if not reason
     ]
     figures: dict[str, float] = {
@@ -336,7 +337,7 @@ def measure_typecheck(functions: list[str], ready: list[str], count: int, python
 def known_imports(text: str) -> list[str]:
     """Return the imports that a function needs as far as they are known."""
     try:
-        return names.resolve(text)[0]
+        return names.resolve(text).statements
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return []
 
@@ -357,11 +358,10 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
     sought = reference_passages(files, "seeds")
     passages = [passage.text for found in sought.values() for passage in found]
     filter_as_published(ready[:20], passages)
-    filters.why_dropped(ready[0], parsed=True)
     index = index_for(files, mode="fixed", stage="seeds")
     index.search(ready[0])
     _, slow = timed(lambda: filter_as_published(ready, passages))
-    _, fast = timed(lambda: [filters.why_dropped(text, parsed=True) for text in ready], 3)
+    _, fast = timed(lambda: [filters.why_dropped(text) for text in ready], 3)
     _, search = timed(lambda: [index.search(text) for text in ready], 3)
     theirs, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
     exact = ReferenceIndex(sought, lower=False)
@@ -378,6 +378,42 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
         "ratio_of_the_same_strings": scan / automaton,
         "functions_that_differ": sum(one != other for one, other in zip(theirs, ours, strict=True)),
     }
+
+
+def measure_processes(files: list[SourceFile], python: str) -> dict[str, float]:
+    """Run the jobs of one shard as they run in a pipeline; return each one's CPU seconds, loading and compiling too."""
+    figures: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def job(script: str, outputs: str, *flags: str) -> None:
+            places = [word for name in outputs.split() for word in (f"--{name}", at(f"{script}.{name}"))]
+            command = [sys.executable, str(ROOT / "scripts" / f"{script}.py"), *flags, *places]
+            _, figures[f"{script}_cpu_s"] = timed(
+                lambda: subprocess.run(command, env=environment, stderr=subprocess.DEVNULL, check=True)
+            )
+
+        def at(name: str) -> str:
+            return str(Path(folder) / name)
+
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0"}
+        shard = at("shard.jsonl")
+        rows = ({"content": (f.content or b"").decode("utf-8", "replace"), "path": f.path} for f in files)
+        Path(shard).write_text("".join(json.dumps(row) + "\n" for row in rows))
+        found, keys = at("extract_functions.functions"), at("sign_functions.band-keys")
+        job("extract_functions", "functions dropped funnel", "--shard", shard, "--path-column", "path")
+        job("sign_functions", "band-keys", "--functions", found)
+        job("match_functions", "copies matches", "--band-keys", keys)
+        copies, matches = at("match_functions.copies"), at("match_functions.matches")
+        flags = ("--functions", found, "--band-keys", keys, "--copies", copies, "--matches", matches)
+        job("cluster_functions", "clusters short counts", *flags)
+        clusters, short = at("cluster_functions.clusters"), at("cluster_functions.short")
+        flags = ("--functions", found, "--shard", "0", "--band-keys", keys, "--clusters", clusters, "--short", short)
+        job("dedup_functions", "kept dropped funnel", *flags)
+        job("infer_imports", "seeds dropped funnel", "--functions", at("dedup_functions.kept"))
+        flags = ("--seeds", at("infer_imports.seeds"), "--python", python)
+        job("typecheck_functions", "kept dropped funnel versions work", *flags)
+        job("filter_seeds", "kept dropped funnel", "--seeds", at("typecheck_functions.kept"))
+    return figures | {"all_cpu_s": sum(figures.values())}
 
 
 def measure_chain(figures: dict[str, dict[str, float]], megabytes: float, functions: int) -> dict[str, float]:
@@ -437,6 +473,7 @@ def main() -> None:
     figures["filter_seeds, decontaminate_seeds"] = measure_filters(ready)
     if all("ratio" in values for values in figures.values()):
         figures["whole chain"] = measure_chain(figures, figures["extract_functions"]["megabytes"], len(functions))
+    figures["whole processes"] = measure_processes(files, options.python)
     for stage, values in figures.items():
         print(stage)
         for name, value in values.items():

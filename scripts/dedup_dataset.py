@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.dataset import code
-from selfcodealign.minhash import TOO_SHORT, MinHasher, optimal_bands, survivors
+from selfcodealign.minhash import TOO_SHORT, MinHasher, best_bands, survivors
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
@@ -154,7 +154,7 @@ def main(
         ngram: tokens in a shingle.
         min_tokens: texts with fewer tokens have no near-duplicates; `reference` deletes them.
     """
-    bands, band_rows = optimal_bands(threshold, permutations)
+    bands, band_rows = best_bands(threshold, permutations)
     hasher = MinHasher(
         permutations=permutations,
         bands=bands,

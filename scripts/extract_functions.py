@@ -11,7 +11,8 @@ from typing import Any, Literal
 from selfcodealign.ids import content_id
 from selfcodealign.rows import FunctionRow
 from selfcodealign.rows_io import StageOutput
-from selfcodealign.seeds.extraction import Found, extract
+from selfcodealign.seeds.bindings import bindings, used
+from selfcodealign.seeds.extraction import Found, extract, plain, statements
 from selfcodealign.seeds.raw import Columns, SourceFile, read_files
 from selfcodealign.stage import progress, run
 
@@ -20,6 +21,8 @@ log = logging.getLogger(__name__)
 
 def functions_of(file: SourceFile, *, reference: bool, max_file_mb: float) -> tuple[list[Found], str]:
     """Return a file's documented functions and, where there are none, the reason.
+
+    `fixed` mode reads a file as Python does, see `extraction.plain`.
 
     Reasons: broken_row, no_content, too_large, nul_bytes, invalid_utf8, no_documented_function. The published
     extraction knows no size limit and lets NUL bytes through; its mode does too.
@@ -34,14 +37,19 @@ def functions_of(file: SourceFile, *, reference: bool, max_file_mb: float) -> tu
     try:
         if not file.content.isascii():
             file.content.decode()
-        found = list(extract(file.content, reference=reference))
+        found = list(extract(file.content if reference else plain(file.content), reference=reference))
     except UnicodeDecodeError:
         return [], "invalid_utf8"
     return found, "" if found else "no_documented_function"
 
 
-def rows_of(file: SourceFile, found: list[Found]) -> Iterator[dict[str, Any]]:
-    """Yield a row for each function of a file, under an id that says what it is and where it stands."""
+def rows_of(file: SourceFile, found: list[Found], *, reference: bool) -> Iterator[dict[str, Any]]:
+    """Yield a row for each function of a file, under an id that says what it is and where it stands.
+
+    The published code never asks what the file binds, so that its mode has no bindings.
+    """
+    source = plain(file.content or b"")
+    bound = {} if reference or not found else bindings(source, statements(source))
     for function in found:
         yield {
             "id": content_id("fn", file.repo, file.path, function.line, function.content),
@@ -50,6 +58,7 @@ def rows_of(file: SourceFile, found: list[Found]) -> Iterator[dict[str, Any]]:
             "path": file.path,
             "line": function.line,
             "licence": file.licence,
+            "bindings": used(function.content, bound),
         }
 
 
@@ -82,7 +91,7 @@ def main(
                 output.drop(file.row(), reason, f"{len(file.content or b'')} bytes")
                 continue
             output.count_kept()
-            for row in rows_of(file, found):
+            for row in rows_of(file, found, reference=mode == "reference"):
                 output.produce(row)
     log.info("%d files with %d functions of %d files", output.kept, output.produced, output.entered)
 

@@ -45,8 +45,6 @@ def main(
                     min_lines=min_lines,
                     max_lines=max_lines,
                     banned_modules=banned_modules,
-                    # `infer_imports` lets nothing else through.
-                    parsed=True,
                 )
             if fate:
                 output.drop(row, *fate)

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
-from selfcodealign.seeds.typecheck import Pyright, Verdict, environment
+from selfcodealign.seeds.typecheck import Pyright, Verdict, default_python, environment
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
@@ -68,12 +67,13 @@ def main(
         versions: pyright, Python and every package that verdicts depend on (JSON).
         work: folder of the ledger; an interrupted run goes on after its last whole batch.
         batch_size: functions per process; verdicts do not depend on it.
-        python: interpreter whose packages the checker sees; the running one if absent.
+        python: interpreter whose packages the checker sees; that of .venv-typecheck if absent.
         start_s: seconds a batch may take, whatever its size.
         function_s: further seconds for each function of the batch.
         heap_mb: most memory for Node's heap.
     """
-    seen = environment(python or sys.executable)
+    python = python or default_python()
+    seen = environment(python)
     checker = Pyright(python, start_s=start_s, function_s=function_s, heap_mb=heap_mb)
     with (
         Ledger(work, seen, decided_by="typecheck_functions") as ledger,

@@ -4,11 +4,12 @@ Tokens are what `re.split(r"\W", text.lower())` gives, empty strings kept; a shi
 texts are alike if the Jaccard index of their shingle sets reaches a threshold. Candidates are pairs that agree on all
 rows of at least one band, datasketch's semantics.
 
-Two schemes of signatures:
+datasketch decides on permutations, bands and rows. The compiled passes compute the same signatures and candidates, and
+each job that signs compares them with datasketch's on its first texts (`MinHasher.compare`). Two schemes:
 
-* `fast`: datasketch 2.0's `affine32` permutations over `shingle_hash`, computed in one compiled pass. Equal to
-  `datasketch.MinHash(scheme="affine32", hashfunc=shingle_hash)`.
-* `reference`: the published code's SHA-1 and `(a·h + b) mod (2^61 - 1)` with 64-bit wrap-around (text-dedup).
+* `fast`: `datasketch.MinHash(scheme="affine32", hashfunc=shingle_hash)`.
+* `reference`: the published code's SHA-1 and `(a·h + b) mod (2^61 - 1)` with 64-bit wrap-around (text-dedup): the
+  scheme `legacy` with the published code's own permutations.
 
 Two rules of which member of a cluster survives:
 
@@ -18,22 +19,30 @@ Two rules of which member of a cluster survives:
 """
 
 import hashlib
+import itertools
 import re
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from selfcodealign.compiled import compiled
+from selfcodealign.errors import UserError
+
+if TYPE_CHECKING:
+    from datasketch import MinHash
 
 Scheme = Literal["fast", "reference"]
 
 MERSENNE = (1 << 61) - 1
 LARGEST_BUCKET = 1_000
 """Members of a bucket that are all compared with each other; in a larger one, with one representative per cluster."""
+COMPARED = 8
+"""Texts at the start of a job on which the compiled passes are compared with datasketch: 0.1 s."""
 TOO_SHORT = -1
 
 _NOT_WORD = re.compile(r"\W")
@@ -305,29 +314,35 @@ def buckets(keys: np.ndarray, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 @cache
-def optimal_bands(threshold: float, permutations: int, false_positive_weight: float = 0.5) -> tuple[int, int]:
-    """Return the (bands, rows) that minimise the weighted error areas of LSH, datasketch's own rule."""
-    from scipy.integrate import quad
+def best_bands(threshold: float, permutations: int) -> tuple[int, int]:
+    """Return the (bands, rows) that datasketch's index takes for a threshold: least error areas of both kinds.
 
-    best = (float("inf"), 1, 1)
-    for bands in range(1, permutations + 1):
-        for rows in range(1, permutations // bands + 1):
-            false_positive = quad(lambda s: 1 - (1 - s**rows) ** bands, 0.0, threshold)[0]  # noqa: B023
-            false_negative = quad(lambda s: (1 - s**rows) ** bands, threshold, 1.0)[0]  # noqa: B023
-            error = false_positive * false_positive_weight + false_negative * (1 - false_positive_weight)
-            best = min(best, (error, bands, rows))
-    return best[1], best[2]
+    Raises:
+        UserError: there are none.
+    """
+    from datasketch import MinHashLSH
+
+    try:
+        index = MinHashLSH(threshold=threshold, num_perm=permutations)
+    except ValueError as error:
+        raise UserError(f"no bands for a threshold of {threshold} and {permutations} permutations: {error}") from error
+    return index.b, index.r
 
 
 @cache
-def _permutations(scheme: Scheme, permutations: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Draw the coefficients a and b: as datasketch does for `fast`, as the published code does for `reference`."""
+def _sketch(scheme: Scheme, permutations: int, seed: int) -> "MinHash":
+    """Return datasketch's empty sketch, with the coefficients that decide every signature.
+
+    The published code draws all of a before all of b, as no scheme of datasketch does, and computes as `legacy` does.
+    """
+    from datasketch import MinHash
+
+    if scheme == "fast":
+        return MinHash(num_perm=permutations, seed=seed, scheme="affine32", hashfunc=shingle_hash)
     random = np.random.RandomState(seed)
-    if scheme == "reference":
-        a = random.randint(1, MERSENNE, permutations, dtype=np.uint64)
-        return a, random.randint(0, MERSENNE, permutations, dtype=np.uint64)
-    a = random.randint(0, 1 << 31, permutations, dtype=np.uint32) * np.uint32(2) + np.uint32(1)
-    return a, random.randint(0, 1 << 32, permutations, dtype=np.uint32)
+    a = random.randint(1, MERSENNE, permutations, dtype=np.uint64)
+    b = random.randint(0, MERSENNE, permutations, dtype=np.uint64)
+    return MinHash(num_perm=permutations, permutations=(a, b), scheme="legacy")
 
 
 @dataclass(frozen=True)
@@ -353,6 +368,8 @@ class MinHasher:
 
     def __post_init__(self) -> None:
         """Reject parameters that cannot be met."""
+        if self.bands < 2:
+            raise ValueError("datasketch needs at least two bands")
         if self.bands * self.rows > self.permutations:
             raise ValueError(
                 f"{self.bands} bands of {self.rows} rows need {self.bands * self.rows} permutations, "
@@ -385,7 +402,7 @@ class MinHasher:
         if not len(hashes):
             return None
         signature = np.full(self.permutations, 0xFFFFFFFF, dtype=np.uint32)
-        a, b = _permutations(self.scheme, self.permutations, self.seed)
+        a, b = np.asarray(_sketch(self.scheme, self.permutations, self.seed).permutations)
         (_mersenne61 if self.scheme == "reference" else _affine32)(hashes, a, b, signature)
         return signature
 
@@ -396,6 +413,32 @@ class MinHasher:
         if signature is not None:
             _band_keys(signature, self.bands, self.rows, keys)
         return keys
+
+    def compare(self, texts: Iterable[str]) -> None:
+        """Compare the compiled passes with datasketch on a few texts: datasketch decides, they only hurry.
+
+        Raises:
+            UserError: a signature or a pair of candidates differs.
+        """
+        from datasketch import MinHashLSH
+
+        index = MinHashLSH(num_perm=self.permutations, params=(self.bands, self.rows))
+        seen: list[np.ndarray] = []
+        for text in itertools.islice(texts, COMPARED):
+            signature = self.signature(text)
+            if signature is None:
+                continue
+            sketch = _sketch(self.scheme, self.permutations, self.seed).copy()
+            sketch.update_batch(shingle_set(text, self.ngram))
+            keys = self.keys(text)
+            mine = {number for number, other in enumerate(seen) if (keys == other).any()}
+            if not np.array_equal(sketch.hashvalues, signature) or mine != set(index.query(sketch)):
+                raise UserError(
+                    f"MinHash signatures differ from those of datasketch {version('datasketch')}: install the release "
+                    "that envs/data.txt names, and delete numba's cache (__pycache__/*.nbi)"
+                )
+            index.insert(len(seen), sketch)
+            seen.append(keys)
 
 
 def _sha1_hashes(joined: bytes, ngram: int) -> np.ndarray:
@@ -436,6 +479,7 @@ def survivors(
     Returns:
         int64, one number per text; `TOO_SHORT` for a text that the rule `reference` deletes.
     """
+    hasher.compare(texts)
     if rule == "reference":
         return _reference_survivors(texts, hasher)
     first: dict[str, int] = {}

@@ -34,6 +34,13 @@ class FunctionRow(Row):
     path: str = Field(description="path of the file in its repository")
     line: int = Field(description="first line of the function in its file, from 1")
     licence: str = Field(description="SPDX names of the file's licences, joined by a comma")
+    bindings: list[str] = Field(
+        default_factory=list,
+        description=(
+            "what the file binds the function's words to: imports, literal constants, and bare names that are defined "
+            "in another way; empty in mode `reference`"
+        ),
+    )
 
 
 class SeedRow(Row):
@@ -43,7 +50,7 @@ class SeedRow(Row):
 
     function_id: str = Field(description="id of the function (or snippet) it was made from")
     content: str = Field(description="source text shown to the model, missing imports added")
-    imports: list[str] = Field(description="import statements that were added")
+    imports: list[str] = Field(description="statements that were added: imports, and constants of the file")
     repo: str
     path: str
     line: int

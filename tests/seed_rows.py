@@ -22,7 +22,9 @@ from selfcodealign.ids import content_id
 DOUBLE = 'def double(x):\n    """Return twice x."""\n    return 2 * x'
 
 
-def function_row(content: str = DOUBLE, repo: str = "org/repo", path: str = "a.py", line: int = 1) -> dict[str, Any]:
+def function_row(
+    content: str = DOUBLE, repo: str = "org/repo", path: str = "a.py", line: int = 1, bindings: Sequence[str] = ()
+) -> dict[str, Any]:
     """Make a FunctionRow."""
     return {
         "id": content_id("fn", repo, path, line, content),
@@ -31,12 +33,14 @@ def function_row(content: str = DOUBLE, repo: str = "org/repo", path: str = "a.p
         "path": path,
         "line": line,
         "licence": "MIT",
+        "bindings": list(bindings),
     }
 
 
 def seed_row(content: str = DOUBLE, **source: Any) -> dict[str, Any]:
     """Make a SeedRow."""
     function = function_row(content, **source)
+    del function["bindings"]
     return {
         **function,
         "id": content_id("seed", function["id"], content),

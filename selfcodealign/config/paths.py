@@ -42,7 +42,9 @@ def _expand(item: str, results: str) -> list[str]:
         if "*" in item:
             raise UserError(f"config key data.raw_shards: write {item} with its count, as in data-*-of-00144.parquet")
         return [item]
-    if glob.has_magic(item):
+    item = os.path.expanduser(item)
+    # A file may have a pattern's characters in its name.
+    if glob.has_magic(item) and not Path(item).is_file():
         found = sorted(glob.glob(item, recursive=True))
         if not found:
             raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
@@ -133,7 +135,8 @@ def check_benchmarks(config: Config) -> None:
 def located(config: Config, root: Path) -> Config:
     """Find the files that come with the pipeline when it runs in another folder than its own.
 
-    A relative path that leads nowhere from the working folder, but somewhere from `root`, is replaced by the way there.
+    A relative path that leads nowhere from the working folder, but somewhere from `root`, is replaced by the way there;
+    `~` is replaced by the home folder.
     """
     found = config.model_copy(deep=True)
     shipped = (
@@ -150,7 +153,9 @@ def located(config: Config, root: Path) -> Config:
     )
     for section, key in shipped:
         path = getattr(section, key)
-        if path and not Path(path).exists() and (root / path).exists():
+        if path and path.startswith("~") and Path(path).expanduser().exists():
+            setattr(section, key, os.path.expanduser(path))
+        elif path and not Path(path).exists() and (root / path).exists():
             setattr(section, key, os.path.relpath(root / path))
     for model in found.models.values():
         path = str(model.settings.get("deepspeed", ""))

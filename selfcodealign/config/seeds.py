@@ -13,7 +13,7 @@ class Data(Section):
     raw_shards: str | list[str] = Field(
         default=["results/make_demo_shards/00000.parquet", "results/make_demo_shards/00001.parquet"],
         description=(
-            "parquet or JSONL files: a list, a glob, or a pattern "
+            "parquet, Arrow or JSON files: a list, a glob, or a pattern "
             "hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet"
         ),
     )
@@ -76,7 +76,8 @@ class TypecheckFunctions(Section):
     python: str | None = Field(
         default=None,
         description=(
-            "interpreter whose packages imports resolve to, made from envs/typecheck.txt; the running one if empty"
+            "interpreter whose packages imports resolve to; if empty, that of .venv-typecheck, which `make setup` "
+            "makes from envs/typecheck.txt, or the running one where it is not there"
         ),
     )
     start_s: float = Field(default=120.0, gt=0, description="seconds a pyright process may take, whatever its batch")

@@ -7,6 +7,7 @@ A file is scanned for top-level `def`s (see `lexer`), and only slices that start
 the bytes. A file whose scan or slice is unsound is parsed whole, so the result is that of parsing everything.
 """
 
+import codecs
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +19,10 @@ import numpy as np
 from selfcodealign.seeds import lexer
 
 _DEFINITIONS = (b"def ", b"def\t", b"async ", b"async\t")
-_QUOTES = re.compile(rb"[rRuU]?[\"']")
+# A docstring may stand in parentheses, which may hold line breaks and comments.
+_QUOTES = re.compile(rb"(?:\((?:\s|\\\r?\n|#[^\n]*\n)*)*[rRuU]?[\"']")
+_LONE_CR = re.compile(rb"\r(?!\n)")
+_NO_STARTS = np.empty(0, dtype=np.int64)
 
 
 @dataclass(frozen=True)
@@ -55,13 +59,30 @@ def extract(source: bytes, *, reference: bool) -> Iterator[Found]:
         return
     room = source.count(b"def ") + source.count(b"def\t")
     found = np.empty((room, lexer.FIELDS), dtype=np.int64)
-    count, sound = lexer.scan(lexer.as_array(source), found)
+    count, sound = lexer.scan(lexer.as_array(source), found, _NO_STARTS)
     functions = list(_from_slices(source, found[:count].tolist(), reference)) if sound else None
     if functions is None or None in functions:
         functions = _from_file(source, reference)
     for function in functions:
         if function is not None:
             yield function
+
+
+def plain(source: bytes) -> bytes:
+    """Return a file as Python reads it: without a byte order mark, and with lone carriage returns as line ends."""
+    source = source.removeprefix(codecs.BOM_UTF8)
+    return _LONE_CR.sub(b"\n", source) if b"\r" in source else source
+
+
+def statements(source: bytes) -> list[int]:
+    """Return the first byte of each top-level statement of a file, in order."""
+    starts = np.zeros(source.count(b"\n") + 1, dtype=np.int64)
+    room = np.empty((source.count(b"def ") + source.count(b"def\t"), lexer.FIELDS), dtype=np.int64)
+    _, sound = lexer.scan(lexer.as_array(source), room, starts)
+    if sound:
+        return starts[: len(np.trim_zeros(starts, "b")) or 1].tolist()
+    parser, _ = _grammar()
+    return [node.start_byte for node in parser.parse(source).root_node.children if node.start_point[1] == 0]
 
 
 def _from_slices(source: bytes, found: list[list[int]], reference: bool) -> Iterator[Found | None]:
@@ -126,7 +147,13 @@ def _documented(function: Any, reference: bool) -> bool:
     if statement.child_count != 1:
         return False
     value = statement.children[0]
+    while value.type == "parenthesized_expression":
+        inside = [child for child in value.children if child.type not in {"(", ")", "comment", "line_continuation"}]
+        if len(inside) != 1:
+            return False
+        value = inside[0]
     strings = value.children if value.type == "concatenated_string" else [value]
+    strings = [string for string in strings if string.type not in {"comment", "line_continuation"}]
     return all(_prefix(string) in {"", "r", "u"} for string in strings) and any(_filled(string) for string in strings)
 
 

@@ -10,11 +10,6 @@ import re
 import tokenize
 import warnings
 from collections.abc import Iterable
-from functools import cache
-
-import numpy as np
-
-from selfcodealign.seeds import glance, lexer
 
 BANNED_MODULES = ("argparse", "os", "subprocess", "sys", "setuptools", "distutils", "matplotlib", "seaborn")
 """Modules of scripts, systems and plots, whose functions have no result to test."""
@@ -34,7 +29,6 @@ def why_dropped(
     max_lines: int = 150,
     min_lines: int = 1,
     banned_modules: Iterable[str] = BANNED_MODULES,
-    parsed: bool = False,
 ) -> tuple[str, str] | None:
     """Return the first filter that a function with its imports fails and what failed it, or None if it is kept.
 
@@ -46,7 +40,6 @@ def why_dropped(
         max_lines: most lines.
         min_lines: fewest lines.
         banned_modules: names of modules; one that is imported drops the function.
-        parsed: the code is known to be valid Python 3, so that nine in ten functions need no syntax tree.
     """
     lines = code.count("\n") + 1
     if lines > max_lines:
@@ -54,10 +47,6 @@ def why_dropped(
     if lines < min_lines:
         return "too_short", f"{lines} lines"
     banned = frozenset(banned_modules)
-    if parsed:
-        fate = _at_a_glance(code, banned)
-        if fate != _UNSURE:
-            return fate
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -67,84 +56,6 @@ def why_dropped(
         return "syntax_error", str(error).splitlines()[0]
     except (RecursionError, MemoryError):
         return "too_nested", ""
-
-
-_IMPORTS = np.empty((glance.MOST_IMPORTS, 2), dtype=np.int64)
-_REMARKS = np.empty((1 + glance.MOST_COMMENTS, 2), dtype=np.int64)
-_UNSURE = ("unsure", "")
-_FROM_MODULE = re.compile(r"from[ \t]+([\w.]+)[ \t]+import\b", re.ASCII)
-_FOLDED = re.compile("[\u0130\u0131\u017f\u212a]")
-"""What a pattern that ignores case takes for a letter of ASCII."""
-
-
-def _at_a_glance(code: str, banned: frozenset[str]) -> tuple[str, str] | None:
-    """Judge valid code as `_why_dropped_tree` does, or return _UNSURE where the syntax tree has to decide."""
-    try:
-        data = code.encode()
-    except UnicodeEncodeError:
-        return _UNSURE
-    if len(data) != len(code) and _FOLDED.search(code):
-        return _UNSURE
-    text = lexer.as_array(data)
-    verdict, imports, remarks = glance.glance(text, _IMPORTS, _REMARKS)
-    if verdict == glance.KEPT:
-        fate = _banned_at_a_glance(data, _IMPORTS[:imports].tolist(), banned)
-        if fate is not None:
-            return fate
-        return _unfinished_at_a_glance(data, _REMARKS[:remarks].tolist()) if glance.marked(text) else None
-    if verdict == glance.NO_ARGUMENTS:
-        return "no_arguments", ""
-    return ("returns_nothing", "") if verdict == glance.RETURNS_NOTHING else _UNSURE
-
-
-def _banned_at_a_glance(data: bytes, lines: list[list[int]], banned: frozenset[str]) -> tuple[str, str] | None:
-    """Look for a banned module in the lines of imports, or return _UNSURE where the tree has to say which is first."""
-    suspect = _suspect(banned)
-    inside = []
-    for start, end in lines:
-        line = data[start:end]
-        if suspect.search(line) or not line.isascii():
-            module = _banned_import(line.decode(), banned)
-            # A tree is walked level by level, so that imports above the function come first, in their order.
-            if module is not None and (start == 0 or data[start - 1 : start] == b"\n"):
-                return ("banned_import", module) if module and not inside else _UNSURE
-            if module is not None:
-                inside.append(module)
-    if not inside:
-        return None
-    return ("banned_import", inside[0]) if len(inside) == 1 and inside[0] else _UNSURE
-
-
-def _unfinished_at_a_glance(data: bytes, remarks: list[list[int]]) -> tuple[str, str] | None:
-    """Look for a word of unfinished code in docstring and comments, as `_unfinished` does, or return _UNSURE."""
-    start, end = remarks[0]
-    if b"\\" in data[start:end] or len(remarks) > glance.MOST_COMMENTS:
-        return _UNSURE
-    for start, end in remarks:
-        found = _MARKER.search(data[start:end].decode())
-        if found:
-            return "unfinished", found[0]
-    return None
-
-
-def _banned_import(line: str, banned: frozenset[str]) -> str | None:
-    """Return the first banned module that a line imports: None if there is none, "" if the line is no statement."""
-    from_module = _FROM_MODULE.match(line)
-    if from_module:
-        # Also where the names go on in the next lines.
-        return from_module[1] if from_module[1].partition(".")[0] in banned else None
-    try:
-        modules = imported_modules(ast.parse(line))
-    except SyntaxError:
-        return ""
-    return next((module for module in modules if module.partition(".")[0] in banned), None)
-
-
-@cache
-def _suspect(banned: frozenset[str]) -> re.Pattern[bytes]:
-    """Match a line of imports that may import a banned module: it names one, or goes on in the next line."""
-    names = "|".join(map(re.escape, sorted(banned)))
-    return re.compile((rf"\\|\b(?:{names})\b" if names else r"\\").encode())
 
 
 def _why_dropped_tree(code: str, tree: ast.Module, banned: frozenset[str]) -> tuple[str, str] | None:
@@ -205,6 +116,9 @@ def why_dropped_reference(code: str) -> tuple[str, str] | None:
     The published filters are substrings (§1.6 of filter_dataset.py): reasons banned_word, too_long, no_arguments,
     returns_nothing, no_docstring.
     """
+    # Loading compiled passes takes most of a second, which the other mode need not pay.
+    from selfcodealign.seeds import lexer
+
     lower = code.lower()
     for word in REFERENCE_WORDS:
         if word in lower:

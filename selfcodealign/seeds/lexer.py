@@ -14,13 +14,50 @@ START, END, DECORATED, BODY, LINE, FIELDS = 0, 1, 2, 3, 4, 5
 body, line number of `def`, and how many columns there are."""
 
 
+_NUL, _TAB, _LF, _FF, _CR, _SPACE, _HASH, _DOT = b"\0\t\n\f\r #."
+_DOUBLE, _SINGLE, _BACKSLASH, _COLON, _SEMICOLON, _AT, _UNDERSCORE = b"\"'\\:;@_"
+_ROUND, _SQUARE, _CURLY, _ROUND_END, _SQUARE_END, _CURLY_END = b"([{)]}"
+_DEF, _ASYNC, _CLASS, _RETURN = (
+    np.frombuffer(word, dtype=np.uint8) for word in (b"def", b"async", b"class", b"return")
+)
+
+
 @compiled
-def scan(text, found):
+def _blank(c):
+    return c in (_SPACE, _TAB)
+
+
+@compiled
+def _letter(c):
+    """Say whether a byte belongs to a name; all of UTF-8's longer characters count."""
+    return (48 <= c <= 57) or (65 <= c <= 90) or (97 <= c <= 122) or c == _UNDERSCORE or c >= 128
+
+
+@compiled
+def _starts(text, at, word):
+    """Say whether a word stands at a place."""
+    if at + len(word) > len(text):
+        return False
+    for k in range(len(word)):  # noqa: SIM110
+        if text[at + k] != word[k]:
+            return False
+    return True
+
+
+@compiled
+def _word(text, at, word):
+    """Say whether a word stands at a place, a blank behind it and one more byte."""
+    return at + len(word) + 1 < len(text) and _starts(text, at, word) and _blank(text[at + len(word)])
+
+
+@compiled
+def scan(text, found, starts):
     """Write each top-level function into `found` (n × FIELDS, int64); return how many, and whether to trust it.
 
     Args:
         text: the file, uint8.
         found: room for the functions; as many rows as the file has `def`s at the start of a line are enough.
+        starts: room for the first byte of every top-level logical line (int64), 0 after the last; empty if not wanted.
 
     Returns:
         (count, sound). Unsound means: an unterminated string or bracket, a form feed, a NUL or a lone carriage return,
@@ -28,6 +65,7 @@ def scan(text, found):
     """
     size = len(text)
     count = 0
+    logical = 0
     sound = True
     depth = 0
     line = 1
@@ -42,33 +80,22 @@ def scan(text, found):
         if fresh:
             fresh = False
             # Blank lines and comments in the first column end no function.
-            if depth == 0 and not (c == 32 or c == 9 or c == 10 or c == 13 or c == 35 or c == 12):
+            if depth == 0 and not (_blank(c) or c in (_LF, _CR, _HASH, _FF)):
                 if open_function:
                     found[count, END] = i
                     count += 1
                     open_function = False
                     header = False
                     body = False
+                if logical < len(starts):
+                    starts[logical] = i
+                    logical += 1
                 at = i
-                if (  # async
-                    c == 97
-                    and i + 6 < size
-                    and text[i + 1] == 115
-                    and text[i + 2] == 121
-                    and text[i + 3] == 110
-                    and text[i + 4] == 99
-                    and (text[i + 5] == 32 or text[i + 5] == 9)
-                ):
+                if _word(text, i, _ASYNC):
                     at = i + 6
-                    while at < size and (text[at] == 32 or text[at] == 9):
+                    while at < size and _blank(text[at]):
                         at += 1
-                if (
-                    at + 4 < size
-                    and text[at] == 100
-                    and text[at + 1] == 101
-                    and text[at + 2] == 102
-                    and (text[at + 3] == 32 or text[at + 3] == 9)
-                ):
+                if _word(text, at, _DEF):
                     if count >= found.shape[0]:
                         return count, False
                     found[count, START] = i
@@ -80,44 +107,33 @@ def scan(text, found):
                     decorated = -1
                     i = at + 4
                     continue
-                if c == 64:  # @
+                if c == _AT:
                     if decorated < 0:
                         decorated = i
                 else:
                     decorated = -1
-            elif depth > 0 and (
-                (c == 100 and i + 3 < size and text[i + 1] == 101 and text[i + 2] == 102 and text[i + 3] == 32)
-                or (
-                    c == 99
-                    and i + 5 < size
-                    and text[i + 1] == 108
-                    and text[i + 2] == 97
-                    and text[i + 3] == 115
-                    and text[i + 4] == 115
-                    and text[i + 5] == 32
-                )
-            ):
+            elif depth > 0 and (_word(text, i, _DEF) or _word(text, i, _CLASS)):
                 return count, False  # A definition inside a bracket: the bracket was never closed.
-        if body and not (c == 32 or c == 9 or c == 10 or c == 13 or c == 35 or c == 92):
+        if body and not (_blank(c) or c in (_LF, _CR, _HASH, _BACKSLASH)):
             found[count, BODY] = i
             body = False
-        if c == 10:
+        if c == _LF:
             line += 1
             fresh = True
             i += 1
-        elif c == 35:  # A comment.
-            while i < size and text[i] != 10:
-                if text[i] == 13 and not (i + 1 < size and text[i + 1] == 10):
+        elif c == _HASH:  # A comment.
+            while i < size and text[i] != _LF:
+                if text[i] == _CR and not (i + 1 < size and text[i + 1] == _LF):
                     sound = False
                 i += 1
-        elif c == 34 or c == 39:  # A string; prefixes change nothing about where it ends.
+        elif c in (_DOUBLE, _SINGLE):  # A string; prefixes change nothing about where it ends.
             if i + 2 < size and text[i + 1] == c and text[i + 2] == c:
                 i += 3
                 closed = False
                 while i < size:
                     d = text[i]
-                    if d == 92:
-                        if i + 1 < size and text[i + 1] == 10:
+                    if d == _BACKSLASH:
+                        if i + 1 < size and text[i + 1] == _LF:
                             line += 1
                         i += 2
                     elif d == c and i + 2 < size and text[i + 1] == c and text[i + 2] == c:
@@ -125,7 +141,7 @@ def scan(text, found):
                         closed = True
                         break
                     else:
-                        if d == 10:
+                        if d == _LF:
                             line += 1
                         i += 1
                 if not closed:
@@ -135,10 +151,10 @@ def scan(text, found):
                 closed = False
                 while i < size:
                     d = text[i]
-                    if d == 92:
-                        if i + 1 < size and text[i + 1] == 10:
+                    if d == _BACKSLASH:
+                        if i + 1 < size and text[i + 1] == _LF:
                             line += 1
-                        elif i + 2 < size and text[i + 1] == 13 and text[i + 2] == 10:
+                        elif i + 2 < size and text[i + 1] == _CR and text[i + 2] == _LF:
                             i += 1
                             line += 1
                         i += 2
@@ -146,35 +162,35 @@ def scan(text, found):
                         i += 1
                         closed = True
                         break
-                    elif d == 10:
+                    elif d == _LF:
                         break
                     else:
                         i += 1
                 if not closed:
                     return count, False
-        elif c == 40 or c == 91 or c == 123:
+        elif c in (_ROUND, _SQUARE, _CURLY):
             depth += 1
             i += 1
-        elif c == 41 or c == 93 or c == 125:
+        elif c in (_ROUND_END, _SQUARE_END, _CURLY_END):
             depth -= 1
             if depth < 0:
                 return count, False
             i += 1
-        elif c == 58:
+        elif c == _COLON:
             if header and depth == 0:
                 header = False
                 body = True
             i += 1
-        elif c == 92:  # A backslash joins the next line to this one.
-            if i + 1 < size and text[i + 1] == 10:
+        elif c == _BACKSLASH:  # A backslash joins the next line to this one.
+            if i + 1 < size and text[i + 1] == _LF:
                 line += 1
                 i += 2
-            elif i + 2 < size and text[i + 1] == 13 and text[i + 2] == 10:
+            elif i + 2 < size and text[i + 1] == _CR and text[i + 2] == _LF:
                 line += 1
                 i += 3
             else:
                 i += 1
-        elif c == 12 or c == 0 or (c == 13 and not (i + 1 < size and text[i + 1] == 10)):
+        elif c in (_FF, _NUL) or (c == _CR and not (i + 1 < size and text[i + 1] == _LF)):
             return count, False
         else:
             i += 1
@@ -195,15 +211,15 @@ def returns_value(text):
     word = False  # The byte before belongs to a name.
     while i < size:
         c = text[i]
-        if c == 35:
-            while i < size and text[i] != 10:
+        if c == _HASH:
+            while i < size and text[i] != _LF:
                 i += 1
             word = False
-        elif c == 34 or c == 39:
+        elif c in (_DOUBLE, _SINGLE):
             if i + 2 < size and text[i + 1] == c and text[i + 2] == c:
                 i += 3
                 while i < size:
-                    if text[i] == 92:
+                    if text[i] == _BACKSLASH:
                         i += 2
                     elif text[i] == c and i + 2 < size and text[i + 1] == c and text[i + 2] == c:
                         i += 3
@@ -213,38 +229,28 @@ def returns_value(text):
             else:
                 i += 1
                 while i < size:
-                    if text[i] == 92:
+                    if text[i] == _BACKSLASH:
                         i += 2
-                    elif text[i] == c or text[i] == 10:
+                    elif text[i] == c or text[i] == _LF:
                         i += 1
                         break
                     else:
                         i += 1
             word = False
-        elif (
-            c == 114
-            and not word
-            and i + 6 < size
-            and text[i + 1] == 101
-            and text[i + 2] == 116
-            and text[i + 3] == 117
-            and text[i + 4] == 114
-            and text[i + 5] == 110
-        ):
+        elif not word and i + 6 < size and _starts(text, i, _RETURN):
             i += 6
-            c = text[i]
-            if (48 <= c <= 57) or (65 <= c <= 90) or c == 95 or (97 <= c <= 122) or c >= 128:
+            if _letter(text[i]):
                 word = True
                 continue
-            while i < size and (text[i] == 32 or text[i] == 9):
+            while i < size and _blank(text[i]):
                 i += 1
-            if i < size and text[i] == 92:  # return \ <newline> expression
+            if i < size and text[i] == _BACKSLASH:  # return \ <newline> expression
                 return True
-            if i < size and not (text[i] == 10 or text[i] == 13 or text[i] == 35 or text[i] == 59):
+            if i < size and not (text[i] == _LF or text[i] == _CR or text[i] == _HASH or text[i] == _SEMICOLON):
                 return True
             word = False
         else:
-            word = (48 <= c <= 57) or (65 <= c <= 90) or c == 95 or (97 <= c <= 122) or c >= 128 or c == 46
+            word = _letter(c) or c == _DOT
             i += 1
     return False
 

@@ -3,16 +3,22 @@
 Python's own symbol table says which names are free: it knows scopes, comprehensions, `global` and class bodies. A free
 name that is neither a builtin nor importable under one obvious meaning cannot be checked or run, so its function is
 rejected before the type checker sees it; of the functions that automatic import fixing leaves, 86 % are such. The text
-of a function is never edited: imports go above it.
+of a function stays as it is, imports go above it; only decorators that nothing can provide are taken away.
 """
 
+import ast
 import builtins
+import importlib
 import re
 import symtable
 import sys
 import typing
 import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
+
+from selfcodealign.seeds.uses import Use, local_names, parsed, uses
 
 # Names that every module has, beside the builtins.
 MODULE_NAMES = {"__name__", "__file__", "__doc__", "__package__", "__spec__", "__loader__", "__path__", "__builtins__"}
@@ -76,7 +82,16 @@ MEMBERS = {
 }
 """Members of the standard library whose name says where they come from."""
 
-_DATETIME_CLASS = re.compile(r"\bdatetime\.(?:now|utcnow|today|strptime|fromtimestamp|combine|fromisoformat|min|max)\b")
+MODULE_OR_MEMBER = (
+    *("array", "bisect", "copy", "datetime", "dis", "fnmatch", "getpass", "glob", "locale", "mmap", "platform"),
+    *("pprint", "random", "select", "shlex", "signal", "socket", "time", "timeit", "tokenize"),
+)
+"""Modules of the standard library with a member of their own name: which is meant shows in its use."""
+
+_TYPES = {"time": "from datetime import time", "date": "from datetime import date"}
+"""Names that mean a class where they stand as a type."""
+
+_ROOTS = frozenset(name for name in sys.stdlib_module_names if not name.startswith("_")) | frozenset(PACKAGES)
 
 
 @cache
@@ -124,28 +139,124 @@ def free_names(code: str) -> set[str]:
     return used - defined - _given()
 
 
-def resolve(code: str) -> tuple[list[str], list[str]]:
-    """Return the import statements that code needs, in order, and the names that none can provide.
+@dataclass(frozen=True)
+class Resolved:
+    """What a function needs above it.
+
+    Attributes:
+        statements: imports, in order, then constants of the file and stand-ins for types that cannot be had.
+        unknown: names that nothing can provide.
+        undecorated: names of decorators that nothing can provide, while the function itself needs none of them.
+    """
+
+    statements: list[str]
+    unknown: list[str]
+    undecorated: list[str]
+
+
+def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
+    """Find what provides the names that code does not define: its file's bindings first, then what is known.
+
+    A name that only annotations use and nothing provides stands for any type.
+
+    Args:
+        code: a function.
+        bindings: what its file binds its words to, see `FunctionRow.bindings`.
 
     Raises:
         SyntaxError, ValueError, RecursionError, MemoryError: as `free_names`.
     """
     known = _known()
+    bound: dict[str, list[str]] = {}
+    for statement in bindings:
+        bound.setdefault(_name_of(statement), []).append(statement)
+    free = free_names(code)
+    used: dict[str, Use] = {}
+    # A second tree costs more than all the rest, and most functions can do without.
+    if _QUOTED_TYPE.search(code) or any(
+        name in MODULE_OR_MEMBER
+        or name in _TYPES
+        or (_of_the_file(bound[name]) if name in bound else known.get(name)) is None
+        for name in free
+    ):
+        tree = parsed(code)
+        used = uses(tree)
+        # Names in strings are nobody's variables.
+        free |= {name for name, use in used.items() if use.annotated} - local_names(tree) - _given()
     imports: dict[str, list[str]] = {}
     plain: list[str] = []
+    constants: list[str] = []
     unknown: list[str] = []
-    for name in sorted(free_names(code)):
-        statement = known.get(name)
-        if name == "datetime" and _DATETIME_CLASS.search(code) and "datetime.datetime" not in code:
-            statement = "from datetime import datetime"
-        if statement is None:
-            unknown.append(name)
-        elif statement.startswith("from ") and " as " not in statement:
-            imports.setdefault(statement.split()[1], []).append(name)
+    undecorated: list[str] = []
+    for name in sorted(free):
+        use = used.get(name, Use(elsewhere=True))
+        if name in bound:
+            statement = _of_the_file(bound[name])
+        elif name in MODULE_OR_MEMBER or (name in _TYPES and use.as_type):
+            statement = _by_use(name, use)
         else:
+            statement = known.get(name)
+        if statement is None and use.annotated and not use.elsewhere and not use.decorating and not use.attributes:
+            imports.setdefault("typing", []).append("Any")
+            constants.append(f"{name} = Any")
+        elif statement is None:
+            only_decorates = use.decorating and not use.elsewhere and not use.annotated
+            (undecorated if only_decorates else unknown).append(name)
+        elif statement.startswith("from ") and " as " not in statement:
+            module, _, member = statement.removeprefix("from ").partition(" import ")
+            imports.setdefault(module, []).append(member)
+        elif statement.startswith(("import ", "from ")):
             plain.append(statement)
-    grouped = [f"from {module} import {', '.join(names)}" for module, names in sorted(imports.items())]
-    return sorted(plain) + grouped, unknown
+        else:
+            constants.append(statement)
+            kind = statement.partition("=")[2].partition("(")[0].strip()
+            if kind in typing.__all__:
+                imports.setdefault("typing", []).append(kind)
+    grouped = [f"from {module} import {', '.join(sorted(set(names)))}" for module, names in sorted(imports.items())]
+    return Resolved(sorted(set(plain)) + grouped + constants, unknown, undecorated)
+
+
+def _name_of(statement: str) -> str:
+    """Return the name that a binding binds."""
+    if statement.startswith(("import ", "from ")):
+        return statement.rpartition(" ")[2] if not _DOTTED.match(statement) else statement.split()[1].partition(".")[0]
+    return _NAME.match(statement)[0]  # pyright: ignore[reportOptionalSubscript]
+
+
+_DOTTED = re.compile(r"import [\w.]+$")
+_NAME = re.compile(r"\w*")
+_QUOTED_TYPE = re.compile(r"# type:|->\s*[^:]*[\"']|:\s*[\w.\[\], |]*[\"']|\bcast\(")
+
+
+def _of_the_file(statements: list[str]) -> str | None:
+    """Return the statement by which a file provides a name; None if it is its own or from a package nobody has."""
+    for statement in statements:
+        if statement.startswith(("import ", "from ")):
+            if statement.split()[1].partition(".")[0] in _ROOTS:
+                return statement
+        elif not statement.isidentifier():
+            return statement
+    return None
+
+
+def _by_use(name: str, use: Use) -> str:
+    """Choose between a module and its member of the same name: a module is only ever asked for its attributes."""
+    if use.as_type and name in _TYPES:
+        return _TYPES[name]
+    module = importlib.import_module(name)
+    member = use.bare or not all(hasattr(module, attribute) for attribute in use.attributes)
+    return f"from {name} import {name}" if member and hasattr(module, name) else f"import {name}"
+
+
+def without_decorators(code: str, names: Iterable[str]) -> str:
+    """Take away the decorators that use any of the names."""
+    gone = set(names)
+    lines = code.split("\n")
+    function = ast.parse(code).body[0]
+    for decorator in reversed(getattr(function, "decorator_list", [])):
+        if gone & {node.id for node in ast.walk(decorator) if isinstance(node, ast.Name)}:
+            del lines[decorator.lineno - 1 : decorator.end_lineno]
+    return "\n".join(lines)
 
 
 def with_imports(code: str, imports: list[str]) -> str:

@@ -44,6 +44,7 @@ def write_keys(functions: Path, keys: Path, hasher: minhash.MinHasher) -> int:
     """Sign a shard's functions into a matrix on disk, (2 + bands) × functions, uint64; return how many there are."""
     import xxhash
 
+    hasher.compare(row["content"] for row in read_rows(functions, ["content"]))
     count = count_rows(functions)
     matrix = np.empty((FIRST_BAND + hasher.bands, count), dtype=np.uint64)
     for n, row in enumerate(read_rows(functions, ["id", "content"])):
@@ -387,14 +388,15 @@ def hasher_of(
 ) -> minhash.MinHasher:
     """Return the hasher that config keys describe.
 
-    `reference` mode signs as the published code does, with 41 bands of 6 rows of 250 permutations unless told
-    otherwise: the optimum of LSH alone at a threshold of 0.5. `fixed` mode takes 60 bands of 5 rows: they miss fewer
-    pairs just above the threshold (docs/measurements.md) and suggest more below it, which cost a comparison each.
+    `reference` mode signs as the published code does, with 250 permutations unless told otherwise, and datasketch's
+    bands for a threshold of 0.5 (41 of 6 rows). `fixed` mode takes 60 bands of 5 rows: they miss fewer pairs just above
+    the threshold (docs/measurements.md) and suggest more below it, which cost a comparison each.
     """
-    default = (41, 6, 250) if mode == "reference" else (60, 5, 300)
+    permutations = permutations or (250 if mode == "reference" else 300)
+    default = minhash.best_bands(0.5, permutations) if mode == "reference" else (60, 5)
     try:
         return minhash.MinHasher(
-            permutations=permutations or default[2],
+            permutations=permutations,
             bands=bands or default[0],
             rows=rows or default[1],
             ngram=ngram,

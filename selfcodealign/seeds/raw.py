@@ -1,15 +1,25 @@
-"""Stream source files out of raw shards: parquet or JSONL, local or on the Hub, one batch in memory at a time."""
+"""Stream source files out of raw shards, local or on the Hub, one batch in memory at a time.
 
+The first bytes of a shard say what it is, never its name: parquet, Arrow (files, streams, Feather), JSON Lines or a
+JSON array, plain or compressed by gzip, bzip2, xz, zstd or lz4. Only a JSON array is held whole.
+"""
+
+import bz2
+import codecs
 import gzip
 import hashlib
+import io
 import json
 import logging
+import lzma
 import os
 import re
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id
@@ -55,6 +65,7 @@ class SourceFile:
             "path": self.path,
             "line": 0,
             "licence": self.licence,
+            "bindings": [],
         }
 
 
@@ -62,38 +73,129 @@ def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:
     """Yield the source files of one shard in order.
 
     Args:
-        shard: a path ending in .parquet, .jsonl, .json or .jsonl.gz, or hf://datasets/ORG/NAME@REVISION/PATH.
+        shard: a path, or hf://datasets/ORG/NAME@REVISION/PATH.
         columns: names of the columns.
 
     Raises:
-        UserError: the shard is missing, empty, broken, of another format, without the content column, or gated.
+        UserError: the shard is missing, empty, broken, of another format, without a content column of text, without
+            one row that can be read, or gated.
     """
-    empty = True
+    rows = 0
+    problems: dict[str, int] = {}
     for file in _files(shard, columns):
-        empty = False
+        rows += 1
+        if file.content is None:
+            problems[file.problem] = problems.get(file.problem, 0) + 1
         yield file
-    if empty:
+    if not rows:
         raise UserError(f"raw shard {shard} has no rows; take it out of data.raw_shards, or fetch it again")
+    if sum(problems.values()) == rows:
+        reasons = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items()))
+        raise UserError(
+            f"raw shard {shard} has nothing that can be read ({reasons} of {rows} rows): JSON Lines have one object a "
+            f"line, and the column {columns.content!r} (data.content_column) must hold text"
+        )
+
+
+_COMPRESSED = {
+    b"\x1f\x8b": "gzip",
+    b"BZh": "bz2",
+    b"\xfd7zXZ\0": "xz",
+    b"\x28\xb5\x2f\xfd": "zstd",
+    b"\x04\x22\x4d\x18": "lz4",
+}
+_NOT_READ = {
+    b"PK\x03\x04": "a ZIP archive; unpack it",
+    b"FEA1": "a Feather file of version 1; write it as parquet",
+    b"ORC": "an ORC file; write it as parquet",
+    b"Obj\x01": "an Avro file; write it as parquet",
+    b"SQLite format 3": "a SQLite database; write its table as parquet",
+    b"\x89HDF": "an HDF5 file; write its table as parquet",
+    b"\x80\x04\x95": "a pickle, which is never loaded; write it as parquet",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; run git lfs pull",
+    b"<": "a page of HTML or XML, not data; check its address and fetch it again",
+}
 
 
 def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:
     """Yield the source files of one shard by its format."""
-    name = shard.lower()
+    import pyarrow as pa
+
     with _opened(shard) as stream:
-        if name.endswith((".jsonl", ".json", ".ndjson")):
-            yield from _from_jsonl(stream, shard, columns)
-        elif name.endswith((".jsonl.gz", ".json.gz", ".ndjson.gz")):
-            with gzip.open(stream) as unzipped:
-                yield from _from_jsonl(unzipped, shard, columns)
-        else:
-            yield from _from_parquet(stream, shard, columns)
+        start = _start(stream, shard)
+        stream.seek(0)
+        kind = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
+        if kind is None:
+            yield from _from_plain(stream, start, shard, columns)
+            return
+        with _unzipped(stream, kind) as unzipped:
+            try:
+                start = unzipped.peek(512)[:512]
+            except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+                raise _broken(shard, error) from error
+            if start.startswith((b"PAR1", b"ARROW1")):
+                raise UserError(f"raw shard {shard} is a {kind} of a binary table, which is not read; decompress it")
+            yield from _from_plain(unzipped, start, shard, columns)
+
+
+def _start(stream: Any, shard: str) -> bytes:
+    """Return the first bytes of an open shard."""
+    try:
+        return stream.read(512)
+    except OSError as error:
+        raise _access_error(shard, error) from error
+
+
+def _unzipped(stream: Any, kind: str) -> io.BufferedReader:
+    """Open a compressed stream for reading what is inside."""
+    if kind == "gzip":
+        return io.BufferedReader(gzip.GzipFile(fileobj=stream))  # pyright: ignore[reportArgumentType]
+    if kind == "bz2":
+        return io.BufferedReader(bz2.BZ2File(stream))  # pyright: ignore[reportArgumentType]
+    if kind == "xz":
+        return io.BufferedReader(lzma.LZMAFile(stream))  # pyright: ignore[reportArgumentType]
+    import pyarrow as pa
+
+    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), kind))  # pyright: ignore[reportArgumentType]
+
+
+def _from_plain(stream: Any, start: bytes, shard: str, columns: Columns) -> Iterator[SourceFile]:
+    """Yield the source files of a stream that is not compressed and starts with some bytes."""
+    name = shard.lower()
+    if start.startswith(b"PAR1"):
+        yield from _from_parquet(stream, shard, columns)
+        return
+    if start.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
+        yield from _from_arrow(stream, shard, columns, file=start.startswith(b"ARROW1"))
+        return
+    text = start.removeprefix(codecs.BOM_UTF8).lstrip()
+    for magic, what in _NOT_READ.items():
+        if text.startswith(magic):
+            raise UserError(f"raw shard {shard} is {what}")
+    if start[257:262] == b"ustar":
+        raise UserError(f"raw shard {shard} is a tar archive; unpack it")
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        stream = io.TextIOWrapper(stream, encoding="utf-16", errors="replace")
+        text = start.decode("utf-16", "replace").lstrip().encode("utf-8", "replace")
+    elif start and not text.startswith((b"{", b"[")) and not name.endswith(_JSON):
+        raise UserError(
+            f"raw shard {shard} is broken, or of a format that is not read (parquet, Arrow, JSON Lines and JSON arrays "
+            "are, also compressed); fetch it again, write it as one of these, or take it out of data.raw_shards"
+        )
+    if text.startswith(b"["):
+        yield from _from_array(stream, shard, columns)
+    else:
+        yield from _from_jsonl(stream, shard, columns)
+
+
+_JSON = (".jsonl", ".json", ".ndjson", ".jsonl.gz", ".json.gz", ".ndjson.gz")
 
 
 def _opened(shard: str) -> Any:
     """Open a shard where it lies; Hub files are read by range, not downloaded."""
     try:
         if not shard.startswith("hf://"):
-            return open(shard, "rb")
+            return open(os.path.expanduser(shard), "rb")
         kept = _in_cache(shard)
         if kept is not None:
             return kept.open("rb")
@@ -117,10 +219,10 @@ def _opened(shard: str) -> Any:
 
 def hub_file(shard: str) -> tuple[str, str, str]:
     """Split hf://datasets/ORG/NAME@REVISION/PATH into ORG/NAME, REVISION and PATH."""
-    found = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+)(?:@([^/]+))?/(.+)", shard)
+    found = re.fullmatch(r"hf://datasets/([^/]+/[^/@]+)(?:@(refs/(?:convert|pr)/[^/]+|[^/]+))?/(.+)", shard)
     if found is None:
         raise UserError(f"raw shard {shard} is no address of a file: write hf://datasets/ORG/NAME@REVISION/PATH")
-    return found[1], found[2] or "main", found[3]
+    return found[1], unquote(found[2] or "main"), found[3]
 
 
 def _in_cache(shard: str) -> Path | None:
@@ -160,20 +262,39 @@ def _access_error(shard: str, error: BaseException) -> UserError:
     return UserError(f"raw shard {shard} cannot be opened: {first_line(error)}")
 
 
+def _broken(shard: str, error: BaseException) -> UserError:
+    return UserError(
+        f"raw shard {shard} is broken ({first_line(error)}); fetch it again or take it out of data.raw_shards"
+    )
+
+
 def _from_parquet(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFile]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         file = pq.ParquetFile(stream)
-        _demand(columns.content, file.schema_arrow.names, shard)
+        _demand_text(columns.content, file.schema_arrow, shard)
         wanted = [column for column in vars(columns).values() if column in file.schema_arrow.names]
         for batch in _batches(file, wanted):
             yield from _from_batch(batch, columns)
     except (pa.ArrowException, OSError) as error:
-        raise UserError(
-            f"raw shard {shard} is broken ({first_line(error)}); fetch it again or take it out of data.raw_shards"
-        ) from error
+        raise _broken(shard, error) from error
+
+
+def _from_arrow(stream: Any, shard: str, columns: Columns, *, file: bool) -> Iterator[SourceFile]:
+    """Yield the source files of an Arrow file or stream, as `datasets` saves them."""
+    import pyarrow as pa
+
+    try:
+        reader = pa.ipc.open_file(stream) if file else pa.ipc.open_stream(stream)
+        _demand_text(columns.content, reader.schema, shard)
+        batches = (reader.get_batch(n) for n in range(reader.num_record_batches)) if file else reader
+        for batch in batches:
+            for start in range(0, batch.num_rows, FILES_PER_BATCH):
+                yield from _from_batch(batch.slice(start, FILES_PER_BATCH), columns)
+    except (pa.ArrowException, OSError) as error:
+        raise _broken(shard, error) from error
 
 
 def _batches(file: "pq.ParquetFile", wanted: list[str]) -> Iterator["pa.RecordBatch"]:
@@ -182,19 +303,13 @@ def _batches(file: "pq.ParquetFile", wanted: list[str]) -> Iterator["pa.RecordBa
 
 def _from_batch(batch: "pa.RecordBatch", columns: Columns) -> Iterator[SourceFile]:
     """Yield a batch's files; text columns are taken as bytes, because a shard may hold invalid UTF-8."""
-    import pyarrow as pa
-
     names = batch.schema.names
 
     def column(name: str) -> list[Any]:
         if name not in names:
             return [None] * batch.num_rows
         values = batch.column(names.index(name))
-        if pa.types.is_string(values.type):
-            values = values.cast(pa.binary())
-        elif pa.types.is_large_string(values.type):
-            values = values.cast(pa.large_binary())
-        return values.to_pylist()
+        return values.cast(_as_bytes(values.type)).to_pylist()
 
     for content, repo, path, licence in zip(
         column(columns.content), column(columns.repo), column(columns.path), column(columns.licence), strict=True
@@ -202,28 +317,79 @@ def _from_batch(batch: "pa.RecordBatch", columns: Columns) -> Iterator[SourceFil
         yield _file(content, repo, path, licence)
 
 
-def _from_jsonl(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFile]:
-    seen = False
+def _as_bytes(kind: "pa.DataType") -> "pa.DataType":
+    """Return a type with bytes in place of text, at any depth."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(kind):
+        return _as_bytes(kind.value_type)
+    if pa.types.is_large_string(kind):
+        return pa.large_binary()
+    if pa.types.is_string(kind) or pa.types.is_string_view(kind):
+        return pa.binary()
+    if pa.types.is_list(kind):
+        return pa.list_(_as_bytes(kind.value_type))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_as_bytes(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([pa.field(kind.field(n).name, _as_bytes(kind.field(n).type)) for n in range(kind.num_fields)])
+    return kind
+
+
+def _from_array(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFile]:
+    """Yield the source files of one JSON array of objects, however it is laid out."""
     try:
-        for line in stream:
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except (ValueError, RecursionError):
-                yield SourceFile(None, "", "", "", "broken_row")
-                continue
-            if not isinstance(row, dict):
-                yield SourceFile(None, "", "", "", "broken_row")
-                continue
-            if not seen:
-                _demand(columns.content, list(row), shard)
-                seen = True
+        text = stream.read()
+        rows = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig", "replace"))
+    except (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError) as error:
+        raise _broken(shard, error) from error
+    yield from _from_rows(rows, shard, columns)
+
+
+def _from_jsonl(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFile]:
+    import pyarrow as pa
+
+    def rows() -> Iterator[Any]:
+        for number, line in enumerate(stream):
+            if number == 0:
+                line = line.removeprefix("\ufeff" if isinstance(line, str) else codecs.BOM_UTF8)
+            if line.strip():
+                try:
+                    yield json.loads(line)
+                except (ValueError, RecursionError):
+                    yield None
+
+    try:
+        yield from _from_rows(rows(), shard, columns)
+    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+        raise _broken(shard, error) from error
+
+
+def _from_rows(rows: Iterable[Any], shard: str, columns: Columns) -> Iterator[SourceFile]:
+    """Yield the source files of JSON objects; keys may be absent from any of them, as writers leave null keys out."""
+    keys: set[str] = set()
+    for row in rows:
+        if isinstance(row, dict):
+            keys.update(row)
             yield _file(row.get(columns.content), *(row.get(c) for c in (columns.repo, columns.path, columns.licence)))
-    except (OSError, EOFError) as error:
+        else:
+            yield SourceFile(None, "", "", "", "broken_row")
+    if keys:
+        _demand(columns.content, sorted(keys), shard)
+
+
+def _demand_text(column: str, schema: "pa.Schema", shard: str) -> None:
+    """Raise UserError unless a table has a column of text."""
+    import pyarrow as pa
+
+    _demand(column, schema.names, shard)
+    kind = schema.field(column).type
+    plain = _as_bytes(kind)
+    if not (pa.types.is_binary(plain) or pa.types.is_large_binary(plain) or pa.types.is_null(plain)):
         raise UserError(
-            f"raw shard {shard} is broken ({first_line(error)}); fetch it again or take it out of data.raw_shards"
-        ) from error
+            f"column {column!r} of raw shard {shard} holds {str(kind)[:80]}, not text: name a column of text in "
+            "data.content_column"
+        )
 
 
 def _demand(column: str, names: list[str], shard: str) -> None:
@@ -246,11 +412,13 @@ def _file(content: Any, repo: Any, path: Any, licence: Any) -> SourceFile:
 
 
 def _text(value: Any) -> str:
-    """Render a provenance value as text: lists joined by a comma, bytes decoded, nothing as an empty string."""
+    """Render a provenance value as text: lists and objects joined by a comma, bytes decoded, nothing as no text."""
     if value is None:
         return ""
     if isinstance(value, bytes):
         return value.decode("utf-8", "replace")
+    if isinstance(value, dict):
+        value = list(value.values())
     if isinstance(value, list | tuple):
         return ", ".join(_text(item) for item in value)
     return str(value)

@@ -2,10 +2,11 @@
 
 Each function is a file whose name no import can spell by chance. Two files of known verdict ride along in every batch,
 so that a checker that prints nothing, or passes everything, is found out. A batch that crashes, hangs or answers for
-too few files is cut in halves until the culprit stands alone.
+too few files is cut by the packages that functions import, then in halves, until the culprit stands alone.
 """
 
 import functools
+import io
 import json
 import logging
 import os
@@ -15,6 +16,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import tokenize
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,10 @@ CANARIES = {
     UNSOUND: "def double(x: int) -> str:\n    return 2 * x\n",
 }
 OLDEST_NODE = 20
+OWN_PYTHON = Path(__file__).parents[2] / ".venv-typecheck" / "bin" / "python"
+"""Interpreter of the packages in envs/typecheck.txt, made by `make setup`."""
+_IMPORT = re.compile(r"^\s*(?:from|import)\s+(\w+)", re.MULTILINE)
+_PRAGMA = re.compile(r"\bpyright:")
 _LIST_PACKAGES = (
     "import importlib.metadata as m, json, platform\n"
     "print(json.dumps([platform.python_version(), sorted({(d.name.lower(), d.version) for d in m.distributions()"
@@ -87,6 +93,18 @@ def _major(binary: str) -> int:
     return int(found[1]) if found else 0
 
 
+def default_python() -> str:
+    """Return the interpreter whose packages the checker sees by default: the check's own, else the running one."""
+    if OWN_PYTHON.exists():
+        return str(OWN_PYTHON)
+    log.warning(
+        "%s is not there: pyright sees the packages of %s, and verdicts depend on them; `make setup` makes it",
+        OWN_PYTHON.parents[1].name,
+        sys.executable,
+    )
+    return sys.executable
+
+
 def environment(python: str) -> dict[str, Any]:
     """Describe everything a verdict depends on: pyright, Python and the packages that imports find.
 
@@ -112,7 +130,7 @@ class Pyright:
     """Run the bundled pyright on batches of functions; never touches the network.
 
     Args:
-        python: interpreter whose packages imports resolve to; this one if None.
+        python: interpreter whose packages imports resolve to; see `default_python` if None.
         start_s, function_s: a batch of n may take start_s + n · function_s seconds of wall time.
         heap_mb: most memory for Node's heap; pyright drops its caches before that is full.
     """
@@ -123,7 +141,7 @@ class Pyright:
         import pyright
 
         # Pyright runs in a folder of its own, where a relative path would lead to no interpreter, and to no packages.
-        python = python or sys.executable
+        python = python or default_python()
         self.python = str(Path(shutil.which(python) or python).absolute())
         self.start_s = start_s
         self.function_s = function_s
@@ -157,10 +175,13 @@ class Pyright:
             # A letter before the id, no dash: nothing that a function imports is called that.
             files = {f"s{number:06d}_{_plain(key)}": key for number, key in enumerate(functions)}
             for name, key in files.items():
-                (Path(folder) / f"{name}.py").write_bytes(functions[key].encode("utf-8", "surrogatepass"))
+                text = without_pragmas(functions[key])
+                (Path(folder) / f"{name}.py").write_bytes(text.encode("utf-8", "surrogatepass"))
             for name, code in CANARIES.items():
                 (Path(folder) / f"{name}.py").write_text(code)
+            # A package of which only the types are here cannot be run, which pyright takes for a warning.
             settings = {"include": ["."], "typeCheckingMode": "standard", "pythonPlatform": "Linux"}
+            settings |= {"reportMissingModuleSource": "error"}
             (Path(folder) / "pyrightconfig.json").write_text(json.dumps(settings))
             report = self._report(folder, len(functions))
         errors: dict[str, list[dict[str, Any]]] = {}
@@ -200,6 +221,26 @@ class Pyright:
             raise CheckerFailed("its answer is no JSON") from error
 
 
+def without_pragmas(code: str) -> str:
+    """Take the sense out of `# pyright:` comments, which would choose other rules for their function."""
+    if not _PRAGMA.search(code):
+        return code
+    lines = code.splitlines(keepends=True)
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(code).readline):
+            if token.type == tokenize.COMMENT:
+                row, column = token.start
+                lines[row - 1] = lines[row - 1][:column] + _PRAGMA.sub("pyright ", lines[row - 1][column:])
+    except (tokenize.TokenError, SyntaxError, IndexError):
+        return _PRAGMA.sub("pyright ", code)
+    return "".join(lines)
+
+
+def packages(code: str) -> str:
+    """Return the packages outside the standard library that code imports, by name."""
+    return " ".join(sorted(set(_IMPORT.findall(code)) - sys.stdlib_module_names))
+
+
 def _plain(key: str) -> str:
     return re.sub(r"\W", "_", key)
 
@@ -215,7 +256,10 @@ def bisected(
     run: Callable[[Mapping[str, str]], dict[str, Verdict]],
     assert_alive: Callable[[], None],
 ) -> dict[str, Verdict]:
-    """Return every function's verdict, halving a batch that fails until the culprit is alone.
+    """Return every function's verdict, cutting a batch that fails until the culprit is alone.
+
+    What breaks the checker is mostly the size of a package. A batch that crashes is cut by imported packages first, so
+    that all that import none pass in one process, and the culprit is alone, or among few, after one failure more.
 
     Args:
         functions: texts by key.
@@ -230,10 +274,17 @@ def bisected(
         assert_alive()
         if len(functions) == 1:
             return dict.fromkeys(functions, TIMED_OUT if error.timed_out else CRASHED)
-        log.warning("pyright failed on %d functions (%s); halving them", len(functions), error)
+        log.warning("pyright failed on %d functions (%s); cutting them in parts", len(functions), error)
+        timed_out = error.timed_out
     keys = list(functions)
     middle = len(keys) // 2
+    parts = [keys[:middle], keys[middle:]]
+    if not timed_out:
+        groups: dict[str, list[str]] = {}
+        for key in keys:
+            groups.setdefault(packages(functions[key]), []).append(key)
+        parts = list(groups.values()) if len(groups) > 1 else parts
     verdicts = {}
-    for half in (keys[:middle], keys[middle:]):
-        verdicts |= bisected({key: functions[key] for key in half}, run, assert_alive)
-    return verdicts
+    for part in parts:
+        verdicts |= bisected({key: functions[key] for key in part}, run, assert_alive)
+    return {key: verdicts[key] for key in keys}

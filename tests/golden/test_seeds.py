@@ -16,7 +16,7 @@ from selfcodealign.decontamination import Index
 from selfcodealign.evaluation.data import kept_out
 from selfcodealign.minhash import shingle_set
 from selfcodealign.rows_io import read_rows
-from selfcodealign.seeds import filters, names, typecheck
+from selfcodealign.seeds import typecheck
 from tests.conftest import missing
 from tests.seed_rows import DOUBLE, deduplicate, gather, outputs, write_shard
 
@@ -171,24 +171,6 @@ def test_every_benchmark_is_loaded_and_found_again(name, shared):
             words = passage.text.split()
             assert index.search(" ".join(words[: len(words) * 2 // 3 + 10])), passage
     assert index.search(DOUBLE) == []
-
-
-def test_filters_need_no_syntax_tree_for_their_verdicts_on_real_functions(shared):
-    """The pass over bytes and the tree agree on reason and detail, and the tree is hardly ever needed."""
-    functions = pq.read_table(shared / "data/stack/reference-functions-00000.parquet")["content"].to_pylist()
-    banned = frozenset(filters.BANNED_MODULES)
-    compared = undecided = 0
-    for function in functions[::2]:
-        try:
-            imports, _ = names.resolve(function)
-        except SyntaxError:
-            continue
-        code = names.with_imports(function, imports)
-        assert filters.why_dropped(code, parsed=True) == filters.why_dropped(code), code
-        compared += 1
-        undecided += filters._at_a_glance(code, banned) == filters._UNSURE
-    assert compared > 5_000
-    assert undecided < 0.15 * compared
 
 
 def test_a_search_that_looks_at_runs_first_finds_the_same(shared):

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from scripts.dedup_dataset import deduplicated, main, reference_deduplicated
-from selfcodealign.minhash import MinHasher, jaccard, optimal_bands
+from selfcodealign.minhash import MinHasher, best_bands, jaccard
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
@@ -115,7 +115,7 @@ def test_the_reference_signature_is_golden():
     assert signature[:4].tolist() == [500994496, 103883333, 309681260, 260973705]
     digest = hashlib.sha256(signature.astype("<u8").tobytes()).hexdigest()
     assert digest.startswith("3e394842088f72dd")
-    assert optimal_bands(0.7, 250) == (25, 10)
+    assert best_bands(0.7, 250) == (25, 10)
 
 
 def reference(rows) -> tuple[list[str], dict[str, str]]:

@@ -1,21 +1,28 @@
 """Functions are cut out exactly as they stand, and every file without any says why."""
 
+import ast
+import bz2
 import gzip
 import inspect
 import json
+import lzma
+import re
 import textwrap
 import types
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.extract_functions import functions_of, main
+from selfcodealign import config
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import extraction, lexer
 from selfcodealign.seeds.extraction import extract
-from selfcodealign.seeds.raw import Columns, SourceFile, read_files
+from selfcodealign.seeds.raw import Columns, SourceFile, hub_file, read_files
 from tests.seed_rows import DOUBLE, outputs, write_shard
 
 
@@ -75,6 +82,54 @@ def test_modes_differ_in_decorators_and_docstrings_only(source, reference, fixed
     """None stands for the whole source, a list for what is found instead."""
     assert texts(source, reference=True) == ([source] if reference is None else reference)
     assert texts(source) == ([source] if fixed is None else fixed)
+
+
+@pytest.mark.parametrize(
+    "docstring",
+    [
+        "('Return x.')",
+        '("""Return\n    x.""")',
+        "('Return '\n     'x.')",
+        '(\n        "Return "\n        "x."\n    )',
+        "(  # said\n     'Return x.')",
+        "(('Return x.'))",
+        "(r'Return \\x.')",
+    ],
+)
+def test_a_docstring_may_stand_in_parentheses(docstring):
+    source = f"def f(x):\n    {docstring}\n    return x"
+    assert ast.get_docstring(ast.parse(source).body[0])  # pyright: ignore[reportArgumentType]
+    assert texts(source) == [source]
+    assert texts(source, reference=True) == []
+
+
+@pytest.mark.parametrize(
+    "docstring", ["('Doc.',)", "(f'Doc {x}')", "(b'Doc.')", "('Doc.' + 'x')", "('Doc.').strip()", "()"]
+)
+def test_what_is_no_docstring_in_parentheses_is_none(docstring):
+    assert texts(f"def f(x):\n    {docstring}\n    return x") == []
+
+
+AREA = 'def area(w, h):\n    """Return the area."""\n    return w * h'
+
+
+@pytest.mark.parametrize(
+    ("source", "lines"),
+    [
+        ("\ufeff" + AREA + "\n\n" + DOUBLE + "\n", [1, 5]),
+        ("\ufeff# said\r\n" + (AREA + "\n\n" + DOUBLE).replace("\n", "\r\n"), [2, 6]),
+        ((AREA + "\n\n" + DOUBLE + "\n").replace("\n", "\r"), [1, 5]),
+        ("\ufeff" + (AREA + "\n\n" + DOUBLE).replace("\n", "\r"), [1, 5]),
+        ((AREA + "\n\n").replace("\n", "\r") + DOUBLE, [1, 5]),
+        ("x = 1\r\r" + AREA + "\n\n" + DOUBLE, [3, 7]),
+    ],
+    ids=["mark", "mark-crlf", "cr", "mark-cr", "mixed", "cr-before"],
+)
+def test_byte_order_marks_and_carriage_returns_lose_no_function(source, lines):
+    found, reason = functions_of(SourceFile(source.encode(), "r", "p", "MIT"), reference=False, max_file_mb=1)
+    assert (reason, [function.line for function in found]) == ("", lines)
+    assert [function.content.replace("\r", "") for function in found] == [AREA, DOUBLE]
+    assert [ast.parse(function.content).body[0].end_lineno for function in found] == [3, 3]
 
 
 def test_lines_are_counted_from_the_decorator():
@@ -209,3 +264,182 @@ def test_a_gated_dataset_without_a_token_says_what_to_do(monkeypatch):
     monkeypatch.setattr(huggingface_hub.HfFileSystem, "open", refuse)
     with pytest.raises(UserError, match="HF_TOKEN"):
         list(read_files("hf://datasets/bigcode/the-stack-dedup@main/data/python/a.parquet", Columns()))
+
+
+def stored(content: object = DOUBLE, number: int = 0, **more: object) -> dict[str, object]:
+    return {"content": content, "max_stars_repo_name": "r", "max_stars_repo_path": f"{number}.py"} | more
+
+
+LINES = "\n".join(json.dumps(stored(number=number)) for number in range(2)).encode()
+TABLE = pa.table({"content": [DOUBLE, DOUBLE], "max_stars_repo_path": ["0.py", "1.py"]})
+
+
+def packed(kind: str, data: bytes = LINES) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, kind) as stream:
+        stream.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+def tabled(kind: str, table: pa.Table = TABLE) -> bytes:
+    sink = pa.BufferOutputStream()
+    if kind == "parquet":
+        pq.write_table(table, sink)
+        return sink.getvalue().to_pybytes()
+    with (pa.ipc.new_file if kind == "file" else pa.ipc.new_stream)(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue().to_pybytes()
+
+
+READ = {
+    "plain.jsonl": LINES,
+    "mark.jsonl": b"\xef\xbb\xbf" + LINES,
+    "utf16.jsonl": LINES.decode().encode("utf-16"),
+    "crlf.jsonl": LINES.replace(b"\n", b"\r\n"),
+    "gzip-named.jsonl": gzip.compress(LINES),
+    "plain-named.jsonl.gz": LINES,
+    "no-name": gzip.compress(LINES),
+    "a.jsonl.bz2": bz2.compress(LINES),
+    "a.jsonl.xz": lzma.compress(LINES),
+    "a.jsonl.zst": packed("zstd"),
+    "a.jsonl.lz4": packed("lz4"),
+    "array.json": json.dumps([stored(), stored(number=1)]).encode(),
+    "pretty.json": b"\n" + json.dumps([stored(), stored(number=1)], indent=2).encode(),
+    "array.json.zst": packed("zstd", json.dumps([stored(), stored(number=1)]).encode()),
+    "parquet.json": tabled("parquet"),
+    "arrow.parquet": tabled("file"),
+    "a.arrow": tabled("stream"),
+    "a.feather": tabled("file"),
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_a_shard_is_read_by_its_content_whatever_its_name(name, tmp_path):
+    (tmp_path / name).write_bytes(READ[name])
+    files = list(read_files(str(tmp_path / name), Columns()))
+    assert [(file.content, file.path) for file in files] == [(DOUBLE.encode(), "0.py"), (DOUBLE.encode(), "1.py")]
+
+
+REFUSED = {
+    "a.zip": (b"PK\x03\x04" + bytes(100), "ZIP archive; unpack it"),
+    "a.csv": (b"content\nx\n", "of a format that is not read"),
+    "page.parquet": (b"<!DOCTYPE html><html>", "a page of HTML"),
+    "pointer.parquet": (b"version https://git-lfs.github.com/spec/v1\noid", "git lfs pull"),
+    "a.tar": (b"a" * 257 + b"ustar" + bytes(250), "tar archive"),
+    "text.jsonl": (b"one\ntwo\n", "2 broken_row of 2 rows"),
+    "text.jsonl.zst": (packed("zstd", b"one\ntwo\n"), "of a format that is not read"),
+    "object.json": (json.dumps(stored(), indent=2).encode(), "nothing that can be read"),
+    "objects.jsonl": (json.dumps(stored({"text": DOUBLE})).encode(), "must hold text"),
+    "lists.jsonl": (json.dumps(stored([DOUBLE])).encode(), "must hold text"),
+    "nulls.parquet": (tabled("parquet", pa.table({"content": pa.array([None], pa.string())})), "1 no_content of 1"),
+    "struct.parquet": (tabled("parquet", pa.table({"content": [{"text": DOUBLE}]})), "holds struct"),
+    "lists.arrow": (tabled("stream", pa.table({"content": [[DOUBLE]]})), "holds list"),
+    "numbers.parquet": (tabled("parquet", pa.table({"content": [1]})), "holds int64"),
+    "torn.json": (json.dumps([stored()]).encode()[:-5], "is broken"),
+    "torn.jsonl.bz2": (bz2.compress(LINES)[:-9], "is broken"),
+    "torn.jsonl.zst": (packed("zstd", LINES * 9)[:-9], "is broken"),
+    "torn.arrow": (tabled("file")[:-60], "is broken"),
+    "empty.jsonl": (b"", "has no rows"),
+    "other.jsonl": (b'{"text": "x"}\n{"n": 1}', "no column 'content'; it has n, text"),
+    "parquet.gz": (gzip.compress(tabled("parquet")), "decompress it"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_read_is_named_in_a_sentence(name, tmp_path):
+    data, said = REFUSED[name]
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(UserError, match=re.escape(said)) as caught:
+        list(read_files(str(tmp_path / name), Columns()))
+    assert name in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("first", [{"n": 1}, {}, {"content": None}, {"content": 3}, {"max_stars_repo_path": "a"}])
+def test_a_key_may_be_absent_from_any_row(first, tmp_path):
+    (tmp_path / "a.jsonl").write_text(f"{json.dumps(first)}\n{json.dumps(stored())}\n{json.dumps(first)}")
+    files = list(read_files(str(tmp_path / "a.jsonl"), Columns()))
+    assert [file.problem for file in files] == ["no_content", "", "no_content"]
+
+
+def bad(*values: bytes) -> pa.Array:
+    """Make a column of text that is not UTF-8."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values, pa.binary()).buffers())
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        {"max_stars_repo_licenses": pa.ListArray.from_arrays([0, 1, 2], bad(b"\xff", b"MIT"))},
+        {"max_stars_repo_licenses": bad(b"\xff", b"MIT").dictionary_encode()},
+        {"max_stars_repo_licenses": pa.StructArray.from_arrays([bad(b"\xff", b"MIT")], names=["name"])},
+        {"max_stars_repo_path": bad(b"\xff", b"a.py"), "max_stars_repo_name": bad(b"\xfe", b"r")},
+        {"max_stars_repo_licenses": bad(b"\xff", b"MIT").cast(pa.binary()).cast(pa.large_binary())},
+    ],
+    ids=["list", "dictionary", "struct", "text", "bytes"],
+)
+def test_invalid_utf8_beside_the_content_loses_no_file(columns, tmp_path):
+    (tmp_path / "a.parquet").write_bytes(tabled("parquet", pa.table({"content": [DOUBLE, DOUBLE], **columns})))
+    files = list(read_files(str(tmp_path / "a.parquet"), Columns()))
+    assert [file.content for file in files] == [DOUBLE.encode()] * 2
+    assert "\ufffd" in files[0].licence + files[0].path
+    assert "\ufffd" not in files[1].licence + files[1].path
+
+
+@pytest.mark.parametrize("kind", ["plain", "dictionary", "large"])
+def test_invalid_utf8_in_the_content_sets_one_file_aside(kind, tmp_path):
+    column = bad(b"# \xff", DOUBLE.encode())
+    column = column.dictionary_encode() if kind == "dictionary" else column
+    column = column.cast(pa.binary()).cast(pa.large_binary()) if kind == "large" else column
+    (tmp_path / "a.parquet").write_bytes(tabled("parquet", pa.table({"content": column})))
+    files = list(read_files(str(tmp_path / "a.parquet"), Columns()))
+    assert [functions_of(file, reference=False, max_file_mb=1)[1] for file in files] == ["invalid_utf8", ""]
+
+
+@pytest.mark.parametrize(
+    ("address", "revision", "path"),
+    [
+        ("org/name/a/b.parquet", "main", "a/b.parquet"),
+        ("org/name@v1.0/a.parquet", "v1.0", "a.parquet"),
+        (
+            "org/name@refs/convert/parquet/default/train/0000.parquet",
+            "refs/convert/parquet",
+            "default/train/0000.parquet",
+        ),
+        ("org/name@refs%2Fconvert%2Fparquet/default/0000.parquet", "refs/convert/parquet", "default/0000.parquet"),
+        ("org/name@refs/pr/12/data/a.parquet", "refs/pr/12", "data/a.parquet"),
+        ("org/name@refs%2Fpr%2F12/a.parquet", "refs/pr/12", "a.parquet"),
+        ("org/name@feature%2Fx/a.parquet", "feature/x", "a.parquet"),
+    ],
+)
+def test_addresses_are_split_as_the_hub_does(address, revision, path):
+    assert hub_file(f"hf://datasets/{address}") == ("org/name", revision, path)
+
+
+@pytest.mark.parametrize("name", ["part [1].jsonl", "a?.jsonl", "a*.jsonl", "[ab].jsonl", "a[!b]c.jsonl"])
+def test_a_file_whose_name_has_characters_of_globs_is_a_file(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / name).write_bytes(LINES)
+    (tmp_path / "ab.jsonl").write_bytes(LINES)
+    for written in (name, str(tmp_path / name), f"~/{name}"):
+        (shard,) = config.raw_shards(config.load({"data": {"raw_shards": [written]}}))
+        assert len(list(read_files(shard, Columns()))) == 2
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        {"model": {"base": "~/toy"}},
+        {"judge_seeds": {"prompts": "~/toy"}},
+        {"prompts": {"template": "~/toy"}},
+        {"train_sft": {"deepspeed": "~/toy"}},
+        {"other_models": {"x": {"model": "~/toy"}}},
+    ],
+)
+def test_a_tilde_is_the_home_folder_for_all_jobs(written, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "toy").mkdir()
+    found = config.located(config.load({"data": {"raw_shards": ["results/x.parquet"]}, **written}), tmp_path)
+    assert str(tmp_path / "toy") in found.model_dump_json()
+    assert "~/" not in found.model_dump_json()

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from selfcodealign import minhash
-from selfcodealign.minhash import MinHasher, RankedUnionFind, jaccard, optimal_bands, shingle_hash, survivors
+from selfcodealign.errors import UserError
+from selfcodealign.minhash import MinHasher, RankedUnionFind, best_bands, jaccard, shingle_hash, survivors
 
 TEXT = "Write a Python function to convert inches to meters. The function should take one argument."
 GREEK = "Η συνάρτηση ΕΠΙΣΤΡΈΦΕΙ naïve café ǅ ﬁne straße 1½ x_y  end of the text"
@@ -22,7 +23,7 @@ def variant(number: int, changed: int = 3) -> str:
 
 
 def test_reference_permutations_and_signature_are_the_published_ones():
-    a, b = minhash._permutations("reference", 250, 42)
+    a, b = np.asarray(minhash._sketch("reference", 250, 42).permutations)
     assert a[:3].tolist() == [2297359619001564596, 1396682528897996047, 1973689801170867272]
     assert b[:3].tolist() == [819937424514885884, 186270275726183327, 1865642354681758880]
     signature = MinHasher(scheme="reference").signature(TEXT)
@@ -32,34 +33,47 @@ def test_reference_permutations_and_signature_are_the_published_ones():
     assert hashlib.sha256(signature.astype("<u8").tobytes()).hexdigest().startswith("3e394842088f72dd")
 
 
-@pytest.mark.parametrize("text", [TEXT, GREEK, "a  b\tc\n\nd (e) f, g", "a b c d e"])
-def test_the_fast_signature_is_datasketch_s(text):
+@pytest.mark.parametrize("scheme", ["fast", "reference"])
+@pytest.mark.parametrize("text", [TEXT, GREEK, "a  b\tc\n\nd (e) f, g", "a b c d e", "é " * 40])
+def test_signatures_are_datasketch_s(text, scheme):
     from datasketch import MinHash
 
-    theirs = MinHash(num_perm=250, seed=42, scheme="affine32", hashfunc=shingle_hash)
+    hasher = MinHasher(scheme=scheme)
+    sketch = minhash._sketch(scheme, 250, 42)
+    theirs = MinHash(num_perm=250, seed=42, scheme="affine32", hashfunc=shingle_hash) if scheme == "fast" else sketch
     theirs.update_batch(minhash.shingle_set(text))
-    ours = MinHasher().signature(text)
+    ours = hasher.signature(text)
     assert ours is not None
-    assert ours.tolist() == theirs.hashvalues.tolist()
+    assert ours.tolist() == np.asarray(theirs.hashvalues).tolist()
+    minhash._sketch.cache_clear()
 
 
-def test_candidates_are_those_of_datasketch_s_index():
-    from datasketch import MinHash, MinHashLSH
-
-    texts = [variant(n, changed) for changed in (1, 2, 3, 5, 8) for n in range(8)]
-    hasher = MinHasher(bands=25, rows=10)
-    index = MinHashLSH(num_perm=250, params=(25, 10))
-    sketches = []
-    for number, text in enumerate(texts):
-        sketch = MinHash(num_perm=250, seed=42, scheme="affine32", hashfunc=shingle_hash)
-        sketch.update_batch(minhash.shingle_set(text))
-        index.insert(number, sketch)
-        sketches.append(sketch)
-    theirs = {(i, j) for i, sketch in enumerate(sketches) for j in index.query(sketch) if i < j}
+@pytest.mark.parametrize("scheme", ["fast", "reference"])
+def test_a_job_compares_signatures_and_candidates_with_datasketch(scheme, monkeypatch):
+    monkeypatch.setattr(minhash, "COMPARED", 100)
+    texts = [variant(n, changed) for changed in (1, 2, 3, 5, 8) for n in range(8)] + ["short", GREEK]
+    hasher = MinHasher(bands=25, rows=10, scheme=scheme)
+    hasher.compare(texts)
     keys = np.array([hasher.keys(text) for text in texts])
-    ours = {(i, j) for i, j in itertools.combinations(range(len(texts)), 2) if (keys[i] == keys[j]).any()}
-    assert ours == theirs
-    assert 0 < len(ours) < len(texts) * (len(texts) - 1) / 2
+    pairs = [(i, j) for i, j in itertools.combinations(range(len(texts)), 2) if (keys[i] == keys[j]).any()]
+    assert 0 < len(pairs) < len(texts) * (len(texts) - 1) / 2
+
+
+@pytest.mark.parametrize("broken", ["_affine32", "_shingles", "_band_keys"])
+def test_a_compiled_pass_that_differs_from_datasketch_stops_the_job(broken, monkeypatch):
+    compute = getattr(minhash, broken)
+
+    def wrong(*arguments):
+        result = compute(*arguments)
+        if broken == "_band_keys":
+            arguments[-1][:] = np.uint64(7)  # Every two texts are candidates.
+        else:
+            arguments[-1][0] ^= np.uint32(1)
+        return result
+
+    monkeypatch.setattr(minhash, broken, wrong)
+    with pytest.raises(UserError, match=r"differ from those of datasketch 2\.\d"):
+        survivors([TEXT, GREEK, variant(1)], MinHasher(), threshold=0.5)
 
 
 @given(st.text(max_size=60))
@@ -79,10 +93,14 @@ def test_compiled_shingles_are_the_hashes_of_the_shingle_strings(tokens):
 
 
 @pytest.mark.parametrize(("threshold", "bands"), [(0.5, (41, 6)), (0.7, (25, 10))])
-def test_optimal_bands_are_datasketch_s(threshold, bands):
-    from datasketch.lsh import _optimal_param
+def test_bands_are_the_published_ones(threshold, bands):
+    assert best_bands(threshold, 250) == bands
 
-    assert optimal_bands(threshold, 250) == bands == _optimal_param(threshold, 250, 0.5, 0.5)
+
+@pytest.mark.parametrize(("threshold", "permutations"), [(1.2, 250), (0.5, 1), (1.0, 2)])
+def test_bands_that_datasketch_cannot_choose_are_a_sentence(threshold, permutations):
+    with pytest.raises(UserError, match="no bands for a threshold of"):
+        best_bands(threshold, permutations)
 
 
 def test_more_bands_than_permutations_are_refused():

@@ -72,6 +72,62 @@ def test_a_failing_batch_is_halved_until_the_culprit_is_alone(size, timed_out, e
     assert len(calls) <= 4 * size.bit_length() + 1
 
 
+def test_a_crash_is_blamed_on_the_package_in_few_runs():
+    functions = {str(n): DOUBLE for n in range(1_000)}
+    functions |= {f"np{n}": "import numpy as np\n\n\n" + DOUBLE for n in range(100)}
+    functions |= {"bad": "def f(x):\n    from transformers import AutoModel\n    return AutoModel"}
+    calls: list[int] = []
+    verdicts = bisected(functions, fails_on({"bad"}, calls=calls), lambda: None)
+    assert [key for key, verdict in verdicts.items() if verdict == CRASHED] == ["bad"]
+    assert list(verdicts) == list(functions)
+    assert calls == [1_101, 1_000, 100, 1]
+
+
+PRAGMAS = [
+    "# pyright: strict",
+    "#pyright:strict",
+    "# pyright: basic, reportUnknownParameterType=true",
+    "y = x  # pyright: reportMissingParameterType=error",
+    "# said  # pyright: strict",
+    "# pyright: strict, no words of the checker",
+]
+
+
+def test_pragmas_change_no_verdict():
+    code = {str(n): f'def f(x):\n    """Doc."""\n    {text}\n    return x' for n, text in enumerate(PRAGMAS)}
+    wrong = WRONG.replace("return x", "return x  # pyright: ignore")
+    text = 'def f(x):\n    """Doc."""\n    return x + "# pyright: strict"'
+    verdicts = Pyright().check(code | {"wrong": wrong, "text": text})
+    assert [key for key, verdict in verdicts.items() if not verdict.passed] == ["wrong"]
+    assert typecheck.without_pragmas(text) == text
+
+
+def test_a_package_of_which_only_types_are_here_is_missing(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
+    code = {
+        name: f'{line}\n\n\ndef f(x):\n    """Doc."""\n    return {name}, x'
+        for name, line in {
+            "yaml": "import yaml",
+            "requests": "import requests",
+            "six": "import six",
+            "parser": "from dateutil import parser",
+            "simplejson": "import simplejson",
+            "json": "import json",
+        }.items()
+    }
+    verdicts = Pyright(str(tmp_path / "bare/bin/python")).check(code)
+    assert [key for key, verdict in verdicts.items() if verdict.passed] == ["json"]
+    assert verdicts["yaml"].rules == ("reportMissingModuleSource",)
+
+
+def test_the_check_has_an_interpreter_of_its_own(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(typecheck, "OWN_PYTHON", tmp_path / ".venv-typecheck/bin/python")
+    assert typecheck.default_python() == sys.executable
+    assert ".venv-typecheck is not there" in caplog.text
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / ".venv-typecheck")], check=True)
+    assert typecheck.default_python() == str(tmp_path / ".venv-typecheck/bin/python")
+
+
 def test_a_dead_checker_is_blamed_on_itself():
     def dead():
         raise UserError("pyright does not work here")
