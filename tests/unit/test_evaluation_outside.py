@@ -13,7 +13,7 @@ from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.sandbox import Settings
 
 PROGRAMS = tomllib.loads(Path(__file__).with_name("evaluation_programs.toml").read_text(encoding="utf-8"))
-"""Kind → `passes` and `fails` → name → program."""
+"""Kind → `passes` and `fails` → name → program. Never to be run without isolation: some attack other processes."""
 PLUS = {
     "prompt": 'def add(a, b):\n    """Sum."""\n',
     "entry_point": "add",

@@ -64,7 +64,7 @@ def test_expected_outputs_are_computed_once_and_kept_encoded(tmp_path, monkeypat
     references = execution.References(benchmark, tmp_path, SETTINGS)
     references.prepare([PROBLEM])
     (kept,) = tmp_path.rglob("*.json")
-    assert set(json.loads(kept.read_text())) == {"blob"}
+    assert set(json.loads(kept.read_text())) == {"inputs", "expected"}
 
     def never(*arguments: object) -> None:
         raise AssertionError("the reference ran again")

@@ -119,6 +119,8 @@ class Run:
         for descriptor in {given, out_write} - {nursery.null}:
             os.close(descriptor)
         self.pid = self.told()
+        if not self.pid:
+            raise Gone("fail", "the program ended the process that starts it")
         self.status: int | None = None
         self.unread, self.printed, self.most = bytearray(), bytearray(), most
         self.poller = select.poll()
@@ -128,9 +130,13 @@ class Run:
         self.mark()
 
     def told(self):
-        """Return the number that the nursery sends; without a nursery, as if a signal had ended the process."""
+        """Return the number that the nursery sends; 0 if a program has ended the nursery."""
         told = self.nursery.link.recv(4)
-        return int.from_bytes(told, "big") if len(told) == 4 else int(signal.SIGKILL)
+        return int.from_bytes(told, "big") if len(told) == 4 else 0
+
+    def nursery_lives(self):
+        """Whether there is a number to come, rather than the end of the nursery."""
+        return bool(self.nursery.link.recv(4, socket.MSG_PEEK))
 
     # -- time --
 
@@ -174,7 +180,8 @@ class Run:
             self.check(cpu_s, asleep_s)
         for descriptor, _ in events:
             if descriptor == self.nursery.link.fileno():
-                self.status = self.told()
+                # Without a nursery nobody knows how it ended: as if by a signal, for 0 would be a success.
+                self.status = self.told() if self.nursery_lives() else int(signal.SIGKILL)
                 self.poller.unregister(descriptor)
             elif descriptor == self.out:
                 self.take_output()
@@ -264,7 +271,7 @@ class Run:
         """Stop it if need be and wait for its end."""
         self.stop()
         if self.status is None:
-            self.status = self.told()
+            self.status = self.told()  # nobody asks for it any more
         self.handle.close()
         if self.out >= 0:
             os.close(self.out)
