@@ -121,7 +121,7 @@ RULES: dict[str, Stage] = {
         "missing imports added",
         "function",
         after=("dedup_functions",),
-        decided_by=("ids.py", "seeds/lexer.py", "seeds/names.py"),
+        decided_by=("ids.py", "seeds/bindings.py", "seeds/lexer.py", "seeds/names.py", "seeds/uses.py"),
     ),
     "typecheck_functions": Stage(
         "raw_shard",
@@ -135,7 +135,7 @@ RULES: dict[str, Stage] = {
         "functions too short, too long or not self-contained removed",
         "function",
         after=("typecheck_functions",),
-        decided_by=("seeds/extraction.py", "seeds/filters.py", "seeds/glance.py", "seeds/lexer.py"),
+        decided_by=("seeds/extraction.py", "seeds/filters.py", "seeds/lexer.py"),
     ),
     "decontaminate_seeds": Stage(
         "raw_shard",
