@@ -200,7 +200,7 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
             imports.setdefault("typing", []).append("Any")
             constants.append(f"{name} = Any")
         elif statement is None:
-            only_decorates = use.decorating and not use.elsewhere and not use.annotated
+            only_decorates = use.decorating and not use.elsewhere and not use.annotated and not _FEEDS.search(code)
             (undecorated if only_decorates else unknown).append(name)
         elif statement.startswith("from ") and " as " not in statement:
             module, _, member = statement.removeprefix("from ").partition(" import ")
@@ -223,6 +223,8 @@ def _name_of(statement: str) -> str:
     return _NAME.match(statement)[0]  # pyright: ignore[reportOptionalSubscript]
 
 
+# Without these a function's arguments mean nothing: the decorator is where they come from.
+_FEEDS = re.compile(r"^@[\w.]*(?:fixture|parametrize|given)\b", re.MULTILINE)
 _DOTTED = re.compile(r"import [\w.]+$")
 _NAME = re.compile(r"\w*")
 _QUOTED_TYPE = re.compile(r"# type:|->\s*[^:]*[\"']|:\s*[\w.\[\], |]*[\"']|\bcast\(")

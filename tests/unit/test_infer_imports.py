@@ -219,7 +219,16 @@ def test_names_of_annotations_and_decorators_alone_lose_no_function(code, statem
     assert "@ours" not in seed_row(function_row(code), resolved)["content"]
 
 
-@pytest.mark.parametrize("code", [function("return Node(x)", "f(x: Node)"), function("return x", "f(x: tree.Node)")])
+@pytest.mark.parametrize(
+    "code",
+    [
+        function("return Node(x)", "f(x: Node)"),
+        function("return x", "f(x: tree.Node)"),
+        "@pytest.fixture(params=[1])\n" + DOUBLE,
+        "@fixture\n" + DOUBLE,
+        "@pytest.mark.parametrize('x', [1])\n" + DOUBLE,
+    ],
+)
 def test_names_that_run_are_not_stood_for(code):
     assert imports_of(code)[1] == "undefined_name"
 
