@@ -88,7 +88,7 @@ def _bound(text: str) -> Iterator[tuple[str, str]]:
             constant = plain and isinstance(node, ast.Assign) and _is_constant(node.value)
             for target in targets:
                 for name in ast.walk(target):
-                    if isinstance(name, ast.Name):
+                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
                         yield name.id, ast.get_source_segment(text, node) or "" if constant else ""
         elif isinstance(node, ast.With | ast.AsyncWith):
             for item in node.items:

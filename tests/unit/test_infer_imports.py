@@ -176,6 +176,7 @@ def test_a_signature_in_a_type_comment_is_found():
         ("import math as re", "return re.sqrt(x)", ["import math as re"]),
         ("from datetime import datetime as dt", "return dt(x, 1, 1)", ["from datetime import datetime as dt"]),
         ("import datetime", "return datetime.datetime.min, x", ["import datetime"]),
+        ("import math\nmath.x = 1\nmath.y[0] = 2", "return math.sqrt(x)", ["import math"]),
         ("import os.path", "return os.path.join(x)", ["import os.path"]),
         (
             "try:\n    import simplejson as json\nexcept ImportError:\n    import json",
