@@ -18,8 +18,8 @@ from selfcodealign.config.dataset import VerifyResponses
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
-from selfcodealign.sandbox.ledgered import ONCE, Item, judged, settings_of, whether_passed
 from selfcodealign.stage import run
+from selfcodealign.verification import ONCE, Item, judged, settings_of, whether_passed
 
 log = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from selfcodealign.config.dataset import VerifyResponses
 from selfcodealign.dataset.fences import python_code, reference_blocks
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import StageOutput, read_rows
-from selfcodealign.sandbox.ledgered import Item, judged, settings_of
 from selfcodealign.stage import run
+from selfcodealign.verification import Item, judged, settings_of
 
 log = logging.getLogger(__name__)
 

@@ -98,7 +98,10 @@ RULES: dict[str, Stage] = {
     "fetch_reference_prompts": Stage("run", "the paper's examples file fetched"),
     "prefetch": Stage("run", "what the run takes from the Hub fetched"),
     "extract_functions": Stage(
-        "raw_shard", "top-level functions with a docstring found in source files", "function", decided_by=RAW
+        "raw_shard",
+        "top-level functions with a docstring found in source files",
+        "function",
+        decided_by=(*RAW, "seeds/bindings.py"),
     ),
     "sample_snippets": Stage(
         "raw_shard",
@@ -135,7 +138,7 @@ RULES: dict[str, Stage] = {
         "functions too short, too long or not self-contained removed",
         "function",
         after=("typecheck_functions",),
-        decided_by=("seeds/extraction.py", "seeds/filters.py", "seeds/lexer.py"),
+        decided_by=("seeds/filters.py",),
     ),
     "decontaminate_seeds": Stage(
         "raw_shard",
@@ -194,19 +197,19 @@ RULES: dict[str, Stage] = {
         "responses run against their own tests in the sandbox",
         "response",
         after=("sanitize_responses",),
-        decided_by=("dataset/fences.py", "sandbox/ledgered.py", *EXECUTED),
+        decided_by=("dataset/fences.py", "verification.py", *EXECUTED),
     ),
     "cross_verify_responses": Stage(
         "generation",
         "responses run against each other's tests",
         after=("verify_responses",),
-        decided_by=("dataset/fences.py", "sandbox/ledgered.py", *EXECUTED),
+        decided_by=("dataset/fences.py", "verification.py", *EXECUTED),
     ),
     "count_assertions": Stage(
         "generation",
         "assertions of failing responses counted",
         after=("verify_responses",),
-        decided_by=("dataset/fences.py", "sandbox/ledgered.py", *EXECUTED),
+        decided_by=("dataset/fences.py", "verification.py", *EXECUTED),
     ),
     "select_responses": Stage(
         "dataset",

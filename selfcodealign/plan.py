@@ -10,7 +10,8 @@ from typing import Any, TypedDict, TypeVar
 
 import yaml
 
-from selfcodealign.config import Cell, Config, cells, evaluated
+from selfcodealign.config import Config
+from selfcodealign.config.cells import Cell, cells, evaluated
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.models import identity_files

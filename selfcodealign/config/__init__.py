@@ -9,7 +9,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from selfcodealign.config.cells import Cell, cells, evaluated
     from selfcodealign.config.config import Config
     from selfcodealign.config.dataset import Dataset
     from selfcodealign.config.paths import (
@@ -25,17 +24,14 @@ if TYPE_CHECKING:
     from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
 
 __all__ = [
-    "Cell",
     "Config",
     "Dataset",
     "TrainDpo",
     "TrainSft",
     "TrainedModel",
-    "cells",
     "check_benchmarks",
     "check_given_datasets",
     "check_models",
-    "evaluated",
     "extended",
     "load",
     "located",
@@ -49,7 +45,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    for module in ("config", "cells", "reading", "paths") if name in __all__ else ():
+    for module in ("config", "reading", "paths") if name in __all__ else ():
         found = vars(importlib.import_module(f"{__name__}.{module}"))
         if name in found:
             return found[name]

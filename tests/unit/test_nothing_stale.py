@@ -15,14 +15,14 @@ from scripts import (
     verify_responses,
     write_instructions,
 )
-from selfcodealign import ledger, pipeline
+from selfcodealign import ledger, pipeline, verification
 from selfcodealign.evaluation import execution
 from selfcodealign.evaluation.rows import ProgramRow
 from selfcodealign.generation import engine
 from selfcodealign.ledger import Ledger
 from selfcodealign.rows import ConceptRow, ResponseRow, SeedRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
-from selfcodealign.sandbox import ledgered, runner
+from selfcodealign.sandbox import runner
 from selfcodealign.sandbox.cache import Cache
 from tests.conftest import ROOT
 from tests.dataset_rows import verdict_row
@@ -42,7 +42,7 @@ BAD = "```python\nassert double(3) == 9\n```"
 def ran(monkeypatch):
     """The ids of all cases that are handed to the sandbox."""
     ids: list[str] = []
-    for room in (ledgered, execution):
+    for room in (verification, execution):
         run_cases = room.run_cases
 
         def counting(cases, settings, run_cases=run_cases):

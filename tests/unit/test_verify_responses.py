@@ -67,10 +67,10 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
                 raise KeyboardInterrupt
             yield verdict
 
-    from selfcodealign.sandbox import ledgered
+    from selfcodealign import verification
 
-    run_cases = ledgered.run_cases
-    monkeypatch.setattr(ledgered, "run_cases", stopping)
+    run_cases = verification.run_cases
+    monkeypatch.setattr(verification, "run_cases", stopping)
     with pytest.raises(KeyboardInterrupt):
         main(**stage)
     assert not stage["rows"].exists()
@@ -80,7 +80,7 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
     def counting(cases, settings):
         return run_cases((given.append(case["id"]) or case for case in cases), settings)
 
-    monkeypatch.setattr(ledgered, "run_cases", counting)
+    monkeypatch.setattr(verification, "run_cases", counting)
     with caplog.at_level(logging.INFO):
         main(**stage)
     assert len(given) == len(SAMPLES) - 3
