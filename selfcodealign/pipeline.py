@@ -63,7 +63,7 @@ class Stage:
         return SECTIONS.get(self.per)
 
 
-RAW = ("ids.py", "seeds/extraction.py", "seeds/lexer.py", "seeds/raw.py")
+RAW = ("ids.py", "seeds/bindings.py", "seeds/extraction.py", "seeds/lexer.py", "seeds/raw.py")
 NEAR_DUPLICATES = ("minhash.py", "seeds/neardup.py")
 OVERLAPS = (
     *("decontamination.py", "minhash.py", "word_runs.py"),
