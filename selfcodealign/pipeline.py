@@ -138,7 +138,7 @@ RULES: dict[str, Stage] = {
         "functions too short, too long or not self-contained removed",
         "function",
         after=("typecheck_functions",),
-        decided_by=("seeds/filters.py",),
+        decided_by=("seeds/extraction.py", "seeds/filters.py", "seeds/lexer.py"),
     ),
     "decontaminate_seeds": Stage(
         "raw_shard",
