@@ -130,6 +130,7 @@ class Monitor:
 
     def look(self):
         """Measure the case's processes and stop them at a limit."""
+        wall = time.monotonic() - self.started
         processes = self.processes()
         cpu = starved = 0.0
         running = False
@@ -138,7 +139,7 @@ class Monitor:
                 used, waited, state = kernel.measured(process)
                 cpu += used
                 starved = max(starved, waited)
-                running = running or state == b"R"
+                running = running or state in (b"R", b"D")
                 if len(processes) > 1:
                     os.setpriority(os.PRIO_PROCESS, process, NICER)
             except (OSError, IndexError, ValueError):
@@ -150,14 +151,14 @@ class Monitor:
         # The memory of a single process is held by the kernel, and its peak is known at its end.
         memory = self.held(processes) if 1 < len(processes) <= 200 else 0
         self.memory = max(self.memory, memory)
-        wall = time.monotonic() - self.started
+        # The kernel adds a wait to the sum when it has ended, and not every kernel does. How often a process was found
+        # wanting a core tells it, too.
+        starved = max(starved, wall * self.runnable / self.looks - self.cpu_seen)
         timeout = self.cpu_limit_s
         if self.cpu_seen >= timeout:
             self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
-            # Not every kernel tells how long a process waited for a core; how often it was found wanting one does.
-            wanting = wall * self.runnable / self.looks - self.cpu_seen
-            self.late = max(starved, wanting) > STARVED * timeout
+            self.late = starved > STARVED * timeout
             self.stop("timeout", f"not finished after {timeout:g} s")
         elif memory > self.case["memory_mb"] * (1 << 20):
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))

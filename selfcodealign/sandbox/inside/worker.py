@@ -213,7 +213,6 @@ class Worker:
         here, there = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         key = os.urandom(32)
         late = os.memfd_create("late")
-        started = time.monotonic()
         try:
             try:
                 body = marshal.dumps(({k: case[k] for k in TOLD if k in case}, cpu_limit_s, key, translated))
@@ -221,6 +220,7 @@ class Worker:
                 while rest:
                     rest = rest[os.write(late, rest) :]
                 pid = stem.order(body, out_write, error_write, there.fileno(), late)
+                started = time.monotonic()  # a new zygote takes its time to import what it has to
             finally:
                 os.close(late)
                 os.close(out_write)
