@@ -95,11 +95,11 @@ def test_a_case_may_have_limits_of_its_own():
     assert (found["short"]["verdict"], found["long"]["verdict"]) == ("timeout", "pass")
 
 
-@pytest.mark.parametrize(("late", "again"), [(False, 0), (True, 1)])
-def test_a_timeout_runs_again_only_if_it_was_starved(late, again):
+@pytest.mark.parametrize(("starved", "again"), [(False, 0), (True, 1)])
+def test_a_timeout_runs_again_only_if_it_was_starved(starved, again):
     crew = Crew(layers.Layer("bubblewrap", ()), Settings(workers=1), one_each=False)
     job = crew.running["key"] = Job(["a"], {}, "key")
-    crew.take(job, {"verdict": "timeout", "reason": "", "late": late})
+    crew.take(job, {"verdict": "timeout", "reason": "", "starved": starved})
     assert (len(crew.slow), len(crew.done)) == (again, 1 - again)
     crew.end()
 
