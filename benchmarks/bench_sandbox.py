@@ -129,6 +129,18 @@ def apptainer_each(count: int, offset: int) -> tuple[float, float]:
     return (time.monotonic() - start) / count, (METER.seconds() - used) / count
 
 
+def endless_share(settings: Settings) -> float:
+    """Return the seconds that 100 samples take of which 3 never end, over the sum of those three's limits."""
+    limit_s, endless = 1.0, ("def f(x):\n    while True: x += {n}", "assert f(1) == {n}")
+    settings = replace(settings, timeout_s=limit_s)
+    samples = [*rows(PLAIN, 97, 8_000_000), *rows(endless, 3, 8_000_097)]
+    verdicts = run_cases([*rows(PLAIN, 1, 8_100_000), *samples], settings)
+    next(verdicts)
+    start = time.monotonic()
+    assert sum(verdict["verdict"] == "timeout" for verdict in verdicts) == 3
+    return (time.monotonic() - start) / (3 * limit_s)
+
+
 def memory_growth(settings: Settings) -> tuple[int, int]:
     """Return this process's memory in KiB after 1,000 and 20,000 rows; repeated samples are answered from the cache."""
     samples = rows(PLAIN, 200, 9_000_000)
@@ -188,6 +200,7 @@ def main() -> None:
     ):
         by_clock, by_cpu = clock[way] / clock["isolated"], cpu[way] / cpu["isolated"]
         print(f"{name:34} {by_clock:10.2f} {by_cpu:10.2f} {wanted:8}")
+    print(f"{'3 % endless, x their limits':34} {endless_share(settings):10.2f} {'':10} {1.2:8}")
     first, last = memory_growth(settings)
     print(f"{'runner memory, MB':34} {first / 1024:10.1f} after 1,000 rows, {last / 1024:.1f} after 20,000")
 

@@ -332,7 +332,7 @@ class Crew:
         """Decide whether a result is the verdict, or the case has to run again."""
         if result["verdict"] == "internal":
             self.failure(job, result["reason"])
-        elif result.pop("late", False) and self.settings.retry_timeouts and not job.slow:
+        elif result.pop("starved", False) and self.settings.retry_timeouts and not job.slow:
             # The clock stopped it while it waited for a core. One that slept, or used its CPU time, runs once.
             job.slow = True
             self.slow.append(job)

@@ -181,6 +181,7 @@ def test_mutants_are_spread_over_the_code():
     assert changed[0] < 10 < changed[-1]
 
 
+@pytest.mark.filterwarnings("ignore:'str' object is not callable")
 def test_instruments_leave_the_tests_meaning_alone():
     loop = "for x in range(5):\n    assert 0 <= x < 5 != 6 and x in range(9)\n    total += x"
     test = f"total = 0\n{loop}\nassert total == 10"

@@ -8,6 +8,7 @@ import pytest
 
 from selfcodealign.errors import UserError
 from selfcodealign.sandbox import VERDICTS, Settings, layers, run_cases
+from selfcodealign.sandbox.supervisor import Crew, Job
 from tests.sandbox import suite
 
 GOOD = {"code": "def f(x): return x + 1", "test": "assert f(1) == 2"}
@@ -92,6 +93,39 @@ def test_a_case_may_have_limits_of_its_own():
     case = {"code": sleeping, "test": "assert f() == 1"}
     found = run([{"id": "short", **case, "timeout_s": 0.3}, {"id": "long", **case, "timeout_s": 10}])
     assert (found["short"]["verdict"], found["long"]["verdict"]) == ("timeout", "pass")
+
+
+@pytest.mark.parametrize(("starved", "again"), [(False, 0), (True, 1)])
+def test_a_timeout_runs_again_only_if_it_was_starved(starved, again):
+    crew = Crew(layers.Layer("bubblewrap", ()), Settings(workers=1), one_each=False)
+    job = crew.running["key"] = Job(["a"], {}, "key")
+    crew.take(job, {"verdict": "timeout", "reason": "", "starved": starved})
+    assert (len(crew.slow), len(crew.done)) == (again, 1 - again)
+    crew.end()
+
+
+def test_reruns_have_other_orders_of_sets():
+    words = ("pear", "fig", "kiwi", "plum", "lime", "date", "sloe", "acai")
+    code = "def uniq(xs): return list(set(xs))"
+    cases = [{"id": word, "code": code, "test": f"assert uniq({words})[0] == {word!r}"} for word in words]
+    once = [row["verdict"] for row in run(cases).values()]
+    often = [row["verdict"] for row in run(cases, reruns=4).values()]
+    assert once.count("pass") == 1
+    assert often.count("flaky") == 1
+
+
+@pytest.mark.parametrize(
+    ("program", "reason"), [("while True: pass", "CPU time"), ("import time\ntime.sleep(60)", "not finished")]
+)
+def test_a_timeout_is_told_within_a_second_of_its_limit(program, reason):
+    warm = {"id": "warm", "program": "pass"}
+    verdicts = run_cases([warm, {"id": "slow", "program": program, "timeout_s": 1}], Settings(workers=1))
+    assert next(verdicts)["verdict"] == "pass"
+    slow = next(verdicts)
+    assert slow["verdict"] == "timeout"
+    assert reason in slow["reason"]
+    assert slow["cpu_s"] <= 2
+    verdicts.close()
 
 
 def test_stopping_early_ends_the_workers():

@@ -106,14 +106,15 @@ class Instrument(ast.NodeTransformer):
         return node
 
     def visit_BinOp(self, node):
-        """Look at differences, which assertions compare with little numbers."""
+        """Look at differences and quotients, which assertions compare with 0 and 1."""
         self.generic_visit(node)
-        if not self.watch or not isinstance(node.op, ast.Sub):
+        if not self.watch or not isinstance(node.op, (ast.Sub, ast.Div)):
             return node
         if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
             return node
         site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
-        return self._values(node, "sub", node.left, node.right, site, ast.Constant(value=False))
+        what = "sub" if isinstance(node.op, ast.Sub) else "div"
+        return self._values(node, what, node.left, node.right, site, ast.Constant(value=False))
 
     def visit_ClassDef(self, node):
         """Note the classes of the tests."""

@@ -18,7 +18,7 @@ LOOK_HARD_S = 0.001  # at those that have taken much of what they may
 MUCH = 0.3
 COUNT_EVERY_S = 0.05  # how often pages are counted, which takes milliseconds, to know the peak
 # What a program tells of itself, by our names and its own.
-COUNTS = (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held"), ("met", "met"))
+COUNTS = (("tests_run", "tests"), ("assertions_run", "ran"), ("assertions_held", "held"))
 STARVED = 0.1  # of its limit without a core: such a program is late, and not yet known to be slow
 NICER = 5  # by how much the processes of a program yield to the one that watches them, once there are several
 
@@ -37,7 +37,7 @@ class Monitor:
         self.memory = 0
         self.cpu_seen = 0.0
         self.looks = self.runnable = 0
-        self.late = False  # stopped by the clock, for want of a core
+        self.starved = False  # stopped by the clock, for want of a core
         self.stopped = None  # (verdict, reason) once a limit was reached
         self.loaded = False
         self.broken = self.several = self.hungry = False
@@ -130,6 +130,7 @@ class Monitor:
 
     def look(self):
         """Measure the case's processes and stop them at a limit."""
+        wall = time.monotonic() - self.started
         processes = self.processes()
         cpu = starved = 0.0
         running = False
@@ -138,7 +139,7 @@ class Monitor:
                 used, waited, state = kernel.measured(process)
                 cpu += used
                 starved = max(starved, waited)
-                running = running or state == b"R"
+                running = running or state in (b"R", b"D")
                 if len(processes) > 1:
                     os.setpriority(os.PRIO_PROCESS, process, NICER)
             except (OSError, IndexError, ValueError):
@@ -150,14 +151,14 @@ class Monitor:
         # The memory of a single process is held by the kernel, and its peak is known at its end.
         memory = self.held(processes) if 1 < len(processes) <= 200 else 0
         self.memory = max(self.memory, memory)
-        wall = time.monotonic() - self.started
+        # The kernel adds a wait to the sum when it has ended, and not every kernel does. How often a process was found
+        # wanting a core tells it, too.
+        starved = max(starved, wall * self.runnable / self.looks - self.cpu_seen)
         timeout = self.cpu_limit_s
         if self.cpu_seen >= timeout:
             self.stop("timeout", f"more than {timeout:g} s of CPU time")
         elif wall - starved >= timeout or wall >= timeout * self.case["wall_factor"]:
-            # Not every kernel tells how long a process waited for a core; how often it was found wanting one does.
-            wanting = wall * self.runnable / self.looks - self.cpu_seen
-            self.late = max(starved, wanting) > STARVED * timeout
+            self.starved = starved > STARVED * timeout
             self.stop("timeout", f"not finished after {timeout:g} s")
         elif memory > self.case["memory_mb"] * (1 << 20):
             self.stop("memory", "more than {} MB of memory".format(self.case["memory_mb"]))
@@ -218,8 +219,9 @@ class Monitor:
             "exit_status": code,
             "cpu_s": round(max(self.cpu_seen, cpu_s), 4),
             "wall_s": round(wall_s, 4),
-            "late": self.late,
+            "starved": self.starved,
             "memory_mb": round(max(self.memory, peak_bytes) / (1 << 20), 1),
+            "met": "",  # places in the tests where the response decided a comparison
             **{ours: 0 for ours, _ in COUNTS},
         }
         verdict, reason = self.ending(code, signalled, result)
@@ -253,6 +255,7 @@ class Monitor:
             for ours, theirs in COUNTS:
                 value = told.get(theirs)
                 result[ours] = value if isinstance(value, int) else 0
+            result["met"] = str(told.get("met", ""))
             return verdict, reason
         return self.without_report(code, signalled)
 

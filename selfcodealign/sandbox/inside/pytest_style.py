@@ -83,7 +83,7 @@ class Node:
         self.nodeid = "::".join(["tests.py", *([run.kind.__name__] if run.kind else []), self.name])
         self.function = self.obj = run.function
         self.cls, self.instance, self.own_markers = run.kind, run.instance, list(run.marks)
-        self.module = sys.modules["__main__"]
+        self.module = run.session.view
         self.funcargs, self.keywords = run.values, {mark.name: mark for mark in reversed(run.marks)}
         self.fixturenames = [*run.fixtures]
         self.user_properties = []
@@ -109,7 +109,7 @@ class Request:
         self.run, self.fixturename = run, fixture.name if fixture else None
         self.scope = fixture.scope if fixture else "function"
         self.function, self.instance, self.cls = run.function, run.instance, run.kind
-        self.module, self.node = sys.modules["__main__"], run.node
+        self.module, self.node = run.session.view, run.node
         self.fixturenames = run.node.fixturenames
         self.finalizers = []
         if param is not UNBOUND:
@@ -184,6 +184,23 @@ class Run:
             self.ends.pop()()
 
 
+class View(types.ModuleType):
+    """`__main__` as the tests know it, where their names are kept apart."""
+
+    def __init__(self, names):
+        super().__init__("__main__")
+        object.__setattr__(self, "names", names)
+
+    def __getattr__(self, name):
+        try:
+            return self.names[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def __setattr__(self, name, value):
+        self.names[name] = value
+
+
 class Session:
     """All pytest-style tests of one program."""
 
@@ -197,6 +214,8 @@ class Session:
             marks: do the tests set marks for all? Those of a response do not count.
         """
         self.names, self.called, self.call = names, called, call
+        main = sys.modules["__main__"]
+        self.view = main if names is main.__dict__ else View(names)
         self.marks = marks_of(types.SimpleNamespace(pytestmark=names.get("pytestmark", []))) if marks else []
         self.steps = []
         self.module = {}
@@ -253,10 +272,10 @@ class Session:
             if self.skipped and not lenient:
                 raise unittest.SkipTest("every test was skipped")
             return
-        self.around("setup_module", sys.modules["__main__"])
+        self.around("setup_module", self.view)
         for step in self.steps:
             step()
-        self.around("teardown_module", sys.modules["__main__"])
+        self.around("teardown_module", self.view)
         while self.ends:
             self.ends.pop()()
         if self.own_loop is not None:

@@ -21,15 +21,18 @@ LISTS, SETS = (list, tuple, collections.deque), (set, frozenset)
 OPERATORS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "within": lambda item, held: item in held, "without": lambda item, held: item not in held, "sub": operator.sub,
+    "div": operator.truediv,
 }  # fmt: skip
 # The methods by which a class decides comparisons, and arithmetic that ends in one.
 DECIDING = (
     "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__sub__", "__rsub__",
-    "__array_function__", "__array_ufunc__",
+    "__truediv__", "__rtruediv__",    "__array_function__", "__array_ufunc__",
 )  # fmt: skip
 HEAP_TYPE = 1 << 9
 RUNS = 3  # with other values
 CLOSELY = 2_000  # comparisons that are looked at while the tests decide
+ANYWHERE = "anywhere"  # stands for all places
+NUMBERS = (int, float, complex, bool)
 MOST = 50_000  # values looked at in one comparison
 bases_of, names_of = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
 
@@ -104,6 +107,12 @@ class Compared:
             return a - b
         return self.look.compare("sub", a, b, site, truth)
 
+    def div(self, a, b, site, truth):
+        """Divide."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a / b
+        return self.look.compare("div", a, b, site, truth)
+
     def seen(self, value, site):
         """Look at one value of a chain of comparisons."""
         return value if type(value) in PLAIN else self.look.alone(value, site)
@@ -129,7 +138,7 @@ class Look:
         self.theirs = set()
         self.trusted, self.deciding = set(), set()
         self.asked_for, self.loose = 0, False
-        self.met = 0  # comparisons that the response decides
+        self.met = set()  # comparisons that the response decides
         self.lying = set()  # places in the tests where one agreed with another value, too
         self.drawn = int.from_bytes(os.urandom(4), "little") | 1
 
@@ -199,12 +208,14 @@ class Look:
         self.asked_for += 1
         if self.asked_for > CLOSELY and self.other is None:
             # Loops of the tests shall not take much longer: the run with other values will see.
-            self.met, self.loose = 1, True
+            self.met, self.loose = {ANYWHERE}, True
         if not (self.holds(a) or self.holds(b)):
             return ask(a, b)
-        self.met += 1
         if self.other is None:
-            return ask(a, b)
+            answer = ask(a, b)
+            if type(answer) is not bool or self.agrees(name, answer, truth):
+                self.met.add(site)
+            return answer
         for first, second, within in self.others(name, a, b):
             found, answer = self.asked(OPERATORS["eq"] if within else ask, first, second)
             if found and self.agrees("eq" if within else name, answer, truth):
@@ -223,8 +234,10 @@ class Look:
 
     def agrees(self, name, answer, truth):
         """Tell whether an answer says that the compared values fit."""
-        if name == "sub":
-            return type(answer) in (int, float, complex, bool) and answer == 0
+        if name in ("sub", "div"):
+            if type(answer) not in NUMBERS and name == "sub":
+                answer = self.asked(abs, answer)[1]
+            return type(answer) in NUMBERS and answer == (0 if name == "sub" else 1)
         if type(answer) is bool:
             return answer is (name not in ("ne", "without"))
         if answer is NotImplemented:
@@ -242,7 +255,7 @@ class Look:
         """Yield pairs to compare in the place of two values, and whether they lay within them."""
         if name in ("eq", "ne"):
             yield from self.pairs(a, b, False, {"count": MOST, "seen": set()})
-        elif name == "sub":
+        elif name in ("sub", "div"):
             yield (a, self.another(b), False) if self.decides(a) else (self.another(a), b, False)
         elif name in ("within", "without"):
             if self.decides(b):
@@ -313,7 +326,7 @@ class Look:
     def alone(self, value, site):
         """Look at one value of a chain of comparisons."""
         if self.holds(value):
-            self.met += 1
+            self.met.add(site)
             if self.other is not None and self.decides(value):
                 for name in ("eq", "lt", "gt"):
                     unlike = self.word(5) if name == "eq" else float("-inf") if name == "lt" else float("inf")
@@ -330,7 +343,7 @@ class Look:
             raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
         if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
             return function(*values, **words)
-        self.met += 1
+        self.met.add(site)
         if self.other is not None:
             a, b, *rest = values
             tries = []
