@@ -148,7 +148,7 @@ def node(item: Any, ref, keep):
         if item is Ellipsis:
             return ["ellipsis", ""]
         if hasattr(kind, "__next__"):
-            taken = list(itertools.islice(iter(item), MOST_ITEMS))  # pyright: ignore[reportArgumentType]
+            taken = list(itertools.islice(iter(item), MOST_ITEMS))  # pyright: ignore
             if len(taken) < MOST_ITEMS:
                 return ["iterator", refs(taken, ref)]
         truth = bool(item)
