@@ -21,8 +21,8 @@ from typing import Any
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
 
-WRITING_S = 10.0
-"""CPU seconds, beyond an input's limit, in which its output must be written out: a hundred megabytes or more."""
+WRITING_S = (10.0, 120.0)
+"""CPU seconds, beyond an input's limit, in which its output must be written out; the second where it is large."""
 PART = 10_000
 """Items of a list that are written out together for its fingerprint."""
 MOST_WAITING, LONGEST_WAIT_S = 1 << 16, 0.02
@@ -166,7 +166,7 @@ def answer_inputs(handle, program, data, inputs, asked):
         try:
             with cpu_limit(limit):
                 output = function(*arguments)
-            with cpu_limit(limit + WRITING_S):  # a generator runs while it is written out
+            with cpu_limit(limit + WRITING_S[digested]):  # a generator runs while it is written out
                 text = fingerprint(output)[0] if digested else encode(output)
         except TooSlow:
             return link.tell(b"T", f"more than {limit:.1f} s of CPU time")
