@@ -4,7 +4,7 @@ import argparse
 import importlib
 import sys
 
-from selfcodealign.stage import one_line_errors
+from selfcodealign.errors import one_line_errors
 
 TOOLS = {
     "summary": "print where the report is and the headline numbers",

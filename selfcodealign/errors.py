@@ -1,4 +1,9 @@
-"""Errors that a person caused and a person can mend."""
+"""Errors that a person caused and a person can mend, in the standard library alone."""
+
+import errno
+import os
+import sys
+from pathlib import Path
 
 ERROR_FILE = "SELFCODEALIGN_ERROR_FILE"
 """Environment variable: a file to which a process also writes its sentence, for the launcher that started it."""
@@ -14,3 +19,19 @@ class UserError(Exception):
 def first_line(error: BaseException) -> str:
     """Return the first line of an error's message, for use inside a sentence."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+class one_line_errors:
+    """Turn a `UserError`, or a full disk, inside the block into one sentence on stderr and exit status 1."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            error = UserError(f"no space is left on the disk of {error.filename or Path.cwd()}; make room")
+        if isinstance(error, UserError):
+            if told := os.environ.get(ERROR_FILE):
+                Path(told).write_text(str(error))
+            print(f"error: {error}", file=sys.stderr)
+            raise SystemExit(1) from None

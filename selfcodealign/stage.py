@@ -1,16 +1,13 @@
 """Run a stage's `main` from a command line: the same way for a Snakemake rule, a person and a test."""
 
 import argparse
-import errno
 import inspect
 import logging
-import os
 import re
 import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -18,7 +15,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from typing_extensions import TypedDict
 
-from selfcodealign.errors import ERROR_FILE, UserError
+from selfcodealign.errors import UserError, one_line_errors
 
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
@@ -40,22 +37,6 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
     )
     with one_line_errors():
         main(**read(main, argv))
-
-
-class one_line_errors:
-    """Turn a `UserError`, or a full disk, inside the block into one sentence on stderr and exit status 1."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            error = UserError(f"no space is left on the disk of {error.filename or Path.cwd()}; make room")
-        if isinstance(error, UserError):
-            if told := os.environ.get(ERROR_FILE):
-                Path(told).write_text(str(error))
-            print(f"error: {error}", file=sys.stderr)
-            raise SystemExit(1) from None
 
 
 def read(main: Callable[..., None], argv: list[str] | None = None) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import pytest
 from pydantic import Field, model_validator
 
 from selfcodealign.config.section import Count, Mode, Section
-from selfcodealign.errors import UserError
-from selfcodealign.stage import PAIRS, one_line_errors, parser, progress, read, run
+from selfcodealign.errors import UserError, one_line_errors
+from selfcodealign.stage import PAIRS, parser, progress, read, run
 
 
 def main(
