@@ -68,7 +68,7 @@ def test_an_output_that_was_begun_is_continued(tmp_path, tail):
     "given",
     [
         gzip.compress(TEXT.encode(), mtime=0),
-        gzip.compress(("\ufeff" + TEXT).encode()),
+        gzip.compress(("\ufeff" + TEXT).encode(), mtime=0),
         TEXT.encode("utf-16"),
         b"\xef\xbb\xbf" + TEXT.encode(),
         TEXT.replace("\n", "\r\n").encode(),
