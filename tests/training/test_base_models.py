@@ -1,6 +1,7 @@
 """Base models of many families train, or are refused in one sentence; what is broken never trains silently."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -64,6 +65,7 @@ def trained(folder: Path, base: Path, dataset: Path, **changes: Any) -> Path:
     """Train in this process and return the folder of the run."""
     from accelerate.state import AcceleratorState, PartialState
 
+    before = dict(os.environ)
     paths = Paths(
         *(dataset, folder / "model", folder / "metrics.jsonl", folder / "example.json", folder / "funnel.json"),
         folder / "work",
@@ -74,6 +76,9 @@ def trained(folder: Path, base: Path, dataset: Path, **changes: Any) -> Path:
     finally:
         AcceleratorState._reset_state()
         PartialState._reset_state()
+        # What stands for a launcher is meant for a process of its own; the next test's must not inherit it.
+        os.environ.clear()
+        os.environ.update(before)
     return folder
 
 

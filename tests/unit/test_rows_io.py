@@ -8,7 +8,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.rows import DatasetRow, FunctionRow, VerdictRow, arrow_schema
 from selfcodealign.rows_io import ROWS_PER_GROUP, StageOutput, count_rows, read_rows, write_rows
 
-ROW = {"id": "fn-1", "content": "def f(): ...", "repo": "", "path": "", "line": 1, "licence": "MIT"}
+ROW = {"id": "fn-1", "content": "def f(): ...", "repo": "", "path": "", "line": 1, "licence": "MIT", "bindings": None}
 
 
 def output(folder):

@@ -225,7 +225,7 @@ def test_the_environment_of_verdicts_is_recorded(tmp_path):
     assert [row["id"] for row in read_rows(outputs[0])] == [rows[0]["id"]]
     assert [row["reason"] for row in read_rows(outputs[1])] == ["type_error", "type_error"]
     versions = json.loads(outputs[3].read_text())
-    assert versions == environment(sys.executable)
+    assert versions == environment(default_python())
     assert versions["packages"]["numpy"]
     assert versions["pyright"] == "1.1.414"
 
