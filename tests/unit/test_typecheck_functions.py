@@ -16,7 +16,16 @@ from selfcodealign.ledger import Ledger
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds import typecheck
-from selfcodealign.seeds.typecheck import CRASHED, TIMED_OUT, CheckerFailed, Pyright, Verdict, bisected, environment
+from selfcodealign.seeds.typecheck import (
+    CRASHED,
+    TIMED_OUT,
+    CheckerFailed,
+    Pyright,
+    Verdict,
+    bisected,
+    default_python,
+    environment,
+)
 from tests.seed_rows import DOUBLE, seed_row
 
 WRONG = 'def length(x: int) -> str:\n    """Doc."""\n    return x'
