@@ -164,7 +164,8 @@ def answer_inputs(handle, program, data, inputs, asked):
             return link.tell(b"T", "no time is left for it")
         arguments = [json.loads(line) for line in document.split("\n")] if data.get("lines") else decode(document)
         try:
-            with cpu_limit(limit):
+            # Hundreds of megabytes take as long to make as the memory is slow, whatever the program.
+            with cpu_limit(limit + (WRITING_S[True] if digested else 0)):
                 output = function(*arguments)
             with cpu_limit(limit + WRITING_S[digested]):  # a generator runs while it is written out
                 text = fingerprint(output)[0] if digested else encode(output)
