@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 from selfcodealign.evaluation.base import Case, Limits, Problem, Prompt, Source, Style
 from selfcodealign.evaluation.benchmarks.completion import FunctionCompletion
 from selfcodealign.evaluation.data import need, records
-from selfcodealign.evaluation.oracles.common import GROUP_S
+from selfcodealign.evaluation.oracles.common import GROUP_S, LARGE_S
 
 LIMITS = {"min_time_limit_s": 1.0, "factor": 4.0}
 """A sample's CPU limit on one input: max(min_time_limit_s, factor × the reference's time), EvalPlus's defaults."""
@@ -44,7 +44,9 @@ class EvalPlus(FunctionCompletion):
             "rules": self.rules,
         }
         data = {"entry_point": problem.record["entry_point"]}
-        return Case(program, "evalplus", data, Limits(2 * GROUP_S + 8), {"inputs": reference["inputs"]}, secret)
+        return Case(
+            program, "evalplus", data, Limits(2 * GROUP_S + LARGE_S + 8), {"inputs": reference["inputs"]}, secret
+        )
 
     def _settings(self, problem: Problem) -> dict[str, Any]:
         task = int(problem.id.split("/")[-1]) if self.dataset == "mbpp" else 0

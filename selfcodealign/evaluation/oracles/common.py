@@ -18,6 +18,8 @@ LARGE = 1_000_000
 
 GROUP_S = 60.0
 """Longest that one group of inputs may take, loading the program included; EvalPlus waits two seconds more."""
+LARGE_S = 240.0
+"""CPU seconds beyond that in which a group's large outputs must be written out."""
 
 NUMBERS = (int, float, bool)
 
@@ -72,7 +74,9 @@ def differential(nursery, secret, inputs, report, matcher):
     """
     expected = unpacked(secret["expected"])
     for group, asked in inputs.items():
-        spare_s = min(GROUP_S, sum(limit for _, limit, _ in asked)) + 2
+        # Writing out hundreds of megabytes is not the program's own time.
+        writing_s = min(LARGE_S, sum(20 for *_, large in asked if large))
+        spare_s = min(GROUP_S, sum(limit for _, limit, _ in asked)) + writing_s + 2
         with Run(nursery, "inputs", {"group": group, "spare_s": spare_s}) as run:
             status, detail, _ = compared(run, asked, expected[group], spare_s, secret, matcher())
         if not any(inputs.values()):
