@@ -94,7 +94,7 @@ def compared(run, asked, expected, spare_s, secret, matches):
         result(run.hear(2 * spare_s + 2, spare_s + 1), b"L")
         for (document, limit, large), wanted in zip(asked, expected, strict=True):
             at = f"input {matched}"
-            kind, text = result(run.hear(2 * limit + WRITING_S[large], limit + 1), b"RD")
+            kind, text = result(run.hear(2 * limit + 2 * WRITING_S[large], limit + WRITING_S[large] + 1), b"RD")
             if kind == b"D" and text != wanted:
                 # Unequal documents may still be equal values: only the reference can tell.
                 run.tell("whole")
