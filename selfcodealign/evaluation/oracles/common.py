@@ -90,11 +90,13 @@ def compared(run, asked, expected, spare_s, secret, matches):
     The program's process keeps the limits; from here it is ended where it did not, or does nothing.
     """
     at, matched = "loading", 0
+    # What follows a large output waits until that one's memory is given back.
+    writing_s = WRITING_S[any(large for *_, large in asked)]
     try:
         result(run.hear(2 * spare_s + 2, spare_s + 1), b"L")
         for (document, limit, large), wanted in zip(asked, expected, strict=True):
             at = f"input {matched}"
-            kind, text = result(run.hear(2 * limit + 2 * WRITING_S[large], limit + WRITING_S[large] + 1), b"RD")
+            kind, text = result(run.hear(2 * limit + writing_s, limit + writing_s + 1), b"RD")
             if kind == b"D" and text != wanted:
                 # Unequal documents may still be equal values: only the reference can tell.
                 run.tell("whole")
