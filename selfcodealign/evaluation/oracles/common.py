@@ -94,7 +94,7 @@ def compared(run, asked, expected, spare_s, secret, matches):
     writing_s = WRITING_S[any(large for *_, large in asked)]
     try:
         result(run.hear(2 * spare_s + 2, spare_s + 1), b"L")
-        for (document, limit, large), wanted in zip(asked, expected, strict=True):
+        for (document, limit, _), wanted in zip(asked, expected, strict=True):
             at = f"input {matched}"
             kind, text = result(run.hear(2 * limit + writing_s, limit + writing_s + 1), b"RD")
             if kind == b"D" and text != wanted:
