@@ -35,7 +35,17 @@ include: "rules/cluster.smk"
 
 
 onstart:
-    check_before_start()
+    try:
+        preflight.check_before_start(
+            CONFIG,
+            RESULTS,
+            HUB_HOME,
+            jobs=list(workflow.dag.needrun_jobs()),
+            executor=workflow.executor_plugin.name,
+            in_containers=IN_CONTAINERS,
+        )
+    except UserError as error:
+        raise WorkflowError(str(error))
 
 
 rule all:

@@ -12,7 +12,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
-from selfcodealign import images, pipeline
+from selfcodealign import images, pipeline, preflight
 from selfcodealign.errors import UserError
 from selfcodealign.plan import Plan, examples_of
 
@@ -78,9 +78,9 @@ def decided_by(rule):
     return [os.path.relpath(path) for path in pipeline.decided_by(rule)[1:]]
 
 
-def of(function, *names):
-    """Input or params function: what a function of the plan says of some wildcards."""
-    return lambda wildcards: function(*(wildcards[name] for name in names))
+def of(function, *names, part=slice(None)):
+    """Input or params function: what a function of the plan says of some wildcards, or a part of it."""
+    return lambda wildcards: function(*(wildcards[name] for name in names))[part]
 
 
 def flags(section, changes=None):

@@ -7,47 +7,16 @@ OUT  <results>/extract_concepts/{generation}/{shard}.parquet    a list of concep
 """
 
 
-def written(part):
-    """Params function: a part of what a generation's writer is: folder or Hub id, revision, trust in its own code."""
-    return lambda wildcards: PLAN.writer(wildcards.generation)[part]
-
-
-def writer_files(wildcards):
-    """What a generation's writer is, as inputs."""
-    return PLAN.model_files(PLAN.writer(wildcards.generation)[0])
-
-
-def generation_seed(wildcards):
-    """Run seed of a generation."""
-    seed = CONFIG.generations[wildcards.generation].seed
-    return CONFIG.seed if seed is None else seed
-
-
-def examples_of_generation(wildcards):
-    """Examples file of a generation's prompts."""
-    return examples_of(PLAN.template(wildcards.generation), CONFIG.prompts.examples)
-
-
-def engine(wildcards):
-    """How a generation's model is run: the global settings, and what differs for it."""
-    return pairs(config["engine"] | CONFIG.generations[wildcards.generation].engine)
-
-
-def earlier(files):
-    """Input function: what `files` names for the seed shards before this one, of which mode `reference` counts lines."""
-    return lambda wildcards: [files(wildcards.generation, shard) for shard in PLAN.earlier(wildcards.shard)]
-
-
 rule extract_concepts:
     """Let the model read the programming concepts off each seed."""
     input:
         script=script("extract_concepts"),
         decided_by=decided_by("extract_concepts"),
         seeds=of(PLAN.seeds, "generation", "shard"),
-        earlier=earlier(PLAN.seeds),
+        earlier=lambda wildcards: [PLAN.seeds(wildcards.generation, one) for one in PLAN.earlier(wildcards.shard)],
         prompts=of(PLAN.template, "generation"),
-        examples=examples_of_generation,
-        implicit=writer_files,
+        examples=of(PLAN.examples, "generation"),
+        implicit=of(PLAN.writer_files, "generation"),
     output:
         rows="<results>/extract_concepts/{generation}/{shard}.parquet",
         dropped="<results>/extract_concepts/{generation}/{shard}.dropped.parquet",
@@ -64,12 +33,12 @@ rule extract_concepts:
         runtime=720,
     params:
         work="work/extract_concepts/{generation}/{shard}",
-        model=written(0),
-        revision=written(1),
-        trust_remote_code=written(2),
-        run_seed=generation_seed,
+        model=of(PLAN.writer, "generation", part=0),
+        revision=of(PLAN.writer, "generation", part=1),
+        trust_remote_code=of(PLAN.writer, "generation", part=2),
+        run_seed=lambda wildcards: PLAN.generation_seed(wildcards.generation),
         mode=CONFIG.mode,
-        engine=engine,
+        engine=lambda wildcards: pairs(PLAN.engine(wildcards.generation)),
         flags=flags("extract_concepts"),
     message:
         "Reading concepts off shard {wildcards.shard} of {wildcards.generation}"

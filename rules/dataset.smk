@@ -15,42 +15,14 @@ Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
 
-def setting(key):
-    """Params function: one key of a dataset's config."""
-    return lambda wildcards: getattr(CONFIG.datasets[wildcards.dataset], key)
-
-
-def augmentation(wildcards):
-    """Keys of augment_dataset that differ for a dataset."""
-    share = CONFIG.datasets[wildcards.dataset].augment_share
-    return {} if share is None else {"share": share}
-
-
-def of_generation(rule, suffix=".parquet"):
-    """Input function: the files that `rule` made for a dataset's generation, one per seed shard."""
-    return lambda wildcards: PLAN.of_generation(rule, wildcards.dataset, suffix)
-
-
-def agreement(wildcards):
-    """Scores of cross_verify_responses, for a dataset that is selected by them."""
-    chosen = CONFIG.datasets[wildcards.dataset].selection == "consensus"
-    return PLAN.of_generation("cross_verify_responses", wildcards.dataset) if chosen else []
-
-
-def assertion_counts(wildcards):
-    """Counts of count_assertions, for a dataset that accepts a share of the assertions."""
-    strict = CONFIG.datasets[wildcards.dataset].pass_threshold >= 1
-    return [] if strict else PLAN.of_generation("count_assertions", wildcards.dataset)
-
-
 rule select_responses:
     """Choose the responses that a dataset is made of."""
     input:
         script=script("select_responses"),
         decided_by=decided_by("select_responses"),
-        verdicts=of_generation(PLAN.verdicts),
-        consensus=agreement,
-        assertions=assertion_counts,
+        verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
+        consensus=of(PLAN.agreement, "dataset"),
+        assertions=of(PLAN.assertion_counts, "dataset"),
     output:
         rows="<results>/select_responses/{dataset}.parquet",
         dropped="<results>/select_responses/{dataset}.dropped.parquet",
@@ -69,11 +41,11 @@ rule select_responses:
         mode=CONFIG.mode,
         seed=CONFIG.seed,
         most_words=CONFIG.sanitize_responses.most_words,
-        selection=setting("selection"),
-        per_instruction=setting("per_instruction"),
-        pass_threshold=setting("pass_threshold"),
-        min_pass_rate=setting("min_pass_rate"),
-        max_pass_rate=setting("max_pass_rate"),
+        selection=lambda wildcards: CONFIG.datasets[wildcards.dataset].selection,
+        per_instruction=lambda wildcards: CONFIG.datasets[wildcards.dataset].per_instruction,
+        pass_threshold=lambda wildcards: CONFIG.datasets[wildcards.dataset].pass_threshold,
+        min_pass_rate=lambda wildcards: CONFIG.datasets[wildcards.dataset].min_pass_rate,
+        max_pass_rate=lambda wildcards: CONFIG.datasets[wildcards.dataset].max_pass_rate,
     message:
         "Selecting responses for dataset {wildcards.dataset}"
     shell:
@@ -204,7 +176,7 @@ rule augment_dataset:
     params:
         mode=CONFIG.mode,
         seed=CONFIG.seed,
-        flags=flags("augment_dataset", augmentation),
+        flags=flags("augment_dataset", lambda wildcards: PLAN.augmentation(wildcards.dataset)),
     message:
         "Showing tests in some instructions of dataset {wildcards.dataset}"
     shell:
@@ -228,7 +200,7 @@ rule build_preferences:
         script=script("build_preferences"),
         decided_by=decided_by("build_preferences"),
         chosen=PLAN.rows_before("build_preferences"),
-        verdicts=of_generation(PLAN.verdicts),
+        verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
         implicit=list(PLAN.kept_out.values()),
     output:
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
@@ -338,8 +310,8 @@ rule build_viewer:
     input:
         script=script("build_viewer"),
         decided_by=decided_by("build_viewer"),
-        verdicts=of_generation(PLAN.verdicts),
-        sanitized=of_generation("sanitize_responses", suffix=".dropped.parquet"),
+        verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
+        sanitized=lambda wildcards: PLAN.of_generation("sanitize_responses", wildcards.dataset, ".dropped.parquet"),
         chosen=collect(
             "<results>/{stage}/{{dataset}}.dropped.parquet",
             stage=[*PLAN.chain, "build_dataset"],

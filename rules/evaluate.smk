@@ -12,39 +12,12 @@ OUT  <results>/fetch_benchmark/{benchmark}.gz                  problems, checked
 """
 
 
-def benchmark_of(wildcards):
-    """Which benchmark an entry of the config's `benchmarks` runs."""
-    return CONFIG.benchmarks[wildcards.benchmark].benchmark or wildcards.benchmark
-
-
-def benchmark_settings(*keys):
-    """Params function: the keys of a benchmark's entry that are set, as flags."""
-    return lambda wildcards: written_flags({key: config["benchmarks"][wildcards.benchmark][key] for key in keys})
-
-
-def problems_file(wildcards):
-    """Local file of a benchmark's problems; nothing when they are fetched."""
-    return CONFIG.benchmarks[wildcards.benchmark].file or []
-
-
-def subject(part):
-    """Params function: a part of what a model under evaluation is: name, revision, trust in its own code, style."""
-    return lambda wildcards: PLAN.subject(wildcards.model)[part]
-
-
-def island(wildcards):
-    """Image whose packages a benchmark's programs need."""
-    from selfcodealign.evaluation import base
-
-    return image(base.get(benchmark_of(wildcards)).island)
-
-
 rule fetch_benchmark:
     """Fetch a benchmark's problems from its authors, or take a local file, and name their version."""
     input:
         script=script("fetch_benchmark"),
         decided_by=decided_by("fetch_benchmark"),
-        file=problems_file,
+        file=lambda wildcards: CONFIG.benchmarks[wildcards.benchmark].file or [],
     output:
         problems="<results>/fetch_benchmark/{benchmark}.gz",
         about="<results>/fetch_benchmark/{benchmark}.json",
@@ -59,8 +32,8 @@ rule fetch_benchmark:
         mem_mb=by_attempt(2_000),
         runtime=30,
     params:
-        benchmark=benchmark_of,
-        flags=benchmark_settings("version"),
+        benchmark=of(PLAN.benchmark, "benchmark"),
+        flags=lambda wildcards: written_flags(PLAN.benchmark_settings(wildcards.benchmark, "version")),
     message:
         "Fetching the problems of {wildcards.benchmark}"
     shell:
@@ -96,16 +69,18 @@ rule sample_solutions:
         mem_mb=by_attempt(8_000),
         runtime=240,
     params:
-        benchmark=benchmark_of,
-        model=subject(0),
-        revision=subject(1),
+        benchmark=of(PLAN.benchmark, "benchmark"),
+        model=of(PLAN.subject, "model", part=0),
+        revision=of(PLAN.subject, "model", part=1),
         trust_remote_code=lambda wildcards: str(PLAN.subject(wildcards.model)[2]).lower(),
-        style=subject(3),
+        style=of(PLAN.subject, "model", part=3),
         mode=CONFIG.mode,
         run_seed=CONFIG.seed,
         work="work/sample_solutions/{model}/{benchmark}",
         engine=pairs(config["engine"]),
-        flags=benchmark_settings("samples", "temperature", "top_p", "max_tokens"),
+        flags=lambda wildcards: written_flags(
+            PLAN.benchmark_settings(wildcards.benchmark, "samples", "temperature", "top_p", "max_tokens")
+        ),
     message:
         "Sampling {wildcards.model}'s answers to {wildcards.benchmark}"
     shell:
@@ -148,7 +123,7 @@ rule extract_programs:
         mem_mb=by_attempt(2_000),
         runtime=30,
     params:
-        benchmark=benchmark_of,
+        benchmark=of(PLAN.benchmark, "benchmark"),
         mode=CONFIG.mode,
     message:
         "Reading the programs of {wildcards.model} for {wildcards.benchmark}"
@@ -179,13 +154,13 @@ rule execute_programs:
     benchmark:
         "<timings>/execute_programs/{model}/{benchmark}.jsonl"
     container:
-        island
+        lambda wildcards: image(PLAN.island(wildcards.benchmark))
     threads: 2
     resources:
         mem_mb=by_attempt(10_000),
         runtime=240,
     params:
-        benchmark=benchmark_of,
+        benchmark=of(PLAN.benchmark, "benchmark"),
         work="work/execute_programs/{model}/{benchmark}",
         references="work/execute_programs/references",
         flags=flags("execute_programs"),
@@ -229,7 +204,7 @@ rule score_benchmark:
         mem_mb=by_attempt(2_000),
         runtime=30,
     params:
-        benchmark=benchmark_of,
+        benchmark=of(PLAN.benchmark, "benchmark"),
         run_seed=CONFIG.seed,
         paper_model=lambda wildcards: CONFIG.paper_models.get(wildcards.model, ""),
         flags=flags("score_benchmark"),

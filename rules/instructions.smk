@@ -12,10 +12,10 @@ rule write_instructions:
         script=script("write_instructions"),
         decided_by=decided_by("write_instructions"),
         source=of(PLAN.source, "generation", "shard"),
-        earlier=earlier(PLAN.source),
+        earlier=lambda wildcards: [PLAN.source(wildcards.generation, one) for one in PLAN.earlier(wildcards.shard)],
         prompts=of(PLAN.template, "generation"),
-        examples=examples_of_generation,
-        implicit=writer_files,
+        examples=of(PLAN.examples, "generation"),
+        implicit=of(PLAN.writer_files, "generation"),
     output:
         rows="<results>/write_instructions/{generation}/{shard}.parquet",
         dropped="<results>/write_instructions/{generation}/{shard}.dropped.parquet",
@@ -32,13 +32,13 @@ rule write_instructions:
         runtime=720,
     params:
         work="work/write_instructions/{generation}/{shard}",
-        model=written(0),
-        revision=written(1),
-        trust_remote_code=written(2),
-        run_seed=generation_seed,
+        model=of(PLAN.writer, "generation", part=0),
+        revision=of(PLAN.writer, "generation", part=1),
+        trust_remote_code=of(PLAN.writer, "generation", part=2),
+        run_seed=lambda wildcards: PLAN.generation_seed(wildcards.generation),
         mode=CONFIG.mode,
         path=lambda wildcards: CONFIG.generations[wildcards.generation].path,
-        engine=engine,
+        engine=lambda wildcards: pairs(PLAN.engine(wildcards.generation)),
         flags=flags("write_instructions"),
     message:
         "Writing instructions for shard {wildcards.shard} of {wildcards.generation}"

@@ -11,14 +11,6 @@ OUT  <results>/provenance.json                        commit, config, machine, s
 """
 
 
-def image_digests(wildcards):
-    """Digests of the images that a run in containers uses, as ISLAND=DIGEST words; nothing outside containers."""
-    if not IN_CONTAINERS:
-        return []
-    there = {island: images.locate(name) for island, name in CONFIG.containers.items()}
-    return [f"{island}={images.digest(path)}" for island, path in there.items() if "://" in path or Path(path).exists()]
-
-
 rule record_provenance:
     """Record commit, config, versions, machine, seeds, and the hashes of models and datasets."""
     input:
@@ -55,7 +47,7 @@ rule record_provenance:
         runtime=30,
     params:
         config=lambda _: CONFIG.model_dump_json(),
-        images=image_digests,
+        images=lambda _: images.digests(CONFIG.containers) if IN_CONTAINERS else [],
     message:
         "Recording what this run is made from"
     shell:

@@ -200,7 +200,7 @@ rule judge_seeds:
         runtime=720,
     params:
         work="work/judge_seeds/{shard}",
-        model=PLAN.judge()[0],
+        model=lambda _: PLAN.judge()[0],
         revision=PLAN.judge()[1],
         trust_remote_code=PLAN.judge()[2],
         mode=CONFIG.mode,

@@ -11,43 +11,19 @@ OUT  <results>/import_dataset/{dataset}/              those rows, as training re
 WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
 """
 
-
-def given_flags(wildcards):
-    """Settings of a dataset of others, as flags."""
-    return written_flags(config["other_datasets"][wildcards.dataset])
-
-
-def training_seed(wildcards):
-    """Seed of a model's training."""
-    seed = CONFIG.models[wildcards.model].seed
-    return CONFIG.seed if seed is None else seed
-
-
-def training_settings(wildcards):
-    """Keys of train_sft that differ for a model."""
-    return CONFIG.models[wildcards.model].settings
-
-
-def trained_with(key):
-    """Resource function: a key of train_sft as it is for a model."""
-    return lambda wildcards: (config["train_sft"] | training_settings(wildcards))[key]
-
-
 # srun is a program of the host. A job on one node runs in its container as every other; one on several runs outside, and
 # srun enters the container on each node.
-
-
-def around(nodes):
-    """Image that Snakemake starts a training job in: none for a job on several nodes."""
-    return image("train") if nodes == 1 else None
-
-
-def inside(nodes):
-    """Command with which srun enters the container on each node; nothing on one node or without containers."""
-    if nodes == 1 or not IN_CONTAINERS:
-        return ""
-    words = shlex.split(workflow.deployment_settings.apptainer_args)
-    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *words, image("train")])
+TRAINED_IN = {
+    nodes: image("train") if nodes == 1 else None for nodes in (CONFIG.train_sft.nodes, CONFIG.train_dpo.nodes)
+}
+ENTERED = {
+    nodes: (
+        images.entered(image("train"), workflow.deployment_settings.apptainer_args)
+        if IN_CONTAINERS and nodes > 1
+        else ""
+    )
+    for nodes in TRAINED_IN
+}
 
 
 rule import_dataset:
@@ -73,7 +49,7 @@ rule import_dataset:
     params:
         name=lambda wildcards: wildcards.dataset,
         run_seed=CONFIG.seed,
-        flags=given_flags,
+        flags=lambda wildcards: written_flags(config["other_datasets"][wildcards.dataset]),
     message:
         "Reading dataset {wildcards.dataset}"
     shell:
@@ -107,8 +83,8 @@ rule train_sft:
     benchmark:
         "<timings>/train_sft/{model}.jsonl"
     container:
-        around(CONFIG.train_sft.nodes)
-    threads: trained_with("processes")
+        TRAINED_IN[CONFIG.train_sft.nodes]
+    threads: lambda wildcards: PLAN.training_processes(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -121,9 +97,9 @@ rule train_sft:
         base=lambda wildcards: PLAN.trained(wildcards.model)[0],
         revision=lambda wildcards: PLAN.trained(wildcards.model)[1],
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
-        seed=training_seed,
-        container=inside(CONFIG.train_sft.nodes),
-        flags=flags("train_sft", training_settings),
+        seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        container=ENTERED[CONFIG.train_sft.nodes],
+        flags=flags("train_sft", lambda wildcards: CONFIG.models[wildcards.model].settings),
     message:
         "Fine-tuning model {wildcards.model}"
     shell:
@@ -162,7 +138,7 @@ rule train_dpo:
     benchmark:
         "<timings>/train_dpo/{model}.jsonl"
     container:
-        around(CONFIG.train_dpo.nodes)
+        TRAINED_IN[CONFIG.train_dpo.nodes]
     threads: lookup(dpath="train_dpo/processes", within=config)
     resources:
         mem_mb=by_attempt(16_000),
@@ -172,8 +148,8 @@ rule train_dpo:
         tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_dpo/{wildcards.model}",
-        seed=training_seed,
-        container=inside(CONFIG.train_dpo.nodes),
+        seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        container=ENTERED[CONFIG.train_dpo.nodes],
         flags=flags("train_dpo"),
     message:
         "Training model {wildcards.model} on preference pairs"

@@ -7,6 +7,7 @@ because the sandbox and every start of Snakemake read this module.
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -64,6 +65,22 @@ def digest(image: str) -> str:
     with suppress(OSError):  # Somebody else's folder: hash again the next time.
         kept.write_text(json.dumps({"sha256": value, "identity": identity}) + "\n")
     return value
+
+
+def digests(named: Mapping[str, str]) -> list[str]:
+    """Return the digests of the images that are there, as ISLAND=DIGEST words; `named` maps an island to its image."""
+    there = {island: locate(image) for island, image in named.items()}
+    return [f"{island}={digest(path)}" for island, path in there.items() if "://" in path or Path(path).exists()]
+
+
+def entered(image: str, arguments: str) -> str:
+    """Return the command with which a program of the host enters an image in the working folder.
+
+    Args:
+        image: path of the image.
+        arguments: further words for apptainer, as a shell reads them.
+    """
+    return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *shlex.split(arguments), image])
 
 
 def _digest_of_file(path: Path) -> str:

@@ -218,6 +218,17 @@ class Plan:
         name = self.tuned(one.model) if one.model in self.config.models else one.model
         return name, one.revision, one.trust_remote_code
 
+    def writer_files(self, generation: str) -> list[str]:
+        """What the model that writes a generation is, as inputs."""
+        return self.model_files(self.writer(generation)[0])
+
+    def engine(self, generation: str) -> dict[str, Any]:
+        """How a generation's model is run: the global settings, and what differs for it."""
+        return (
+            self.config.engine.model_dump(mode="json")
+            | entry(self.config.generations, "generations", generation).engine
+        )
+
     def trained(self, model: str) -> tuple[str, str]:
         """Folder or Hub id that a model's training starts from, and its revision."""
         one = entry(self.config.models, "models", model)
@@ -238,6 +249,15 @@ class Plan:
     def template(self, generation: str) -> str:
         """Layout of a generation's prompts."""
         return entry(self.config.generations, "generations", generation).template or self.config.prompts.template
+
+    def examples(self, generation: str) -> list[str]:
+        """Examples file of a generation's prompts; none if they have none."""
+        return examples_of(self.template(generation), self.config.prompts.examples)
+
+    def generation_seed(self, generation: str) -> int:
+        """Run seed of a generation."""
+        seed = entry(self.config.generations, "generations", generation).seed
+        return self.config.seed if seed is None else seed
 
     def seeds(self, generation: str, shard: str) -> str:
         """Seed shard that a generation starts from: functions or random snippets."""
@@ -265,6 +285,21 @@ class Plan:
         """Files that a rule made for a dataset's generation, one for each seed shard."""
         name = entry(self.config.datasets, "datasets", dataset).generation
         return [f"{self.results}/{rule}/{name}/{shard}{suffix}" for shard in self.shards_of(dataset)]
+
+    def agreement(self, dataset: str) -> list[str]:
+        """Scores of cross_verify_responses, for a dataset that is selected by them."""
+        chosen = entry(self.config.datasets, "datasets", dataset).selection == "consensus"
+        return self.of_generation("cross_verify_responses", dataset) if chosen else []
+
+    def assertion_counts(self, dataset: str) -> list[str]:
+        """Counts of count_assertions, for a dataset that accepts a share of the assertions."""
+        strict = entry(self.config.datasets, "datasets", dataset).pass_threshold >= 1
+        return [] if strict else self.of_generation("count_assertions", dataset)
+
+    def augmentation(self, dataset: str) -> dict[str, float]:
+        """Keys of augment_dataset that differ for a dataset."""
+        share = entry(self.config.datasets, "datasets", dataset).augment_share
+        return {} if share is None else {"share": share}
 
     def siblings(self, dataset: str) -> list[str]:
         """Rows of the datasets that a dataset must have equally many rows as, directly or by way of others."""
@@ -332,7 +367,33 @@ class Plan:
         words = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in keys.items()}
         return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
 
-    # ---- training, tables ----
+    # ---- training, evaluation, tables ----
+
+    def training_seed(self, model: str) -> int:
+        """Seed of a model's training."""
+        seed = entry(self.config.models, "models", model).seed
+        return self.config.seed if seed is None else seed
+
+    def training_processes(self, model: str) -> int:
+        """Processes that train a model side by side on a node."""
+        return int(
+            entry(self.config.models, "models", model).settings.get("processes", self.config.train_sft.processes)
+        )
+
+    def benchmark(self, name: str) -> str:
+        """Which benchmark an entry of the config's `benchmarks` runs."""
+        return entry(self.config.benchmarks, "benchmarks", name).benchmark or name
+
+    def benchmark_settings(self, name: str, *keys: str) -> dict[str, Any]:
+        """Some keys of a benchmark's entry."""
+        values = entry(self.config.benchmarks, "benchmarks", name).model_dump(mode="json")
+        return {key: values[key] for key in keys}
+
+    def island(self, name: str) -> str:
+        """Island of packages that a benchmark's programs need."""
+        from selfcodealign.evaluation import base
+
+        return base.get(self.benchmark(name)).island
 
     def training_dataset(self, model: str) -> str:
         """Folder of the dataset that a model is trained on: one of this run's, or one of others."""

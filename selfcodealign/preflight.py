@@ -7,11 +7,47 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
+from selfcodealign import images
 from selfcodealign.config import Config, models
 from selfcodealign.errors import UserError
 
 TIMEOUT_S = 10
+
+
+def check_before_start(
+    config: Config, results: str, hub: str, *, jobs: Iterable[Any], executor: str, in_containers: bool
+) -> None:
+    """Stop now for what would stop the run hours later.
+
+    Args:
+        config: the run's config.
+        results: folder of the run's results.
+        hub: folder of the Hub's cache (HF_HOME).
+        jobs: Snakemake's jobs that are to run.
+        executor: name of the executor that runs them.
+        in_containers: whether they run in the config's images.
+
+    Raises:
+        UserError: an image, a partition, a GPU or a model of the Hub is not there.
+    """
+    if in_containers:
+        used = {job.container_img_url for job in jobs}
+        needed = {island: name for island, name in config.containers.items() if images.locate(name) in used}
+        images.check(needed, config.container_digests)
+    if executor == "slurm":
+        partitions: dict[str, set[str]] = {}
+        with_gpu: set[str] = set()
+        for job in jobs:
+            partition = str(job.resources.get("slurm_partition") or "")
+            partitions.setdefault(partition, set()).add(job.rule.name)
+            if job.resources.get("gpu") or "gpu" in str(job.resources.get("gres", "")):
+                with_gpu.add(partition)
+        check_partitions(partitions, with_gpu)
+    else:
+        check_gpu(config)
+    check_hub(hub_models(config, results), Path(hub))
 
 
 def hub_models(config: Config, results: str = "results") -> dict[str, tuple[str, str]]:
