@@ -18,10 +18,11 @@ rehearse: setup
 	$(BIN)/snakemake tables --cores $(CORES) --directory work/rehearsal --configfile config/paper-rehearsal.yaml
 	@echo "tables: work/rehearsal/results/build_table/"
 
+# Files stay whole, so that the fixtures of a file are made once.
 # Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
 test: setup lint
 	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
-		--numprocesses auto --maxprocesses 4 --dist loadgroup
+		--numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Images of all islands as SIF files; DIRECTORIES=1 makes directories, where apptainer cannot build (root on Debian).
 IMAGES = $(or $(SELFCODEALIGN_IMAGES),$(if $(filter 0,$(shell id -u)),/var/cache,$(HOME)/.cache)/selfcodealign/images)
