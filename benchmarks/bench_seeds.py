@@ -35,12 +35,13 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from scripts.infer_imports import imports_of
 from selfcodealign import clusters
 from selfcodealign.clusters import RankedUnionFind, survivors
+from selfcodealign.config.seeds import Columns, FilterSeeds
 from selfcodealign.decontamination import ReferenceIndex, index_for, reference_passages
 from selfcodealign.minhash import MinHasher
 from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import filters, lexer, names, typecheck
 from selfcodealign.seeds.extraction import extract
-from selfcodealign.seeds.raw import Columns, SourceFile, read_files
+from selfcodealign.seeds.raw import SourceFile, read_files
 
 if TYPE_CHECKING:
     import datasets
@@ -362,7 +363,7 @@ def measure_filters(ready: list[str]) -> dict[str, float]:
     index = index_for(files, mode="fixed", stage="seeds")
     index.search(ready[0])
     _, slow = timed(lambda: filter_as_published(ready, passages))
-    _, fast = timed(lambda: [filters.why_dropped(text) for text in ready], 3)
+    _, fast = timed(lambda: [filters.why_dropped(text, FilterSeeds()) for text in ready], 3)
     _, search = timed(lambda: [index.search(text) for text in ready], 3)
     theirs, scan = timed(lambda: [any(passage in text for passage in passages) for text in ready])
     exact = ReferenceIndex(sought, lower=False)

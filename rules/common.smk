@@ -1,6 +1,5 @@
 """What every module of rules shares: a checked config, the plan of who is made from what, flags, images and memory."""
 
-import json
 import os
 import shlex
 import sys
@@ -12,7 +11,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
-from selfcodealign import images, pipeline, preflight
+from selfcodealign import images, pipeline, preflight, stage
 from selfcodealign.errors import UserError
 from selfcodealign.plan import Plan, examples_of
 
@@ -83,31 +82,23 @@ def of(function, *names, part=slice(None)):
     return lambda wildcards: function(*(wildcards[name] for name in names))[part]
 
 
-def flags(section, changes=None):
-    """Params: a rule's config section as flags; `changes` gives, of the wildcards, keys that differ for one entry."""
-    return lambda wildcards: written_flags(config[section] | (changes(wildcards) if changes else {}))
+def flags(section, changes=None, kind=None):
+    """Params: a config section as flags.
+
+    `changes` gives, of the wildcards, keys that differ for one entry; `kind` is the part of the section that is wanted.
+    """
+    values = {key: config[section][key] for key in (kind or type(getattr(CONFIG, section))).model_fields}
+    return lambda wildcards: written_flags(values | (changes(wildcards) if changes else {}))
 
 
-def written_flags(values):
-    """Write settings as command-line flags; empty values are left out."""
-    words = []
-    for key, value in values.items():
-        if value is None or value == []:
-            continue
-        words.append(f"--{key.replace('_', '-')}")
-        if isinstance(value, dict):
-            words += [f"{name}={text}" for name, text in value.items()]
-        elif isinstance(value, list):
-            words += value
-        else:
-            words.append(str(value).lower() if isinstance(value, bool) else value)
-    return " ".join(shlex.quote(str(word)) for word in words)
+def written_flags(settings):
+    """Settings as flags."""
+    return shlex.join(stage.words(settings))
 
 
-def pairs(values):
-    """Write settings as NAME=VALUE words; empty values are left out."""
-    written = {name: json.dumps(value) if isinstance(value, bool | dict) else value for name, value in values.items()}
-    return " ".join(shlex.quote(f"{name}={value}") for name, value in written.items() if value not in ("", None))
+def pairs(settings):
+    """Settings as NAME=VALUE words of one flag."""
+    return shlex.join(stage.pairs(settings))
 
 
 def image(name):

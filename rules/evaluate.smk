@@ -11,6 +11,8 @@ OUT  <results>/fetch_benchmark/{benchmark}.gz                  problems, checked
      <results>/compare_models/{benchmark}.json                 paired tests between the models
 """
 
+from selfcodealign.config.evaluation import SampleSolutions
+
 
 rule fetch_benchmark:
     """Fetch a benchmark's problems from its authors, or take a local file, and name their version."""
@@ -79,7 +81,7 @@ rule sample_solutions:
         work="work/sample_solutions/{model}/{benchmark}",
         engine=pairs(config["engine"]),
         flags=lambda wildcards: written_flags(
-            PLAN.benchmark_settings(wildcards.benchmark, "samples", "temperature", "top_p", "max_tokens")
+            PLAN.benchmark_settings(wildcards.benchmark, *SampleSolutions.model_fields)
         ),
     message:
         "Sampling {wildcards.model}'s answers to {wildcards.benchmark}"

@@ -11,6 +11,8 @@ OUT  <results>/extract_functions/{shard}.parquet        top-level functions with
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
+from selfcodealign.config.seeds import Columns, Shingles
+
 # Numbers over all shards meet in two places only: match_functions and cluster_functions.
 BAND_GROUPS = [f"{number:02d}" for number in range(CONFIG.match_functions.groups)]
 
@@ -42,10 +44,7 @@ rule extract_functions:
     params:
         shard=lambda wildcards: PLAN.raw_shards[int(wildcards.shard)],
         mode=CONFIG.mode,
-        content_column=CONFIG.data.content_column,
-        repo_column=CONFIG.data.repo_column,
-        path_column=CONFIG.data.path_column,
-        licence_column=CONFIG.data.licence_column,
+        columns=flags("data", kind=Columns),
         flags=flags("extract_functions"),
     message:
         "Extracting functions from shard {wildcards.shard}"
@@ -59,10 +58,7 @@ rule extract_functions:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --mode {params.mode} \
-            --content-column {params.content_column:q} \
-            --repo-column {params.repo_column:q} \
-            --path-column {params.path_column:q} \
-            --licence-column {params.licence_column:q} \
+            {params.columns} \
             {params.flags}
         """
 
@@ -164,8 +160,7 @@ rule cluster_functions:
         runtime=240,
     params:
         mode=CONFIG.mode,
-        ngram=CONFIG.sign_functions.ngram,
-        min_tokens=CONFIG.sign_functions.min_tokens,
+        shingles=flags("sign_functions", kind=Shingles),
         flags=flags("cluster_functions"),
     message:
         "Joining near-duplicate functions of all shards"
@@ -182,8 +177,7 @@ rule cluster_functions:
             --short {output.short:q} \
             --counts {output.counts:q} \
             --mode {params.mode} \
-            --ngram {params.ngram} \
-            --min-tokens {params.min_tokens} \
+            {params.shingles} \
             {params.flags}
         """
 
@@ -254,10 +248,7 @@ rule sample_snippets:
     params:
         shard=lambda wildcards: PLAN.raw_shards[int(wildcards.shard)],
         run_seed=CONFIG.seed,
-        content_column=CONFIG.data.content_column,
-        repo_column=CONFIG.data.repo_column,
-        path_column=CONFIG.data.path_column,
-        licence_column=CONFIG.data.licence_column,
+        columns=flags("data", kind=Columns),
         flags=flags("sample_snippets"),
     message:
         "Sampling snippets from shard {wildcards.shard}"
@@ -271,9 +262,6 @@ rule sample_snippets:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --run-seed {params.run_seed} \
-            --content-column {params.content_column:q} \
-            --repo-column {params.repo_column:q} \
-            --path-column {params.path_column:q} \
-            --licence-column {params.licence_column:q} \
+            {params.columns} \
             {params.flags}
         """

@@ -12,6 +12,8 @@ OUT  <results>/infer_imports/{shard}.parquet            … whose every name is 
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
+from selfcodealign.config.generation import Judging
+
 
 rule infer_imports:
     """Keep functions that return a value and whose every name is known; add the imports they lack."""
@@ -204,9 +206,8 @@ rule judge_seeds:
         revision=PLAN.judge()[1],
         trust_remote_code=PLAN.judge()[2],
         mode=CONFIG.mode,
-        threshold=CONFIG.judge_seeds.threshold,
-        reference_seed=CONFIG.judge_seeds.reference_seed,
         engine=pairs(config["engine"]),
+        flags=flags("judge_seeds", kind=Judging),
     message:
         "Judging the docstrings of shard {wildcards.shard}"
     shell:
@@ -226,9 +227,8 @@ rule judge_seeds:
             --trust-remote-code {params.trust_remote_code} \
             --mode {params.mode} \
             --earlier {input.earlier:q} \
-            --threshold {params.threshold} \
-            --reference-seed {params.reference_seed} \
-            --engine {params.engine}
+            --engine {params.engine} \
+            {params.flags}
         """
 
 
@@ -293,8 +293,7 @@ rule gather_snippets:
         runtime=60,
     params:
         run_seed=CONFIG.seed,
-        shards=CONFIG.gather_seeds.shards,
-        limit=CONFIG.gather_seeds.limit or 10**9,
+        flags=flags("gather_seeds"),
     message:
         "Gathering snippets in seed shards"
     shell:
@@ -307,6 +306,5 @@ rule gather_snippets:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --run-seed {params.run_seed} \
-            --shards {params.shards} \
-            --limit {params.limit}
+            {params.flags}
         """

@@ -7,10 +7,7 @@ OUT  <results>/verify_responses/{generation}/{shard}.parquet         … with th
      <results>/count_assertions/{generation}/{shard}.parquet         assertions that hold, where asked for
 """
 
-# All three run responses in the same sandbox.
-SANDBOX = written_flags(
-    {key: config["verify_responses"][key] for key in ("timeout_s", "memory_mb", "isolation", "i_understand", "image")}
-)
+from selfcodealign.config.execution import RunResponses
 
 
 rule verify_responses:
@@ -75,7 +72,7 @@ rule cross_verify_responses:
         runtime=480,
     params:
         work="work/cross_verify_responses/{generation}/{shard}",
-        flags=SANDBOX,
+        flags=flags("verify_responses", kind=RunResponses),
     message:
         "Running responses of {wildcards.generation} against each other's tests"
     shell:
@@ -111,7 +108,7 @@ rule count_assertions:
         runtime=480,
     params:
         work="work/count_assertions/{generation}/{shard}",
-        flags=SANDBOX,
+        flags=flags("verify_responses", kind=RunResponses),
     message:
         "Counting assertions of failing responses of {wildcards.generation}"
     shell:

@@ -2,10 +2,11 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
+from selfcodealign.config.section import Mode
+from selfcodealign.config.seeds import ClusterFunctions, Shingles
 from selfcodealign.minhash import MinHasher
 from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import neardup
@@ -23,23 +24,22 @@ def main(
     short: Path,
     counts: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    threshold: float = 0.5,
-    ngram: int = 5,
-    min_tokens: int = 5,
+    mode: Mode = "fixed",
+    shingles: Shingles,
+    settings: ClusterFunctions,
 ) -> None:
     """Compare candidates exactly, join near-duplicates over all shards and choose who survives.
 
     `reference` mode compares nothing, joins every bucket, and lists in `short` the functions it deletes for having
-    fewer than `min_tokens` tokens.
+    too few tokens.
     """
     if mode == "reference":
         dropped, too_short = neardup.reference_dropped(band_keys)
         found = {"dropped": dropped.shape[1], "too_short": len(too_short)}
     else:
-        hasher = MinHasher(ngram=ngram, min_tokens=min_tokens)
+        hasher = MinHasher(**shingles.model_dump())
         dropped, found = neardup.cluster(
-            functions, band_keys, copies, matches, hasher=hasher, threshold=threshold, work=clusters.parent
+            functions, band_keys, copies, matches, hasher=hasher, threshold=settings.threshold, work=clusters.parent
         )
         too_short = np.empty(0, dtype=np.int64)
     neardup.save(short, too_short)

@@ -11,11 +11,11 @@ import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from selfcodealign.config.dataset import VerifyResponses
+from selfcodealign.config.execution import RunResponses
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
@@ -103,11 +103,7 @@ def main(
     work: Path,
     *,
     workers: int = 1,
-    timeout_s: float = 4.0,
-    memory_mb: int = 1024,
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
-    i_understand: bool = False,
-    image: Path | None = None,
+    settings: RunResponses,
 ) -> None:
     """Run every assertion of a failing response by itself, and count those that hold.
 
@@ -116,23 +112,11 @@ def main(
         rows: counts for each response whose verdict is `fail` (AssertionRow).
         work: folder of the ledger that lets a killed run continue.
         workers: programs that run at the same time.
-        timeout_s: CPU seconds a program may use.
-        memory_mb: memory of a program with its children.
-        isolation: the layer to use, or `auto` for the first that works.
-        i_understand: needed for isolation `none`.
-        image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     failing = [row for row in read_rows(verdicts, COLUMNS) if row["verdict"] == "fail"]
-    section = VerifyResponses(
-        timeout_s=timeout_s,
-        memory_mb=memory_mb,
-        isolation=isolation,
-        i_understand=i_understand,
-        image=str(image) if image else None,
-    )
-    settings = settings_of(section, workers, work, **ONCE)
+    sandbox = settings_of(settings, workers, work, **ONCE)
     checks = [item for row in failing for item in checks_of(row)]
-    with judged(STAGE, lambda: checks, check, settings, work, kept=whether_passed, unit="assertions") as verdict_of:
+    with judged(STAGE, lambda: checks, check, sandbox, work, kept=whether_passed, unit="assertions") as verdict_of:
         held = {name: verdict_of(name)["passed"] for name, _ in checks}
     count = write_rows(rows, AssertionRow, counted(failing, held))
     log.info("counted the assertions of %d failing responses", count)

@@ -10,11 +10,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import permutations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from selfcodealign.config.dataset import VerifyResponses
+from selfcodealign.config.execution import RunResponses
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
@@ -100,11 +100,7 @@ def main(
     work: Path,
     *,
     workers: int = 1,
-    timeout_s: float = 4.0,
-    memory_mb: int = 1024,
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
-    i_understand: bool = False,
-    image: Path | None = None,
+    settings: RunResponses,
 ) -> None:
     """Run every response to an instruction against the tests of every other, and score agreement.
 
@@ -113,28 +109,16 @@ def main(
         rows: a score for each response (AgreementRow).
         work: folder of the ledger that lets a killed run continue.
         workers: programs that run at the same time.
-        timeout_s: CPU seconds a program may use.
-        memory_mb: memory of a program with its children.
-        isolation: the layer to use, or `auto` for the first that works.
-        i_understand: needed for isolation `none`.
-        image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     groups = grouped(read_rows(verdicts, COLUMNS))
-    section = VerifyResponses(
-        timeout_s=timeout_s,
-        memory_mb=memory_mb,
-        isolation=isolation,
-        i_understand=i_understand,
-        image=str(image) if image else None,
-    )
-    settings = settings_of(section, workers, work, **ONCE)
+    sandbox = settings_of(settings, workers, work, **ONCE)
 
     def items() -> Iterator[Item]:
         for group in groups.values():
             for one, other in pairs(group):
                 yield pair_id(one, other), (one["response"], other["tests"])
 
-    with judged(STAGE, items, case, settings, work, kept=whether_passed, unit="pairs") as verdict_of:
+    with judged(STAGE, items, case, sandbox, work, kept=whether_passed, unit="pairs") as verdict_of:
         outcomes = {name: verdict_of(name)["passed"] for name, _ in items()}
     count = write_rows(rows, AgreementRow, (row for group in groups.values() for row in agreement(group, outcomes)))
     log.info("scored %d responses to %d instructions", count, len(groups))

@@ -3,8 +3,8 @@
 import logging
 import operator
 from pathlib import Path
-from typing import Literal
 
+from selfcodealign.config.section import Mode
 from selfcodealign.config.seeds import DecontaminateSeeds
 from selfcodealign.decontamination import index_for, set_aside
 from selfcodealign.rows import SeedRow
@@ -22,10 +22,8 @@ def main(
     overlaps: Path,
     *,
     benchmarks: dict[str, str],
-    mode: Literal["fixed", "reference"] = "fixed",
-    ngram: int = 10,
-    overlap: float = 0.5,
-    min_tokens: int = 8,
+    mode: Mode = "fixed",
+    settings: DecontaminateSeeds,
 ) -> None:
     """Drop functions that overlap with a benchmark.
 
@@ -36,12 +34,7 @@ def main(
         funnel: counts by benchmark.
         overlaps: hits per benchmark, with the matching text (JSON).
         benchmarks: NAME=FILE pairs; NAME:BENCHMARK=FILE where a benchmark stands under another name.
-        mode: `reference` looks for the published filter's substrings only.
-        ngram: words in a run that is compared.
-        overlap: share of a task's runs that makes an overlap.
-        min_tokens: fewest words of a prompt or solution that is looked for exactly.
     """
-    settings = DecontaminateSeeds(ngram=ngram, overlap=overlap, min_tokens=min_tokens)
     index = index_for(benchmarks, mode=mode, stage="seeds", settings=settings)
     with StageOutput("decontaminate_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
         rows = progress(read_rows(seeds), unit="functions", label="decontaminate_seeds")

@@ -5,8 +5,9 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.execution import ExecutePrograms
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
@@ -91,9 +92,7 @@ def main(
     references: Path,
     *,
     workers: int = 2,
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
-    i_understand: bool = False,
-    python: str | None = None,
+    settings: ExecutePrograms,
 ) -> None:
     """Judge each program in the sandbox.
 
@@ -105,14 +104,11 @@ def main(
         work: folder of the ledger that lets a killed run continue.
         references: folder of expected outputs, shared by models.
         workers: programs that run at once.
-        isolation: the layer that keeps programs apart from the machine.
-        i_understand: needed for isolation none.
-        python: interpreter that runs the programs; this one by default.
     """
     kind = base.get(benchmark)
     by_id = {problem.id: problem for problem in kind.problems(problems)}
-    settings = sandbox_settings(kind, workers=workers, isolation=isolation, i_understand=i_understand, python=python)
-    found = judged(kind, by_id, read_rows(programs, list(ProgramRow.model_fields)), settings, work, references)
+    sandbox = sandbox_settings(kind, workers=workers, **settings.model_dump())
+    found = judged(kind, by_id, read_rows(programs, list(ProgramRow.model_fields)), sandbox, work, references)
     write_rows(rows, ExecutedRow, found)
     log.info("%s: %d of %d programs pass", kind.title, sum(verdict["passed"] for verdict in found), len(found))
 

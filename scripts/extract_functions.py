@@ -6,14 +6,16 @@ Every file that yields nothing is set aside with its reason; the file's text is 
 import logging
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.section import Mode
+from selfcodealign.config.seeds import Columns, ExtractFunctions
 from selfcodealign.ids import content_id
 from selfcodealign.rows import FunctionRow
 from selfcodealign.rows_io import StageOutput
 from selfcodealign.seeds.bindings import bindings, used
 from selfcodealign.seeds.extraction import Found, extract, plain, statements
-from selfcodealign.seeds.raw import Columns, SourceFile, read_files
+from selfcodealign.seeds.raw import SourceFile, read_files
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
@@ -68,15 +70,11 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    content_column: str = "content",
-    repo_column: str = "max_stars_repo_name",
-    path_column: str = "max_stars_repo_path",
-    licence_column: str = "max_stars_repo_licenses",
-    max_file_mb: float = 5.0,
+    mode: Mode = "fixed",
+    columns: Columns,
+    settings: ExtractFunctions,
 ) -> None:
     """Cut documented top-level functions out of raw source files (paper B.1)."""
-    columns = Columns(content_column, repo_column, path_column, licence_column)
     with StageOutput(
         "extract_functions",
         rows=functions,
@@ -86,7 +84,7 @@ def main(
         dropped_schema=FunctionRow,
     ) as output:
         for file in progress(read_files(shard, columns), unit="files", label="extract_functions"):
-            found, reason = functions_of(file, reference=mode == "reference", max_file_mb=max_file_mb)
+            found, reason = functions_of(file, reference=mode == "reference", max_file_mb=settings.max_file_mb)
             if reason:
                 output.drop(file.row(), reason, f"{len(file.content or b'')} bytes")
                 continue

@@ -4,8 +4,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.section import Mode
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Problem
 from selfcodealign.evaluation.extraction import compiles
@@ -41,9 +42,7 @@ def programs(
         }
 
 
-def main(
-    benchmark: str, problems: Path, samples: Path, rows: Path, *, mode: Literal["fixed", "reference"] = "fixed"
-) -> None:
+def main(benchmark: str, problems: Path, samples: Path, rows: Path, *, mode: Mode = "fixed") -> None:
     """Read the program out of each answer.
 
     Args:

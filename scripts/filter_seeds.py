@@ -2,8 +2,9 @@
 
 import logging
 from pathlib import Path
-from typing import Literal
 
+from selfcodealign.config.section import Mode
+from selfcodealign.config.seeds import FilterSeeds
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.seeds import filters
@@ -18,10 +19,8 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    min_lines: int = 1,
-    max_lines: int = 150,
-    banned_modules: list[str] = list(filters.BANNED_MODULES),  # noqa: B006
+    mode: Mode = "fixed",
+    settings: FilterSeeds,
 ) -> None:
     """Keep the functions worth learning from, and say why the others went (paper B.2).
 
@@ -30,22 +29,11 @@ def main(
         kept: the functions that stay.
         dropped: the others, each with its reason.
         funnel: counts by reason.
-        mode: `reference` takes the published lists of substrings and ignores the keys below.
-        min_lines: fewest lines, imports counted.
-        max_lines: most lines, imports counted.
-        banned_modules: a function that imports one of these goes.
     """
     with StageOutput("filter_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
         for row in progress(read_rows(seeds), unit="functions", label="filter_seeds"):
-            if mode == "reference":
-                fate = filters.why_dropped_reference(row["content"])
-            else:
-                fate = filters.why_dropped(
-                    row["content"],
-                    min_lines=min_lines,
-                    max_lines=max_lines,
-                    banned_modules=banned_modules,
-                )
+            code = row["content"]
+            fate = filters.why_dropped_reference(code) if mode == "reference" else filters.why_dropped(code, settings)
             if fate:
                 output.drop(row, *fate)
             else:

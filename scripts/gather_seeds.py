@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 
+from selfcodealign.config.seeds import GatherSeeds
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
 from selfcodealign.rows import SeedRow
@@ -49,22 +50,21 @@ def gather(
     rows: list[Path],
     dropped: list[Path],
     funnel: list[Path],
-    *,
     run_seed: int,
-    shards: int,
-    limit: int | None,
+    settings: GatherSeeds,
 ) -> None:
     """Do the work of `main` under the name of a stage.
 
     Raises:
         UserError: the numbers of output files differ from `shards`.
     """
+    shards = settings.shards
     if not len(rows) == len(dropped) == len(funnel) == shards:
         raise UserError(
             f"--shards is {shards}, but --rows, --dropped and --funnel name {len(rows)}, {len(dropped)}, {len(funnel)}"
         )
     ids = [row["id"] for row in read_rows(seeds, ["id"])]
-    chosen = choose(set(ids), limit, run_seed)
+    chosen = choose(set(ids), settings.limit, run_seed)
     firsts = parts(sorted(chosen), shards)
     together = max(1, shards * ROWS_IN_MEMORY // max(1, len(ids)))
     for start in range(0, shards, together):
@@ -94,9 +94,8 @@ def main(
     dropped: list[Path],
     funnel: list[Path],
     *,
-    run_seed: int = 3407,
-    shards: int = 1,
-    limit: int | None = None,
+    run_seed: int,
+    settings: GatherSeeds,
 ) -> None:
     """Collect the judged seeds of all shards, ordered by id, and cut them into seed shards of equal size.
 
@@ -106,10 +105,8 @@ def main(
         dropped: for each seed shard, the seeds of its range of ids that were left out, with the reason.
         funnel: for each seed shard, counts by reason.
         run_seed: seed of the choice when there are too many.
-        shards: how many seed shards to cut.
-        limit: most seeds to keep; all if absent.
     """
-    gather("gather_seeds", seeds, rows, dropped, funnel, run_seed=run_seed, shards=shards, limit=limit)
+    gather("gather_seeds", seeds, rows, dropped, funnel, run_seed, settings)
 
 
 if __name__ == "__main__":

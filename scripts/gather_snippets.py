@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from scripts.gather_seeds import gather
+from selfcodealign.config.seeds import GatherSeeds
 from selfcodealign.stage import run
 
 
@@ -12,9 +13,8 @@ def main(
     dropped: list[Path],
     funnel: list[Path],
     *,
-    run_seed: int = 3407,
-    shards: int = 1,
-    limit: int | None = None,
+    run_seed: int,
+    settings: GatherSeeds,
 ) -> None:
     """Collect the random snippets of all shards, ordered by id, and cut them into seed shards of equal size.
 
@@ -24,10 +24,8 @@ def main(
         dropped: for each seed shard, the snippets of its range of ids that were left out, with the reason.
         funnel: for each seed shard, counts by reason.
         run_seed: seed of the choice when there are too many.
-        shards: how many seed shards to cut.
-        limit: most snippets to keep; all if absent.
     """
-    gather("gather_snippets", seeds, rows, dropped, funnel, run_seed=run_seed, shards=shards, limit=limit)
+    gather("gather_snippets", seeds, rows, dropped, funnel, run_seed, settings)
 
 
 if __name__ == "__main__":

@@ -5,18 +5,19 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.seeds import Columns, SampleSnippets
 from selfcodealign.ids import content_id
 from selfcodealign.rows import FunctionRow, SeedRow
 from selfcodealign.rows_io import StageOutput
 from selfcodealign.seeds.extraction import Found
-from selfcodealign.seeds.raw import Columns, SourceFile, read_files
-from selfcodealign.seeds.snippets import Limits, fingerprint, snippets, why_unfit
+from selfcodealign.seeds.raw import SourceFile, read_files
+from selfcodealign.seeds.snippets import fingerprint, snippets, why_unfit
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
 
 
-def snippets_of(file: SourceFile, *, run_seed: int, limits: Limits) -> tuple[list[Found], str]:
+def snippets_of(file: SourceFile, *, run_seed: int, limits: SampleSnippets) -> tuple[list[Found], str]:
     """Return a file's snippets and, where there are none, the reason.
 
     Reasons: broken_row, no_content, nul_bytes, invalid_utf8, too_few_lines, too_many_lines, no_words.
@@ -59,25 +60,16 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    run_seed: int = 3407,
-    content_column: str = "content",
-    repo_column: str = "max_stars_repo_name",
-    path_column: str = "max_stars_repo_path",
-    licence_column: str = "max_stars_repo_licenses",
-    min_file_lines: int = 10,
-    max_file_lines: int = 5_000,
-    chunk_lines: int = 100,
-    min_lines: int = 5,
-    max_lines: int = 30,
+    run_seed: int,
+    columns: Columns,
+    settings: SampleSnippets,
 ) -> None:
     """Cut random runs of lines out of raw source files: seeds for an ablation (paper, table 10)."""
-    columns = Columns(content_column, repo_column, path_column, licence_column)
-    limits = Limits(min_file_lines, max_file_lines, chunk_lines, min_lines, max_lines)
     with StageOutput(
         "sample_snippets", rows=seeds, dropped=dropped, funnel=funnel, schema=SeedRow, dropped_schema=FunctionRow
     ) as output:
         for file in progress(read_files(shard, columns), unit="files", label="sample_snippets"):
-            found, reason = snippets_of(file, run_seed=run_seed, limits=limits)
+            found, reason = snippets_of(file, run_seed=run_seed, limits=settings)
             if reason:
                 output.drop(file.row(), reason)
                 continue

@@ -8,8 +8,10 @@ runs them after it, changes no result and saves the sandbox work.
 import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.dataset import SanitizeResponses
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset.sanitizing import Draft, Layout, Rule, rules
 from selfcodealign.rows import ResponseRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
@@ -59,8 +61,8 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    max_words: int = 200,
+    mode: Mode = "fixed",
+    settings: SanitizeResponses,
 ) -> None:
     """Split generations into response and tests, and drop those that break a rule of form.
 
@@ -69,10 +71,8 @@ def main(
         rows: the kept responses, `response` and `tests` filled in.
         dropped: the others, with the rule they broke and a detail.
         funnel: how many each rule dropped.
-        mode: `reference` applies the paper's rules as published, quirks included; `fixed` the mended ones.
-        max_words: longest instruction, in words (`reference` checks this in the selection).
     """
-    ordered = rules(mode, max_words=max_words)
+    ordered = rules(mode, max_words=settings.max_words)
     with StageOutput("sanitize_responses", rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow) as output:
         sanitized(progress(read_rows(responses), total=count_rows(responses)), output, ordered)
     log.info("kept %d of %d responses", output.kept, output.entered)

@@ -5,8 +5,9 @@ import logging
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.evaluation import ScoreBenchmark
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Sampling
 from selfcodealign.evaluation.rows import ExecutedRow, SampleRow
@@ -51,9 +52,9 @@ def main(
     scores: Path,
     *,
     name: str,
-    run_seed: int = 3407,
+    run_seed: int,
     paper_model: str = "",
-    missing: Literal["exclude", "fail"] = "exclude",
+    settings: ScoreBenchmark,
 ) -> None:
     """Score a model on a benchmark.
 
@@ -67,13 +68,12 @@ def main(
         name: of the model, as the config has it.
         run_seed: seed of the bootstrap, recorded with the scores.
         paper_model: the model's name in the paper's tables.
-        missing: leave tasks without samples out of the means, or count them as failures.
     """
     kind = base.get(benchmark)
     known = json.loads(about.read_text(encoding="utf-8"))
-    settings, sampling = described(read_rows(samples, list(SampleRow.model_fields)))
+    sampled, sampling = described(read_rows(samples, list(SampleRow.model_fields)))
     rows = list(read_rows(verdicts, list(ExecutedRow.model_fields)))
-    found = score(kind, kind.problems(problems), grouped(rows), seed=run_seed, missing=missing)
+    found = score(kind, kind.problems(problems), grouped(rows), seed=run_seed, missing=settings.missing)
     notes = Counter(row["note"] for row in rows if row["note"])
     found["warnings"] += settings_warnings(kind, known["version"], sampling)
     if notes["not_answered"]:
@@ -88,7 +88,7 @@ def main(
         "title": kind.title,
         "model": name,
         "problems": known,
-        "settings": {**settings, "run_seed": run_seed, "isolation": layers},
+        "settings": {**sampled, "run_seed": run_seed, "isolation": layers},
         "paper": paper_number(kind, paper_model),
     }
     write_json(scores, found)

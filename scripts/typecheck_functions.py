@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.seeds import TypecheckFunctions
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
@@ -51,11 +52,7 @@ def main(
     versions: Path,
     work: Path,
     *,
-    batch_size: int = 4_000,
-    python: str | None = None,
-    start_s: float = 120.0,
-    function_s: float = 0.2,
-    heap_mb: int = 1_200,
+    settings: TypecheckFunctions,
 ) -> None:
     """Keep functions in which pyright finds no error.
 
@@ -66,21 +63,16 @@ def main(
         funnel: counts by reason.
         versions: pyright, Python and every package that verdicts depend on (JSON).
         work: folder of the ledger; an interrupted run goes on after its last whole batch.
-        batch_size: functions per process; verdicts do not depend on it.
-        python: interpreter whose packages the checker sees; that of .venv-typecheck if absent.
-        start_s: seconds a batch may take, whatever its size.
-        function_s: further seconds for each function of the batch.
-        heap_mb: most memory for Node's heap.
     """
-    python = python or default_python()
+    python = settings.python or default_python()
     seen = environment(python)
-    checker = Pyright(python, start_s=start_s, function_s=function_s, heap_mb=heap_mb)
+    checker = Pyright(python, start_s=settings.start_s, function_s=settings.function_s, heap_mb=settings.heap_mb)
     with (
         Ledger(work, seen, decided_by="typecheck_functions") as ledger,
         StageOutput("typecheck_functions", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output,
     ):
         rows = iter(progress(read_rows(seeds), total=count_rows(seeds), unit="functions", label="typecheck_functions"))
-        for row, verdict in checked(rows, checker.check, ledger, batch_size):
+        for row, verdict in checked(rows, checker.check, ledger, settings.batch_size):
             fate = why_dropped(verdict)
             if fate:
                 output.drop(row, *fate)

@@ -10,9 +10,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from selfcodealign.config.dataset import VerifyResponses
+from selfcodealign.config.execution import VerifyResponses
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset.fences import python_code, reference_blocks
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import StageOutput, read_rows
@@ -75,15 +76,9 @@ def main(
     funnel: Path,
     work: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
+    mode: Mode = "fixed",
     workers: int = 1,
-    timeout_s: float = 4.0,
-    memory_mb: int = 1024,
-    reruns: int = 0,
-    mutants: int = 0,
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = "auto",
-    i_understand: bool = False,
-    image: Path | None = None,
+    settings: VerifyResponses,
 ) -> None:
     """Run every response with its tests in the sandbox, and keep every row with its verdict.
 
@@ -93,27 +88,10 @@ def main(
         dropped: an empty table, so that every stage has one.
         funnel: how many rows each verdict has.
         work: folder of the ledger that lets a killed run continue.
-        mode: `reference` judges as the reference does, in the same isolation.
         workers: programs that run at the same time.
-        timeout_s: CPU seconds a program may use; `reference` mode has 10.
-        memory_mb: memory of a program with its children; `reference` mode has 4096.
-        reruns: further runs of each passing response; a changed verdict is `flaky`.
-        mutants: mutants of each passing response that its tests should reject, for `mutation_score`.
-        isolation: the layer to use, or `auto` for the first that works.
-        i_understand: needed for isolation `none`.
-        image: image folder or SIF for Apptainer, in place of the sandbox image.
     """
     reference = mode == "reference"
-    section = VerifyResponses(
-        timeout_s=timeout_s,
-        memory_mb=memory_mb,
-        reruns=reruns,
-        mutants=mutants,
-        isolation=isolation,
-        i_understand=i_understand,
-        image=str(image) if image else None,
-    )
-    settings = settings_of(section, workers, work, **(REFERENCE if reference else {}))
+    sandbox = settings_of(settings, workers, work, **(REFERENCE if reference else {}))
     columns = ("raw",) if reference else ("response", "tests")
 
     def items() -> Iterator[Item]:
@@ -123,7 +101,7 @@ def main(
     counts: Counter[str] = Counter()
     layers: Counter[str] = Counter()
     case = reference_case if reference else fixed_case
-    with judged(STAGE, items, case, settings, work, kept=verdict_columns) as verdict_of:
+    with judged(STAGE, items, case, sandbox, work, kept=verdict_columns) as verdict_of:
         files = {"rows": rows, "dropped": dropped, "funnel": funnel}
         # The table of dropped rows has a `reason` of its own; it stays empty.
         with StageOutput(STAGE, **files, schema=VerdictRow, dropped_schema=ResponseRow) as output:

@@ -2,12 +2,13 @@
 
 import argparse
 import inspect
+import json
 import logging
 import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
@@ -60,12 +61,44 @@ def read(main: Callable[..., None], argv: list[str] | None = None) -> dict[str, 
         raise UserError("; ".join(_sentence(item, hints) for item in error.errors())) from None
 
 
+def words(settings: Mapping[str, Any]) -> list[str]:
+    """Write settings as the words of a command line that `read` makes equal settings of; only None is left out.
+
+    Each value stands in one word with its flag, so that it may begin with a dash.
+    """
+    found = []
+    for key, value in settings.items():
+        if value is not None:
+            flag = f"--{key.replace('_', '-')}"
+            several = pairs(value) if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            found += [f"{flag}={_text(one)}" for one in several] or [flag]
+    return found
+
+
+def pairs(values: Mapping[str, Any]) -> list[str]:
+    """Write values by name as NAME=VALUE words; only None is left out.
+
+    Raises:
+        UserError: a name holds the sign that ends it.
+    """
+    for name in values:
+        if "=" in name:
+            raise UserError(f"{name!r} has a = in it, which no name of a value may have; choose another name")
+    return [f"{name}={_text(value)}" for name, value in values.items() if value is not None]
+
+
+def _text(value: Any) -> str:
+    """Write a value so that its type reads it back: true or false, JSON for what is nested."""
+    return json.dumps(value) if isinstance(value, bool | dict | list) else str(value)
+
+
 def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
     """Build the command line that `main`'s signature and docstring describe; its values are left as text.
 
     A parameter is a flag of its name. One that is a section of the config (or any pydantic model) is a flag for each
     key of the section, with the key's description, type and default; marked `PAIRS`, it is one flag of NAME=VALUE
-    words. A list takes zero or more words, a dict NAME=VALUE words, a bool true or false.
+    words. A list takes zero or more words, a dict NAME=VALUE words, a bool true or false; a list or a dict may be given
+    in several turns.
     """
     about, told = _docstring(main)
     built = _Parser(description=about, allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -95,7 +128,7 @@ def _add(parser: argparse.ArgumentParser, name: str, kind: Any, default: Any, te
     if PAIRS in metadata or dict in origins:
         options = {"metavar": "NAME=VALUE", "nargs": "*", "action": _Pairs}
     elif list in origins:
-        options |= {"nargs": "*"}
+        options |= {"nargs": "*", "action": "extend"}
     text = text or next((item.description for item in metadata if isinstance(item, FieldInfo)), None) or ""
     shown = "" if default in (PydanticUndefined, None) else f"; default: {default}"
     parser.add_argument(
@@ -139,14 +172,16 @@ def _docstring(main: Callable[..., None]) -> tuple[str, dict[str, str]]:
 def _sentence(item: Any, hints: dict[str, Any]) -> str:
     """Say what is wrong with one flag's value."""
     name, *inner = item["loc"]
-    if _section(hints[name]):
+    kind: Any = hints[name]
+    if section := _section(kind):
         name, *inner = inner or [None]
+        kind = section.model_fields[name].annotation if name else section
     message = item["msg"].removeprefix("Value error, ")
     if name is None:
         return message
     flag = f"--{name.replace('_', '-')}"
     if item["type"] == "extra_forbidden":
-        known = typing.get_args(hints[name])[0].model_fields
+        known = (*typing.get_args(kind), kind)[0].model_fields
         return f"{flag}: {inner[0]} is unknown; known names: {', '.join(sorted(known))}"
     return f"{': '.join([flag, *map(str, inner)])}: {message}, not {item['input']!r}"
 
@@ -157,12 +192,16 @@ class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> typing.NoReturn:
         raise UserError(f"{message}; --help explains every flag")
 
+    def _get_values(self, action: argparse.Action, arg_strings: list[str]) -> Any:
+        """Take the words as they are; argparse would take away one that is `--`."""
+        return arg_strings[-1] if action.nargs is None else arg_strings
+
 
 class _Pairs(argparse.Action):
     """Collect NAME=VALUE words into a dict."""
 
     def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: Any = None) -> None:
-        pairs = {}
+        pairs = dict(getattr(namespace, self.dest, {}))
         for value in values:
             name, separator, text = value.partition("=")
             if not separator or name in pairs:

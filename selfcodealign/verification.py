@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.config.dataset import VerifyResponses
+from selfcodealign.config.execution import RunResponses
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.runner import environment
@@ -20,7 +19,7 @@ Item = tuple[str, Sequence[str]]
 """The id of what is run, and the texts that its case is made of."""
 
 
-ONCE = {"vacuous": False, "retry_timeouts": False, "reruns": 0, "mutants": 0}
+ONCE = {"vacuous": False, "retry_timeouts": False}
 """For rules that want to know whether a case passes, and run many: one run of each."""
 
 
@@ -29,7 +28,7 @@ def whether_passed(verdict: dict[str, Any]) -> dict[str, Any]:
     return {"passed": verdict["passed"]}
 
 
-def settings_of(section: VerifyResponses, workers: int, work: Path, **changes: Any) -> Settings:
+def settings_of(section: RunResponses, workers: int, work: Path, **changes: Any) -> Settings:
     """Return how responses run: as the section says, but for what a rule changes.
 
     Args:
@@ -38,18 +37,9 @@ def settings_of(section: VerifyResponses, workers: int, work: Path, **changes: A
         work: folder of the ledger, where verdicts on equal programs are shared.
         changes: fields of `Settings`.
     """
-    settings = Settings(
-        timeout_s=section.timeout_s,
-        memory_mb=section.memory_mb,
-        mutants=section.mutants,
-        reruns=section.reruns,
-        isolation=section.isolation,
-        i_understand=section.i_understand,
-        image=Path(section.image) if section.image else None,
-        workers=workers,
-        cache=work / "cache.sqlite",
-    )
-    return replace(settings, **changes)
+    image = Path(section.image) if section.image else None
+    given = section.model_dump() | {"image": image, "workers": workers, "cache": work / "cache.sqlite"}
+    return Settings(**given | changes)
 
 
 @contextmanager

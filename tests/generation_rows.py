@@ -1,8 +1,11 @@
 """Seeds, and the flags that let a generating script ask a stub server, for tests of the generating stages."""
 
+from collections.abc import Callable
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
+from selfcodealign.config.section import Section
 from selfcodealign.ids import content_id
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -49,6 +52,21 @@ def asking(url: str, **engine: object) -> dict[str, Any]:
     """Flags that let a script ask a stub server."""
     settings = {"backend": "openai", "base_url": url, "concurrency": 8, "backoff_s": 0.001, **engine}
     return {"model": "stub", "engine": {name: str(value) for name, value in settings.items()}}
+
+
+def call(main: Callable[..., None], *files: Path | str, **flags: Any) -> None:
+    """Call a script that asks a model with its flags as keywords: each goes to the section that has a key of its name.
+
+    `prompts` and `run_seed` have a value here.
+    """
+    given: dict[str, Any] = {"prompts": PROMPTS, "run_seed": 3407, **flags}
+    sections = {}
+    for name, kind in get_type_hints(main).items():
+        if isinstance(kind, type) and issubclass(kind, Section):
+            keys = {key: given.pop(key) for key in kind.model_fields if key in given}
+            sections[name] = flags.get(name) or kind(**keys)
+    own = signature(main).parameters
+    main(*files, **{name: value for name, value in given.items() if name in own or name in flags} | sections)
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:

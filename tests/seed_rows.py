@@ -17,6 +17,16 @@ from scripts import (
     match_functions,
     sign_functions,
 )
+from selfcodealign.config.seeds import (
+    ClusterFunctions,
+    Columns,
+    DecontaminateSeeds,
+    ExtractFunctions,
+    FilterSeeds,
+    MatchFunctions,
+    Shingles,
+    SignFunctions,
+)
 from selfcodealign.ids import content_id
 
 DOUBLE = 'def double(x):\n    """Return twice x."""\n    return 2 * x'
@@ -81,16 +91,18 @@ def deduplicate(shards: Sequence[Path], folder: Path, *, mode: str = "fixed", gr
     functions, keys = [], []
     for number, shard in enumerate(shards):
         places = outputs(folder, "extract_functions", number, "functions")
-        extract_functions.main(str(shard), **places, mode=mode)
+        extract_functions.main(str(shard), **places, mode=mode, columns=Columns(), settings=ExtractFunctions())
         functions.append(places["functions"])
         keys.append(folder / "sign_functions" / f"{number:05d}.npy")
-        sign_functions.main(functions[-1], keys[-1], mode=mode)
+        sign_functions.main(functions[-1], keys[-1], mode=mode, settings=SignFunctions())
     copies = [folder / "match_functions" / f"{group:02d}.copies.npy" for group in range(groups)]
     matches = [folder / "match_functions" / f"{group:02d}.npy" for group in range(groups)]
     for group in range(groups):
-        match_functions.main(keys, copies[group], matches[group], group=group, groups=groups)
+        settings = MatchFunctions(groups=groups)
+        match_functions.main(keys, copies[group], matches[group], group=group, settings=settings)
     clusters, short, counts = (folder / "cluster_functions" / n for n in ("clusters.npy", "short.npy", "counts.json"))
-    cluster_functions.main(functions, keys, copies, matches, clusters, short, counts, mode=mode)
+    sections = {"shingles": Shingles(), "settings": ClusterFunctions()}
+    cluster_functions.main(functions, keys, copies, matches, clusters, short, counts, mode=mode, **sections)
     kept = []
     for number, path in enumerate(functions):
         places = outputs(folder, "dedup_functions", number, "kept")
@@ -106,9 +118,10 @@ def gather(shards: Sequence[Path], folder: Path, benchmarks: dict[str, str], *, 
         inferred = outputs(folder, "infer_imports", number, "seeds")
         infer_imports.main(functions, **inferred)
         filtered = outputs(folder, "filter_seeds", number, "kept")
-        filter_seeds.main(inferred["seeds"], **filtered, mode=mode)
+        filter_seeds.main(inferred["seeds"], **filtered, mode=mode, settings=FilterSeeds())
         clean = outputs(folder, "decontaminate_seeds", number, "kept")
-        overlaps = folder / "decontaminate_seeds" / f"{number:05d}.overlaps.json"
-        decontaminate_seeds.main(filtered["kept"], **clean, overlaps=overlaps, benchmarks=benchmarks, mode=mode)
+        clean["overlaps"] = folder / "decontaminate_seeds" / f"{number:05d}.overlaps.json"
+        settings = DecontaminateSeeds()
+        decontaminate_seeds.main(filtered["kept"], **clean, benchmarks=benchmarks, mode=mode, settings=settings)
         last.append(clean["kept"])
     return last

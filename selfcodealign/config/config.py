@@ -13,10 +13,10 @@ from selfcodealign.config.dataset import (
     DecontaminateDataset,
     DedupDataset,
     SanitizeResponses,
-    VerifyResponses,
 )
 from selfcodealign.config.demo import MakeDemoBenchmark, MakeDemoShards, MakeRehearsalFile, PretrainDemoModel
-from selfcodealign.config.evaluation import BenchmarkRun, ExecutePrograms, GivenModel, ScoreBenchmark
+from selfcodealign.config.evaluation import BenchmarkRun, GivenModel, ScoreBenchmark
+from selfcodealign.config.execution import ExecutePrograms, VerifyResponses
 from selfcodealign.config.generation import (
     ExtractConcepts,
     Generation,

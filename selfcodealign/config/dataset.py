@@ -48,31 +48,6 @@ class SanitizeResponses(Section):
     max_words: Count = Field(default=200, description="longest instruction, in words")
 
 
-class VerifyResponses(Section):
-    """Run every response with its tests in the sandbox, and keep every row with its verdict."""
-
-    timeout_s: float = Field(default=4.0, gt=0, description="CPU seconds a program may use; mode reference has 10")
-    memory_mb: Count = Field(default=1024, description="memory of a program and its children; mode reference has 4096")
-    reruns: int = Field(
-        default=0, ge=0, description="further runs of each passing response; a changed verdict is flaky"
-    )
-    mutants: int = Field(
-        default=0,
-        ge=0,
-        description="mutants of each passing response that its tests should reject; 0: no mutation_score",
-    )
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
-        default="auto",
-        description="the layer that keeps programs apart from the machine: the first that works, or this one",
-    )
-    i_understand: bool = Field(
-        default=False, description="allow isolation none: model-written code may then do anything"
-    )
-    image: str | None = Field(
-        default=None, description="image folder or SIF whose Python runs the programs; the sandbox image if empty"
-    )
-
-
 class DecontaminateDataset(DecontaminateSeeds):
     """Drop rows that overlap with one of the benchmarks that seeds are compared with, by the same search."""
 

@@ -23,17 +23,22 @@ class FetchBenchmark(Section):
         return [self.file] if isinstance(self.file, str) else self.file or []
 
 
-class BenchmarkRun(FetchBenchmark):
+class SampleSolutions(Section):
+    """How a benchmark's problems are answered. Empty keys take what the paper used."""
+
+    samples: Count | None = Field(default=None, description="samples of each task")
+    temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
+    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
+    max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
+
+
+class BenchmarkRun(FetchBenchmark, SampleSolutions):
     """One benchmark as this run uses it. Empty sampling keys take what the paper used."""
 
     benchmark: str | None = Field(
         default=None,
         description="which benchmark; the entry's own name if empty, so that one may be run in several ways",
     )
-    samples: Count | None = Field(default=None, description="samples of each task")
-    temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
-    max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
 
 
 class GivenModel(Section):
@@ -47,22 +52,6 @@ class GivenModel(Section):
     )
     benchmarks: list[str] | None = Field(
         default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
-    )
-
-
-class ExecutePrograms(Section):
-    """Judge the programs in the sandbox."""
-
-    isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
-        default="auto",
-        description="the layer that keeps programs apart from the machine: the first that works, or this one",
-    )
-    i_understand: bool = Field(
-        default=False, description="allow isolation none: model-written code may then do anything"
-    )
-    python: str | None = Field(
-        default=None,
-        description="interpreter that runs the programs; the job's own if empty (an island's image has its own)",
     )
 
 

@@ -1,8 +1,8 @@
 """Settings of the stages in which a model writes: the judge, concepts, instructions and responses."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from selfcodealign.config.section import Count, Section
 
@@ -21,7 +21,20 @@ class Prompts(Section):
     )
 
 
-class JudgeSeeds(Section):
+class Judging(Section):
+    """Which judgements keep a seed."""
+
+    threshold: float = Field(
+        default=0.0,
+        description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`",
+    )
+    reference_seed: int = Field(
+        default=0,
+        description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
+    )
+
+
+class JudgeSeeds(Judging):
     """Let a model judge whether a function's docstring says what it does (paper B.2)."""
 
     model: str | None = Field(
@@ -31,14 +44,6 @@ class JudgeSeeds(Section):
     revision: str | None = Field(default=None, description="revision of a judge from the Hub")
     prompts: str = Field(default="prompts/judge.yaml", description="layout of the judge's prompt")
     examples: str | None = Field(default=None, description="examples file to use in place of the layout's own")
-    threshold: float = Field(
-        default=0.0,
-        description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`",
-    )
-    reference_seed: int = Field(
-        default=0,
-        description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
-    )
 
 
 class Sampled(Section):
@@ -60,18 +65,31 @@ class ExtractConcepts(Sampled):
     """Read the programming concepts off each seed (S→C)."""
 
 
+Weight = Annotated[float, Field(ge=0)]
+
+
 class WriteInstructions(Sampled):
     """Write a task from each list of concepts (C→I), or from each seed (S→I)."""
 
-    language: str = Field(default="Python", description="programming language asked for")
-    categories: dict[str, float] = Field(
+    language: Literal["Python"] = Field(
+        default="Python",
+        description="programming language asked for: the only one whose programs are read and run here",
+    )
+    categories: dict[str, Weight] = Field(
         default={"function implementation": 2, "class implementation": 1, "program implementation": 1},
         description="weight of each category of task; whole numbers in mode `reference`",
     )
-    difficulties: dict[str, float] = Field(
+    difficulties: dict[str, Weight] = Field(
         default={"easy": 1, "medium": 1, "hard": 1},
         description="weight of each difficulty; whole numbers in mode `reference`",
     )
+
+    @field_validator("categories", "difficulties")
+    @classmethod
+    def _one_can_be_drawn(cls, weights: dict[str, float]) -> dict[str, float]:
+        if not any(weights.values()):
+            raise ValueError("none of them can be drawn; give at least one a weight above 0")
+        return weights
 
 
 class WriteResponses(Sampled):

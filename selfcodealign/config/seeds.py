@@ -7,7 +7,23 @@ from pydantic import Field
 from selfcodealign.config.section import Count, Section, Share
 
 
-class Data(Section):
+class Columns(Section):
+    """Names of a raw file's columns."""
+
+    content_column: str = Field(default="content", description="column with a file's text")
+    repo_column: str = Field(default="max_stars_repo_name", description="column with the repository, may be absent")
+    path_column: str = Field(default="max_stars_repo_path", description="column with the path, may be absent")
+    licence_column: str = Field(
+        default="max_stars_repo_licenses", description="column with the licences, may be absent"
+    )
+
+    @property
+    def names(self) -> tuple[str, str, str, str]:
+        """The columns of text, repository, path and licences."""
+        return self.content_column, self.repo_column, self.path_column, self.licence_column
+
+
+class Data(Columns):
     """The raw source files that seeds are gathered from."""
 
     raw_shards: str | list[str] = Field(
@@ -16,12 +32,6 @@ class Data(Section):
             "parquet, Arrow or JSON files: a list, a glob, or a pattern "
             "hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet"
         ),
-    )
-    content_column: str = Field(default="content", description="column with a file's text")
-    repo_column: str = Field(default="max_stars_repo_name", description="column with the repository, may be absent")
-    path_column: str = Field(default="max_stars_repo_path", description="column with the path, may be absent")
-    licence_column: str = Field(
-        default="max_stars_repo_licenses", description="column with the licences, may be absent"
     )
     other_benchmarks: dict[str, str] = Field(
         default={},
@@ -40,7 +50,14 @@ class ExtractFunctions(Section):
     )
 
 
-class SignFunctions(Section):
+class Shingles(Section):
+    """How functions are cut into the shingles by which they are compared."""
+
+    ngram: Count = Field(default=5, description="words in a shingle")
+    min_tokens: Count = Field(default=5, description="functions of fewer words are compared for equality only")
+
+
+class SignFunctions(Shingles):
     """Compute the MinHash band keys of the functions."""
 
     permutations: Count | None = Field(
@@ -50,8 +67,6 @@ class SignFunctions(Section):
         default=None, description="bands of a signature; 60, and 41 in mode `reference`, if empty"
     )
     rows: Count | None = Field(default=None, description="rows of a band; 5, and 6 in mode `reference`, if empty")
-    ngram: Count = Field(default=5, description="words in a shingle")
-    min_tokens: Count = Field(default=5, description="functions of fewer words are compared for equality only")
     permutation_seed: int = Field(default=42, description="seed of the permutations")
 
 

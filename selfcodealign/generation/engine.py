@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
@@ -25,6 +25,10 @@ from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress
+
+if TYPE_CHECKING:
+    from selfcodealign.config.asking import Prompting
+    from selfcodealign.config.generation import Sampled
 
 log = logging.getLogger(__name__)
 
@@ -339,28 +343,20 @@ def scored(
 def make_stage(
     name: str,
     mode: Mode,
-    *,
-    prompts: Path,
-    examples: Path | None,
-    model: ModelSettings,
+    prompting: "Prompting",
+    settings: "Sampled",
     run_seed: int,
-    reference: bool,
-    earlier: Iterable[Path],
-    few_shots: int,
-    example_sets: int,
-    temperature: float,
-    top_p: float,
-    max_tokens: int,
+    *,
     samples: int = 1,
     categories: Mapping[str, float] | None = None,
     difficulties: Mapping[str, float] | None = None,
 ) -> Stage:
-    """Put a generating stage together from its flags.
+    """Put a generating stage together from its settings.
 
-    `examples` names another examples file than the template's own; the rows of the shards `earlier` count towards the
-    absolute line number (mode `reference`).
+    The rows of the earlier shards count towards the absolute line number (mode `reference`).
     """
-    template = load_template(prompts, examples)
+    reference = prompting.reference
+    template = load_template(prompting.prompts, prompting.examples)
     return Stage(
         name=name,
         mode=mode,
@@ -370,15 +366,17 @@ def make_stage(
             run_seed=run_seed,
             reference=reference,
             examples=len(template.examples),
-            few_shots=few_shots,
-            example_sets=example_sets,
+            few_shots=settings.few_shots,
+            example_sets=settings.example_sets,
             categories=categories,
             difficulties=difficulties,
         ),
-        sampling=Sampling(temperature, top_p, max_tokens, tuple(template.stop(mode, reference=reference))),
-        model=model,
+        sampling=Sampling(
+            settings.temperature, settings.top_p, settings.max_tokens, tuple(template.stop(mode, reference=reference))
+        ),
+        model=prompting.given,
         samples=samples,
-        first_index=count_rows(earlier) if reference else 0,
+        first_index=count_rows(prompting.earlier) if reference else 0,
     )
 
 

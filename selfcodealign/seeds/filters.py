@@ -9,7 +9,8 @@ import io
 import re
 import tokenize
 import warnings
-from collections.abc import Iterable
+
+from selfcodealign.config.seeds import FilterSeeds
 
 BANNED_MODULES = ("argparse", "os", "subprocess", "sys", "setuptools", "distutils", "matplotlib", "seaborn")
 """Modules of scripts, systems and plots, whose functions have no result to test."""
@@ -23,13 +24,7 @@ REFERENCE_WORDS = (
 )
 
 
-def why_dropped(
-    code: str,
-    *,
-    max_lines: int = 150,
-    min_lines: int = 1,
-    banned_modules: Iterable[str] = BANNED_MODULES,
-) -> tuple[str, str] | None:
+def why_dropped(code: str, settings: FilterSeeds) -> tuple[str, str] | None:
     """Return the first filter that a function with its imports fails and what failed it, or None if it is kept.
 
     Reasons: syntax_error, too_nested, too_long, too_short, no_docstring, no_arguments, returns_nothing, banned_import,
@@ -37,16 +32,14 @@ def why_dropped(
 
     Args:
         code: a function below its imports.
-        max_lines: most lines.
-        min_lines: fewest lines.
-        banned_modules: names of modules; one that is imported drops the function.
+        settings: limits, and the modules that it may not import.
     """
     lines = code.count("\n") + 1
-    if lines > max_lines:
+    if lines > settings.max_lines:
         return "too_long", f"{lines} lines"
-    if lines < min_lines:
+    if lines < settings.min_lines:
         return "too_short", f"{lines} lines"
-    banned = frozenset(banned_modules)
+    banned = frozenset(settings.banned_modules)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")

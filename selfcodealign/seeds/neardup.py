@@ -19,6 +19,8 @@ import numpy as np
 
 from selfcodealign import clusters, minhash
 from selfcodealign.compiled import compiled
+from selfcodealign.config.section import Mode
+from selfcodealign.config.seeds import SignFunctions
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import count_rows, read_rows
 
@@ -377,31 +379,23 @@ def lost_in_shard(shard: int, keys: Sequence[Path], clusters: Path) -> tuple[int
     return starts[shard], lost
 
 
-def hasher_of(
-    mode: str,
-    bands: int | None,
-    rows: int | None,
-    ngram: int,
-    min_tokens: int,
-    permutations: int | None,
-    permutation_seed: int,
-) -> minhash.MinHasher:
-    """Return the hasher that config keys describe.
+def hasher_of(mode: Mode, settings: SignFunctions) -> minhash.MinHasher:
+    """Return the hasher that a section describes.
 
     `reference` mode signs as the published code does, with 250 permutations unless told otherwise, and datasketch's
     bands for a threshold of 0.5 (41 of 6 rows). `fixed` mode takes 60 bands of 5 rows: they miss fewer pairs just above
     the threshold (docs/measurements.md) and suggest more below it, which cost a comparison each.
     """
-    permutations = permutations or (250 if mode == "reference" else 300)
+    permutations = settings.permutations or (250 if mode == "reference" else 300)
     default = minhash.best_bands(0.5, permutations) if mode == "reference" else (60, 5)
     try:
         return minhash.MinHasher(
             permutations=permutations,
-            bands=bands or default[0],
-            rows=rows or default[1],
-            ngram=ngram,
-            min_tokens=min_tokens,
-            seed=permutation_seed,
+            bands=settings.bands or default[0],
+            rows=settings.rows or default[1],
+            ngram=settings.ngram,
+            min_tokens=settings.min_tokens,
+            seed=settings.permutation_seed,
             scheme="reference" if mode == "reference" else "fast",
         )
     except ValueError as error:

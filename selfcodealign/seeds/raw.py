@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from selfcodealign.config.seeds import Columns
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id
 from selfcodealign.rows_io import first_line
@@ -33,16 +34,6 @@ log = logging.getLogger(__name__)
 
 FILES_PER_BATCH = 256
 """Files read at a time: with The Stack's files of at most 1 MB, a few hundred megabytes at the very worst."""
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Names of a shard's columns; only `content` must exist."""
-
-    content: str = "content"
-    repo: str = "max_stars_repo_name"
-    path: str = "max_stars_repo_path"
-    licence: str = "max_stars_repo_licenses"
 
 
 @dataclass(frozen=True)
@@ -93,7 +84,7 @@ def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:
         reasons = ", ".join(f"{count} {problem}" for problem, count in sorted(problems.items()))
         raise UserError(
             f"raw shard {shard} has nothing that can be read ({reasons} of {rows} rows): JSON Lines have one object a "
-            f"line, and the column {columns.content!r} (data.content_column) must hold text"
+            f"line, and the column {columns.content_column!r} (data.content_column) must hold text"
         )
 
 
@@ -274,8 +265,8 @@ def _from_parquet(stream: Any, shard: str, columns: Columns) -> Iterator[SourceF
 
     try:
         file = pq.ParquetFile(stream)
-        _demand_text(columns.content, file.schema_arrow, shard)
-        wanted = [column for column in vars(columns).values() if column in file.schema_arrow.names]
+        _demand_text(columns.content_column, file.schema_arrow, shard)
+        wanted = [column for column in columns.names if column in file.schema_arrow.names]
         for batch in _batches(file, wanted):
             yield from _from_batch(batch, columns)
     except (pa.ArrowException, OSError) as error:
@@ -288,7 +279,7 @@ def _from_arrow(stream: Any, shard: str, columns: Columns, *, file: bool) -> Ite
 
     try:
         reader = pa.ipc.open_file(stream) if file else pa.ipc.open_stream(stream)
-        _demand_text(columns.content, reader.schema, shard)
+        _demand_text(columns.content_column, reader.schema, shard)
         batches = (reader.get_batch(n) for n in range(reader.num_record_batches)) if file else reader
         for batch in batches:
             for start in range(0, batch.num_rows, FILES_PER_BATCH):
@@ -311,9 +302,7 @@ def _from_batch(batch: "pa.RecordBatch", columns: Columns) -> Iterator[SourceFil
         values = batch.column(names.index(name))
         return values.cast(_as_bytes(values.type)).to_pylist()
 
-    for content, repo, path, licence in zip(
-        column(columns.content), column(columns.repo), column(columns.path), column(columns.licence), strict=True
-    ):
+    for content, repo, path, licence in zip(*map(column, columns.names), strict=True):
         yield _file(content, repo, path, licence)
 
 
@@ -371,11 +360,11 @@ def _from_rows(rows: Iterable[Any], shard: str, columns: Columns) -> Iterator[So
     for row in rows:
         if isinstance(row, dict):
             keys.update(row)
-            yield _file(row.get(columns.content), *(row.get(c) for c in (columns.repo, columns.path, columns.licence)))
+            yield _file(*map(row.get, columns.names))
         else:
             yield SourceFile(None, "", "", "", "broken_row")
     if keys:
-        _demand(columns.content, sorted(keys), shard)
+        _demand(columns.content_column, sorted(keys), shard)
 
 
 def _demand_text(column: str, schema: "pa.Schema", shard: str) -> None:

@@ -8,8 +8,8 @@ or digits dropped. Draws depend on the run seed, the file and the chunk, never o
 import re
 import textwrap
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from selfcodealign.config.seeds import SampleSnippets
 from selfcodealign.ids import rng_for
 from selfcodealign.seeds.extraction import Found
 
@@ -18,18 +18,7 @@ _SPACE = re.compile(r"\s+")
 _WORD = re.compile(r"[^\W_]")
 
 
-@dataclass(frozen=True)
-class Limits:
-    """Sizes of files, chunks and snippets, in lines."""
-
-    min_file_lines: int = 10
-    max_file_lines: int = 5_000
-    chunk_lines: int = 100
-    min_lines: int = 5
-    max_lines: int = 30
-
-
-def why_unfit(text: str, limits: Limits) -> str | None:
+def why_unfit(text: str, limits: SampleSnippets) -> str | None:
     """Return why a file gives no snippets, or None."""
     lines = text.count("\n") + 1
     if lines < limits.min_file_lines:
@@ -37,7 +26,7 @@ def why_unfit(text: str, limits: Limits) -> str | None:
     return "too_many_lines" if lines > limits.max_file_lines else None
 
 
-def snippets(text: str, name: str, *, run_seed: int, limits: Limits) -> Iterator[Found]:
+def snippets(text: str, name: str, *, run_seed: int, limits: SampleSnippets) -> Iterator[Found]:
     """Yield one snippet for each chunk of a file, from the last chunk to the first.
 
     Args:

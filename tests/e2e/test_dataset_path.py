@@ -97,7 +97,7 @@ class Stages:
             source = self.outputs("write_responses", place)[0]
             write_rows(source, ResponseRow, rows)
             outputs = self.outputs("sanitize_responses", place)
-            sanitize_responses.main(source, *outputs, mode=self.mode)
+            sanitize_responses.main(source, *outputs, mode=self.mode, settings=SanitizeResponses())
             verdicts.append(self.outputs("verify_responses", place)[0])
             write_rows(verdicts[-1], VerdictRow, (executed(row) for row in read_rows(outputs[0])))
         benchmarks = {"tones": str(self.benchmark)}

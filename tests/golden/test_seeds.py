@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts import extract_functions
+from selfcodealign.config.seeds import Columns, ExtractFunctions
 from selfcodealign.decontamination import Index
 from selfcodealign.evaluation.data import kept_out
 from selfcodealign.minhash import shingle_set
@@ -33,7 +34,8 @@ STAGES = ("extract_functions", "dedup_functions", "infer_imports", "filter_seeds
 )
 def test_reference_mode_extracts_what_the_published_code_extracts(raw, expected, count, shared, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    extract_functions.main(str(shared / raw), **places, mode="reference")
+    settings = {"columns": Columns(), "settings": ExtractFunctions()}
+    extract_functions.main(str(shared / raw), **places, mode="reference", **settings)
     published = set(pq.read_table(shared / expected)["content"].to_pylist())
     assert {row["content"] for row in read_rows(places["functions"], ["content"])} == published
     assert len(published) == count
@@ -41,7 +43,7 @@ def test_reference_mode_extracts_what_the_published_code_extracts(raw, expected,
 
 def test_fixed_mode_extracts_the_same_functions_and_says_where_they_stand(shared, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    extract_functions.main(str(shared / SMALL), **places)
+    extract_functions.main(str(shared / SMALL), **places, columns=Columns(), settings=ExtractFunctions())
     rows = list(read_rows(places["functions"]))
     bodies = {row["content"][row["content"].index("def ") :] for row in rows if "def " in row["content"]}
     published = pq.read_table(shared / "data/stack-small/reference-functions.parquet")["content"].to_pylist()

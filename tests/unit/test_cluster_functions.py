@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from scripts import cluster_functions, match_functions, sign_functions
+from selfcodealign.config.seeds import ClusterFunctions, MatchFunctions, Shingles, SignFunctions
 from selfcodealign.minhash import jaccard
 from selfcodealign.rows import FunctionRow
 from selfcodealign.rows_io import write_rows
@@ -35,10 +36,11 @@ def clusters(folder, parts: list[list[dict]], mode: str = "fixed") -> tuple[np.n
         functions.append(folder / f"{number}.parquet")
         keys.append(folder / f"{number}.npy")
         write_rows(functions[-1], FunctionRow, rows)
-        sign_functions.main(functions[-1], keys[-1], mode=mode)
-    match_functions.main(keys, folder / "c.npy", folder / "m.npy")
+        sign_functions.main(functions[-1], keys[-1], mode=mode, settings=SignFunctions())
+    match_functions.main(keys, folder / "c.npy", folder / "m.npy", group=0, settings=MatchFunctions())
     outputs = folder / "clusters.npy", folder / "short.npy", folder / "counts.json"
-    cluster_functions.main(functions, keys, [folder / "c.npy"], [folder / "m.npy"], *outputs, mode=mode)
+    settings = {"shingles": Shingles(), "settings": ClusterFunctions()}
+    cluster_functions.main(functions, keys, [folder / "c.npy"], [folder / "m.npy"], *outputs, mode=mode, **settings)
     return np.load(outputs[0]), json.loads(outputs[2].read_text()), np.load(outputs[1])
 
 

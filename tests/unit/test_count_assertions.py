@@ -4,6 +4,7 @@ import pytest
 
 from scripts.count_assertions import main, separate
 from scripts.select_responses import main as select
+from selfcodealign.config.execution import RunResponses
 from selfcodealign.errors import UserError
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -56,7 +57,7 @@ def chosen(folder, verdicts, **options) -> list[str]:
 
 def test_an_assertion_after_the_first_failure_still_counts(tmp_path, verdicts):
     counts = tmp_path / "counts.parquet"
-    main(verdicts, counts, tmp_path / "work")
+    main(verdicts, counts, tmp_path / "work", settings=RunResponses())
     (row,) = read_rows(counts)
     assert (row["id"], row["held"], row["total"]) == ("res-a", 3, 4)
     assert chosen(tmp_path, verdicts, assertions=[counts], pass_threshold=0.75) == ["res-a", "res-b"]

@@ -4,6 +4,7 @@ import pytest
 
 from scripts.cross_verify_responses import agreement, main, pair_id, pairs
 from scripts.select_responses import main as select
+from selfcodealign.config.execution import RunResponses
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import verdict_row
@@ -67,7 +68,8 @@ def test_the_majority_wins_in_the_sandbox(tmp_path):
     ]
     write_rows(tmp_path / "verdicts.parquet", VerdictRow, given)
     for attempt in ("first", "second"):
-        main(tmp_path / "verdicts.parquet", tmp_path / f"{attempt}.parquet", tmp_path / "work")
+        rows = tmp_path / f"{attempt}.parquet"
+        main(tmp_path / "verdicts.parquet", rows, tmp_path / "work", settings=RunResponses())
     rows = {row["id"]: row for row in read_rows(tmp_path / "first.parquet")}
     assert rows["res-a"]["score"] == rows["res-b"]["score"] == 4 / 9
     assert rows["res-c"]["score"] == 1 / 9

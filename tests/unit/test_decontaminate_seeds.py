@@ -6,6 +6,7 @@ import pytest
 
 from scripts.decontaminate_seeds import main
 from selfcodealign import decontamination
+from selfcodealign.config.seeds import DecontaminateSeeds
 from selfcodealign.decontamination import (
     Hit,
     Index,
@@ -167,7 +168,8 @@ def test_rows_that_overlap_are_set_aside_with_the_text(mode, file, tmp_path):
     rows = [seed_row(), seed_row(PROMPT + SOLUTION, path="b.py")]
     write_rows(tmp_path / "s.parquet", SeedRow, rows)
     outputs = [tmp_path / name for name in ("k.parquet", "d.parquet", "n.json", "o.json")]
-    main(tmp_path / "s.parquet", *outputs, benchmarks={"humaneval": str(file)}, mode=mode)
+    benchmarks = {"humaneval": str(file)}
+    main(tmp_path / "s.parquet", *outputs, benchmarks=benchmarks, mode=mode, settings=DecontaminateSeeds())
     assert list(read_rows(outputs[0])) == [rows[0]]
     (dropped,) = read_rows(outputs[1])
     assert dropped["reason"] == "in_humaneval"

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from scripts.execute_programs import main
+from selfcodealign.config.execution import ExecutePrograms
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, execution
 from selfcodealign.evaluation.base import Outcome, Problem
@@ -111,6 +112,7 @@ def judged(folder: Path, workers: int) -> list[dict]:
         work,
         folder / "references",
         workers=workers,
+        settings=ExecutePrograms(),
     )
     return list(read_rows(rows, list(ExecutedRow.model_fields)))
 

@@ -11,8 +11,9 @@ from scripts.extract_concepts import concepts_of, main, why_dropped
 from selfcodealign.errors import UserError
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import write_rows
+from selfcodealign.stage import read
 from tests.conftest import ROOT
-from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
+from tests.generation_rows import PROMPTS, asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import running
 from tests.tiny_model import tiny_model
 
@@ -54,7 +55,7 @@ def test_every_seed_gets_its_concepts_and_how_they_were_made(tmp_path):
     seeds = write_seeds(tmp_path / "seeds.parquet", 30)
     out = outputs(tmp_path)
     with running() as stub:
-        main(seeds, PROMPTS, **out, **asking(stub.url), run_seed=5)
+        call(main, seeds, **out, **asking(stub.url), run_seed=5)
     rows = rows_of(out["rows"])
     assert [row["seed_id"] for row in rows] == [row["id"] for row in rows_of(seeds)]
     assert len({row["id"] for row in rows}) == 30
@@ -76,7 +77,7 @@ def test_filtering_seeds_changes_no_other_seeds_prompt_or_answer(tmp_path):
     with running() as stub:
         for source in (all_seeds, fewer):
             out = outputs(tmp_path, source.stem)
-            main(source, PROMPTS, **out, **asking(stub.url))
+            call(main, source, **out, **asking(stub.url))
             kept[source.stem] = {row["seed_id"]: row for row in rows_of(out["rows"])}
     assert len(kept["fewer"]) == 11
     assert all(kept["all"][seed_id] == row for seed_id, row in kept["fewer"].items())
@@ -90,11 +91,11 @@ def test_reference_mode_draws_from_absolute_line_numbers_across_shards(tmp_path)
     write_rows(parts[1], SeedRow, rows[5:])
     with running() as stub:
         together = outputs(tmp_path, "together")
-        main(whole, PROMPTS, **together, **asking(stub.url), mode="reference")
+        call(main, whole, **together, **asking(stub.url), mode="reference")
         apart = []
         for number, part in enumerate(parts):
             out = outputs(tmp_path, f"apart{number}")
-            main(part, PROMPTS, **out, **asking(stub.url), mode="reference", earlier=parts[:number])
+            call(main, part, **out, **asking(stub.url), mode="reference", earlier=parts[:number])
             apart += rows_of(out["rows"])
     assert apart == rows_of(together["rows"])
     assert [row["seed"] for row in apart] == [3407 + place for place in range(12)]
@@ -106,7 +107,7 @@ def test_the_rows_are_the_same_bytes_whatever_the_server_does_and_however_often_
     for name, hostile, concurrency in (("a", (), 8), ("b", ("500", "half_body", "wrong_json"), 3)):
         out = outputs(tmp_path, name)
         with running(hostile=hostile) as stub:
-            main(seeds, PROMPTS, **out, **asking(stub.url, concurrency=concurrency))
+            call(main, seeds, **out, **asking(stub.url, concurrency=concurrency))
         made.append(out["rows"].read_bytes())
     assert made[0] == made[1]
 
@@ -115,9 +116,9 @@ def test_a_killed_run_goes_on_where_it_was_and_asks_nothing_twice(tmp_path):
     seeds = write_seeds(tmp_path / "seeds.parquet", 120)
     whole, out = outputs(tmp_path, "whole"), outputs(tmp_path, "killed")
     with running() as stub:
-        main(seeds, PROMPTS, **whole, **asking(stub.url))
+        call(main, seeds, **whole, **asking(stub.url))
     with running(wait_s=0.05) as stub:
-        flags = {**out, "seeds": seeds, "prompts": PROMPTS, "model": "stub"}
+        flags = {**out, "seeds": seeds, "prompts": PROMPTS, "model": "stub", "run-seed": 3407}
         command = [sys.executable, str(ROOT / "scripts" / "extract_concepts.py")]
         command += [word for name, value in flags.items() for word in (f"--{name}", str(value))]
         command += [
@@ -132,7 +133,7 @@ def test_a_killed_run_goes_on_where_it_was_and_asks_nothing_twice(tmp_path):
         process.wait()
         asked = len(stub.bodies)
         assert not out["rows"].exists()
-        main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(main, seeds, **out, **asking(stub.url))
         assert 120 <= len(stub.bodies) <= 120 + 4 + 4
         assert len(stub.bodies) - asked < 120 - 30
     assert out["rows"].read_bytes() == whole["rows"].read_bytes()
@@ -144,23 +145,23 @@ def test_on_other_rows_a_rerun_gives_what_a_first_run_gives(tmp_path, mode):
     seeds, again, afresh = tmp_path / "seeds.parquet", outputs(tmp_path, "again"), outputs(tmp_path, "afresh")
     with running() as stub:
         write_rows(seeds, SeedRow, rows[:9])
-        main(seeds, PROMPTS, **again, **asking(stub.url), mode=mode)
+        call(main, seeds, **again, **asking(stub.url), mode=mode)
         # As many as before, of which three are others: the ledger is long enough, and lacks these.
         write_rows(seeds, SeedRow, rows[3:])
-        main(seeds, PROMPTS, **again, **asking(stub.url), mode=mode)
-        main(seeds, PROMPTS, **afresh, **asking(stub.url), mode=mode)
+        call(main, seeds, **again, **asking(stub.url), mode=mode)
+        call(main, seeds, **afresh, **asking(stub.url), mode=mode)
     assert again["rows"].read_bytes() == afresh["rows"].read_bytes()
 
 
 def test_a_finished_ledger_needs_no_server_and_other_settings_need_it_again(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 5), outputs(tmp_path)
     with running() as stub:
-        main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(main, seeds, **out, **asking(stub.url))
     before = out["rows"].read_bytes()
-    main(seeds, PROMPTS, **out, **asking(stub.url))
+    call(main, seeds, **out, **asking(stub.url))
     assert out["rows"].read_bytes() == before
     with pytest.raises(UserError, match="no connection"):
-        main(seeds, PROMPTS, **out, **asking(stub.url, retries=0), temperature=0.1)
+        call(main, seeds, **out, **asking(stub.url, retries=0), temperature=0.1)
 
 
 def test_the_key_of_the_server_is_written_nowhere(tmp_path, monkeypatch, caplog, capfd):
@@ -169,10 +170,10 @@ def test_the_key_of_the_server_is_written_nowhere(tmp_path, monkeypatch, caplog,
     refuse = {"refuse": lambda body: (500, "out of order") if "number_3(" in body["prompt"] else None}
     with caplog.at_level("DEBUG"), running(key="open-sesame", **refuse) as stub:
         flags = asking(stub.url, api_key_env="TEACHER_KEY", retries=1)
-        main(seeds, PROMPTS, **out, **flags)
+        call(main, seeds, **out, **flags)
         monkeypatch.setenv("TEACHER_KEY", "wrong-key")
         with pytest.raises(UserError, match="check the key in TEACHER_KEY") as error:
-            main(seeds, PROMPTS, **out, **flags, temperature=0.1)
+            call(main, seeds, **out, **flags, temperature=0.1)
     assert len(rows_of(out["rows"])) == 5
     said = [caplog.text, *capfd.readouterr(), str(error.value)]
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -185,7 +186,7 @@ def test_the_key_of_the_server_is_written_nowhere(tmp_path, monkeypatch, caplog,
 def test_a_seed_that_the_server_refuses_is_kept_among_the_dropped(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 6), outputs(tmp_path)
     with running(refuse=lambda body: (400, "not allowed") if "number_3(" in body["prompt"] else None) as stub:
-        main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(main, seeds, **out, **asking(stub.url))
     (dropped,) = rows_of(out["dropped"])
     assert dropped["reason"] == "refused_by_server"
     assert "number_3" in dropped["content"]
@@ -199,19 +200,19 @@ def test_a_missing_column_is_named(tmp_path):
     path = tmp_path / "seeds.parquet"
     pq.write_table(pa.table({"id": ["seed-1"], "text": ["x"]}), path)
     with running() as stub, pytest.raises(UserError, match=r"seeds\.parquet has no column .*content"):
-        main(path, PROMPTS, **outputs(tmp_path), **asking(stub.url))
+        call(main, path, **outputs(tmp_path), **asking(stub.url))
 
 
-def test_a_wrong_engine_setting_is_named(tmp_path):
-    seeds = write_seeds(tmp_path / "seeds.parquet", 1)
-    with pytest.raises(UserError, match=r"--engine: concurency: .*known keys: backend"):
-        main(seeds, PROMPTS, **outputs(tmp_path), model="stub", engine={"concurency": "3"})
+def test_a_wrong_engine_setting_is_named():
+    words = "--seeds s --rows r --dropped d --funnel f --work w --prompts p --run-seed 1 --model m --engine"
+    with pytest.raises(UserError, match=r"--engine: concurency is unknown; known names: .*concurrency"):
+        read(main, [*words.split(), "concurency=3"])
 
 
 def test_a_local_model_answers_and_its_content_is_recorded(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 12), outputs(tmp_path)
     folder = tiny_model(max_position_embeddings=4096)
-    main(seeds, PROMPTS, **out, model=str(folder), few_shots=1, max_tokens=8)
+    call(main, seeds, **out, model=str(folder), few_shots=1, max_tokens=8)
     kept, dropped = rows_of(out["rows"]), rows_of(out["dropped"])
     assert len(kept) + len(dropped) == 12
     assert {row["reason"] for row in dropped} <= {"length", "malformed", "empty"}

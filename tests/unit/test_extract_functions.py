@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from scripts.extract_functions import functions_of, main
 from selfcodealign import config
+from selfcodealign.config.seeds import Columns, ExtractFunctions
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import extraction, lexer
 from selfcodealign.seeds.extraction import extract
-from selfcodealign.seeds.raw import Columns, SourceFile, hub_file, read_files
+from selfcodealign.seeds.raw import SourceFile, hub_file, read_files
 from tests.seed_rows import DOUBLE, outputs, write_shard
 
 
@@ -202,7 +203,7 @@ def test_a_file_without_functions_says_why(name):
 def test_a_hostile_file_costs_no_neighbour(source, tmp_path):
     shard = write_shard(tmp_path / "s.parquet", [("a", "1.py", DOUBLE.encode()), ("a", "2.py", source)], binary=True)
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    main(str(shard), **places, max_file_mb=50)
+    main(str(shard), **places, columns=Columns(), settings=ExtractFunctions(max_file_mb=50))
     rows = list(read_rows(places["functions"]))
     assert rows[0]["content"] == DOUBLE
     assert rows[0]["path"] == "1.py"
@@ -213,7 +214,7 @@ def test_a_hostile_file_costs_no_neighbour(source, tmp_path):
 def test_rows_say_where_a_function_came_from(tmp_path):
     shard = write_shard(tmp_path / "s.parquet", [("org/repo", "pkg/a.py", f"import re\n\n{DOUBLE}\n")])
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    main(str(shard), **places)
+    main(str(shard), **places, columns=Columns(), settings=ExtractFunctions())
     (row,) = read_rows(places["functions"])
     assert (row["repo"], row["path"], row["line"], row["licence"]) == ("org/repo", "pkg/a.py", 3, "MIT")
 
@@ -229,7 +230,7 @@ def test_any_jsonl_with_a_content_column_works(tmp_path):
     for path in (tmp_path / "a.jsonl", tmp_path / "a.jsonl.gz"):
         data = "\n".join(lines).encode()
         path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
-        files = list(read_files(str(path), Columns(content="text")))
+        files = list(read_files(str(path), Columns(content_column="text")))
         assert [file.problem for file in files] == ["", "broken_row", "broken_row", "no_content", "no_content"]
         assert files[0].content == DOUBLE.encode()
 
@@ -246,7 +247,7 @@ def test_a_broken_shard_is_an_error_that_names_it(tmp_path):
         with pytest.raises(UserError, match=path.name):
             list(read_files(str(path), Columns()))
     with pytest.raises(UserError, match="no column 'text'"):
-        list(read_files(str(good), Columns(content="text")))
+        list(read_files(str(good), Columns(content_column="text")))
     zipped = tmp_path / "torn.jsonl.gz"
     zipped.write_bytes(gzip.compress(b'{"content": "x"}\n' * 1000)[:-20])
     with pytest.raises(UserError, match=zipped.name):

@@ -3,6 +3,7 @@
 import pytest
 
 from scripts.filter_seeds import main
+from selfcodealign.config.seeds import FilterSeeds
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds.filters import why_dropped, why_dropped_reference
@@ -48,26 +49,27 @@ def body(text: str) -> str:
     ],
 )
 def test_why_dropped(code, fixed, reference):
-    assert reason(why_dropped(code)) == fixed
+    assert reason(why_dropped(code, FilterSeeds())) == fixed
     assert reason(why_dropped_reference(code)) == reference
 
 
 def test_limits_and_modules_can_be_chosen():
-    assert why_dropped(DOUBLE, min_lines=4) == ("too_short", "3 lines")
-    assert why_dropped(DOUBLE, max_lines=2) == ("too_long", "3 lines")
-    assert why_dropped("import re\n\n\n" + DOUBLE, banned_modules=["re"]) == ("banned_import", "re")
-    assert why_dropped("import os\n\n\n" + DOUBLE, banned_modules=[]) is None
+    assert why_dropped(DOUBLE, FilterSeeds(min_lines=4)) == ("too_short", "3 lines")
+    assert why_dropped(DOUBLE, FilterSeeds(max_lines=2)) == ("too_long", "3 lines")
+    assert why_dropped("import re\n\n\n" + DOUBLE, FilterSeeds(banned_modules=["re"])) == ("banned_import", "re")
+    assert why_dropped("import os\n\n\n" + DOUBLE, FilterSeeds(banned_modules=[])) is None
 
 
 def test_what_crashes_parsers_is_a_reason():
-    assert reason(why_dropped(body("y = " + "-" * 100_000 + "1"))) == "too_nested"
-    assert reason(why_dropped("x\0")) == "syntax_error"
+    assert reason(why_dropped(body("y = " + "-" * 100_000 + "1"), FilterSeeds())) == "too_nested"
+    assert reason(why_dropped("x\0", FilterSeeds())) == "syntax_error"
 
 
 @pytest.mark.parametrize(("mode", "reasons"), [("fixed", ["banned_import"]), ("reference", ["banned_word"] * 2)])
 def test_rows_are_kept_or_set_aside(mode, reasons, tmp_path):
     rows = [seed_row(), seed_row("import os\n\n\n" + DOUBLE), seed_row(body("debug = 1"))]
     write_rows(tmp_path / "s.parquet", SeedRow, rows)
-    main(tmp_path / "s.parquet", tmp_path / "k.parquet", tmp_path / "d.parquet", tmp_path / "n.json", mode=mode)
+    files = [tmp_path / name for name in ("s.parquet", "k.parquet", "d.parquet", "n.json")]
+    main(*files, mode=mode, settings=FilterSeeds())
     assert [row["reason"] for row in read_rows(tmp_path / "d.parquet")] == reasons
     assert list(read_rows(tmp_path / "k.parquet")) == [rows[0], rows[2]][: 3 - len(reasons)]

@@ -5,13 +5,14 @@ import pytest
 
 from scripts import gather_seeds
 from scripts.gather_seeds import choose, main, parts, place, why_dropped
+from selfcodealign.config.seeds import GatherSeeds
 from selfcodealign.errors import UserError
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import write_rows
 from tests.generation_rows import rows_of, seed
 
 
-def gather(folder, name, shards_in, shards_out, **settings):
+def gather(folder, name, shards_in, shards_out, run_seed=3407, **settings):
     """Gather lists of rows and return the files of the seed shards."""
     sources = []
     for number, rows in enumerate(shards_in):
@@ -21,7 +22,7 @@ def gather(folder, name, shards_in, shards_out, **settings):
         kind: [folder / f"{name}-{number}{suffix}" for number in range(shards_out)]
         for kind, suffix in (("rows", ".parquet"), ("dropped", ".dropped.parquet"), ("funnel", ".funnel.json"))
     }
-    main(sources, **files, shards=shards_out, **settings)
+    main(sources, **files, run_seed=run_seed, settings=GatherSeeds(shards=shards_out, **settings))
     return files
 
 
@@ -95,4 +96,4 @@ def test_ids_fall_into_the_run_that_begins_at_or_before_them():
 
 def test_as_many_files_as_shards_must_be_named(tmp_path):
     with pytest.raises(UserError, match="--shards is 2"):
-        main([], [tmp_path / "a"], [tmp_path / "b"], [tmp_path / "c"], shards=2)
+        main([], [tmp_path / "a"], [tmp_path / "b"], [tmp_path / "c"], run_seed=1, settings=GatherSeeds(shards=2))

@@ -6,6 +6,7 @@ import pytest
 
 from scripts import extract_functions
 from scripts.infer_imports import imports_of, main, seed_row
+from selfcodealign.config.seeds import Columns, ExtractFunctions
 from selfcodealign.rows import FunctionRow
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.seeds import lexer
@@ -193,14 +194,15 @@ def test_a_signature_in_a_type_comment_is_found():
 def test_a_file_s_own_bindings_come_first(head, body, found, tmp_path):
     write_shard(tmp_path / "s.parquet", [("org/repo", "a.py", f"{head}\n\n\n{function(body)}")])
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    extract_functions.main(str(tmp_path / "s.parquet"), **places)
+    extract_functions.main(str(tmp_path / "s.parquet"), **places, columns=Columns(), settings=ExtractFunctions())
     *_, row = read_rows(places["functions"])
     resolved, reason, detail = imports_of(row["content"], row["bindings"])
     if isinstance(found, list):
         assert (resolved.statements, reason) == (found, "")
     else:
         assert (reason, detail) == ("undefined_name", found)
-    extract_functions.main(str(tmp_path / "s.parquet"), **places, mode="reference")
+    settings = {"columns": Columns(), "settings": ExtractFunctions()}
+    extract_functions.main(str(tmp_path / "s.parquet"), **places, mode="reference", **settings)
     assert [row["bindings"] for row in read_rows(places["functions"])] == [[]], "the published code asks nothing"
 
 

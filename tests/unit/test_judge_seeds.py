@@ -8,7 +8,7 @@ from selfcodealign.generation.judge import DUMMY, load_judge, shuffled_orders, s
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import write_rows
 from tests.conftest import ROOT
-from tests.generation_rows import asking, outputs, rows_of, write_seeds
+from tests.generation_rows import asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import running
 from tests.tiny_model import tiny_model
 
@@ -85,7 +85,7 @@ def test_the_examples_are_shuffled_as_the_published_code_does(seed, orders):
 def test_every_seed_is_scored_by_the_odds_of_yes(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 20, docstrings=False), outputs(tmp_path)
     with running() as stub:
-        main(seeds, JUDGE, **out, **asking(stub.url))
+        call(main, seeds, prompts=JUDGE, **out, **asking(stub.url))
     kept, dropped = rows_of(out["rows"]), rows_of(out["dropped"])
     assert len(kept) == 20
     assert not dropped
@@ -96,7 +96,7 @@ def test_every_seed_is_scored_by_the_odds_of_yes(tmp_path):
 def test_the_threshold_decides(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 20, docstrings=False), outputs(tmp_path)
     with running() as stub:
-        main(seeds, JUDGE, **out, **asking(stub.url), threshold=0.5)
+        call(main, seeds, prompts=JUDGE, **out, **asking(stub.url), threshold=0.5)
     assert all('"""' in row["content"] for row in rows_of(out["rows"]))
     dropped = rows_of(out["dropped"])
     assert {row["reason"] for row in dropped} == {"judged_no"}
@@ -111,7 +111,7 @@ def test_on_other_rows_a_rerun_gives_what_a_first_run_gives(tmp_path, mode):
     with running() as stub:
         for part, out in ((rows[:6], again), (rows[2:], again), (rows[2:], afresh)):
             write_rows(seeds, SeedRow, part)
-            main(seeds, JUDGE, **out, **asking(stub.url), mode=mode)
+            call(main, seeds, prompts=JUDGE, **out, **asking(stub.url), mode=mode)
     assert again["rows"].read_bytes() == afresh["rows"].read_bytes()
 
 
@@ -125,7 +125,7 @@ def test_in_reference_mode_shards_continue_the_chain_of_shuffles(tmp_path):
     with running() as stub:
         for part, earlier in ((first, []), (second, [first])):
             flags = {"mode": "reference", "earlier": earlier}
-            main(part, JUDGE, **outputs(tmp_path, f"{part.stem}-out"), **asking(stub.url), **flags)
+            call(main, part, prompts=JUDGE, **outputs(tmp_path, f"{part.stem}-out"), **asking(stub.url), **flags)
         asked = {body["prompt"] for body in stub.bodies}
     orders = list(islice(shuffled_orders(7, 0), 8))
     wanted = {judge.reference_prompt(DUMMY, orders[0])}
@@ -147,17 +147,18 @@ def test_in_reference_mode_the_dummys_answer_decides_what_is_too_long(tmp_path):
         stub_server_answer = lambda prompt, seed, says=dummy_says: says if "def dummy" in prompt else " Yes"  # noqa: E731
         with pytest.MonkeyPatch.context() as patch, running(refuse=refuse) as stub:
             patch.setattr(stub_server, "answer_text", stub_server_answer)
-            main(seeds, JUDGE, **out | {"work": tmp_path / dummy_says}, **asking(stub.url), mode="reference")
+            out["work"] = tmp_path / dummy_says
+            call(main, seeds, prompts=JUDGE, **out, **asking(stub.url), mode="reference")
         assert len(rows_of(out["rows"])) == kept
 
 
 def test_a_local_model_judges_and_drops_what_is_too_long(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 6), outputs(tmp_path)
-    main(seeds, JUDGE, **out, model=str(tiny_model(max_position_embeddings=8192)), threshold=-100.0)
+    call(main, seeds, prompts=JUDGE, **out, model=str(tiny_model(max_position_embeddings=8192)), threshold=-100.0)
     assert len(rows_of(out["rows"])) == 6
     assert all(row["judge_score"] is not None for row in rows_of(out["rows"]))
     out = outputs(tmp_path, "short")
-    main(seeds, JUDGE, **out, model=str(tiny_model()))
+    call(main, seeds, prompts=JUDGE, **out, model=str(tiny_model()))
     assert {row["reason"] for row in rows_of(out["dropped"])} == {"prompt_too_long"}
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from scripts.match_functions import main, rows_of
+from selfcodealign.config.seeds import MatchFunctions
 from selfcodealign.seeds import neardup
 
 FIRST = neardup.FIRST_BAND
@@ -36,7 +37,7 @@ BUCKETS = [(0, 2, 4), (0, 5), (1, 6)]
 @pytest.mark.parametrize("at_once", [1, 2, 100])
 def test_buckets_hold_all_functions_with_a_key_but_key_0_is_none(keys, tmp_path, at_once, monkeypatch):
     monkeypatch.setattr(neardup, "KEYS_AT_ONCE", at_once)
-    main(keys, tmp_path / "c.npy", tmp_path / "m.npy")
+    main(keys, tmp_path / "c.npy", tmp_path / "m.npy", group=0, settings=MatchFunctions())
     assert read(tmp_path / "m.npy") == BUCKETS
     assert read(tmp_path / "c.npy") == [(0, 1, 4)]
 
@@ -45,7 +46,8 @@ def test_buckets_hold_all_functions_with_a_key_but_key_0_is_none(keys, tmp_path,
 def test_groups_share_the_bands_and_only_the_first_finds_copies(keys, tmp_path, groups):
     found = []
     for group in range(groups):
-        main(keys, tmp_path / f"{group}.c.npy", tmp_path / f"{group}.m.npy", group=group, groups=groups)
+        files = tmp_path / f"{group}.c.npy", tmp_path / f"{group}.m.npy"
+        main(keys, *files, group=group, settings=MatchFunctions(groups=groups))
         found += read(tmp_path / f"{group}.m.npy")
         assert bool(read(tmp_path / f"{group}.c.npy")) == (group == 0)
     assert sorted(found) == BUCKETS
@@ -54,6 +56,6 @@ def test_groups_share_the_bands_and_only_the_first_finds_copies(keys, tmp_path, 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 4, 100])
 def test_buckets_are_read_whole_however_small_the_pieces(keys, tmp_path, at_once, monkeypatch):
-    main(keys, tmp_path / "c.npy", tmp_path / "m.npy")
+    main(keys, tmp_path / "c.npy", tmp_path / "m.npy", group=0, settings=MatchFunctions())
     monkeypatch.setattr(neardup, "MEMBERS_AT_ONCE", at_once)
     assert read(tmp_path / "m.npy") == BUCKETS

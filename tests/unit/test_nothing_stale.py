@@ -16,6 +16,8 @@ from scripts import (
     write_instructions,
 )
 from selfcodealign import ledger, pipeline, verification
+from selfcodealign.config.execution import ExecutePrograms, RunResponses, VerifyResponses
+from selfcodealign.config.generation import WriteInstructions
 from selfcodealign.evaluation import execution
 from selfcodealign.evaluation.rows import ProgramRow
 from selfcodealign.generation import engine
@@ -26,7 +28,7 @@ from selfcodealign.sandbox import runner
 from selfcodealign.sandbox.cache import Cache
 from tests.conftest import ROOT
 from tests.dataset_rows import verdict_row
-from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
+from tests.generation_rows import asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import running
 from tests.tiny_model import tiny_model
 from tests.unit.test_execute_programs import PROGRAMS, RECORD
@@ -56,14 +58,15 @@ def run_verify(folder, tests):
     rows = [response_row("x", RIGHT, tests), response_row("other", *SAMPLES["right"][:2])]
     write_rows(folder / "responses.parquet", ResponseRow, rows)
     outs = [folder / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    verify_responses.main(folder / "responses.parquet", *outs, folder / "work")
+    verify_responses.main(folder / "responses.parquet", *outs, folder / "work", settings=VerifyResponses())
     return next(row["verdict"] for row in read_rows(outs[0]))
 
 
 def run_count(folder, tests):
     rows = [verdict_row(n, id=f"res-{n}", passed=False, response=RIGHT, tests=t) for n, t in enumerate((tests, BAD))]
     write_rows(folder / "verdicts.parquet", VerdictRow, rows)
-    count_assertions.main(folder / "verdicts.parquet", folder / "rows.parquet", folder / "work")
+    files = [folder / name for name in ("verdicts.parquet", "rows.parquet", "work")]
+    count_assertions.main(*files, settings=RunResponses())
     return next(row["held"] for row in read_rows(folder / "rows.parquet"))
 
 
@@ -74,7 +77,8 @@ def run_cross(folder, tests):
         for n, (r, t) in texts
     ]
     write_rows(folder / "verdicts.parquet", VerdictRow, rows)
-    cross_verify_responses.main(folder / "verdicts.parquet", folder / "rows.parquet", folder / "work")
+    files = [folder / name for name in ("verdicts.parquet", "rows.parquet", "work")]
+    cross_verify_responses.main(*files, settings=RunResponses())
     return [row["tests_passed"] for row in read_rows(folder / "rows.parquet")]
 
 
@@ -151,7 +155,7 @@ def executed(folder, record):
     rows = [{"id": "HumanEval/0#0", "task_id": "HumanEval/0", "sample": 0, "program": PROGRAMS["right"][0], "note": ""}]
     write_rows(folder / "programs.parquet", ProgramRow, rows)
     paths = [folder / name for name in ("tasks.jsonl", "programs.parquet", "rows.parquet", "work", "references")]
-    execute_programs.main("demo", *paths, workers=1)
+    execute_programs.main("demo", *paths, workers=1, settings=ExecutePrograms())
     return next(row["passed"] for row in read_rows(folder / "rows.parquet"))
 
 
@@ -166,8 +170,8 @@ def test_a_benchmark_file_with_the_same_ids_and_other_tests_gives_other_scores(t
 def test_a_benchmark_file_with_the_same_ids_and_other_prompts_is_asked_again(tmp_path):
     def asked(record, url):
         (tmp_path / "tasks.jsonl").write_text("".join(json.dumps(one) + "\n" for one in record))
-        paths = [tmp_path / name for name in ("tasks.jsonl", "rows.parquet", "work")]
-        sample_solutions.main("demo", *paths, **asking(url), style="base")
+        paths = [tmp_path / name for name in ("tasks.jsonl", "rows.parquet")]
+        call(sample_solutions.main, "demo", *paths, work=tmp_path / "work", **asking(url), style="base")
 
     rows = [RECORD, {**RECORD, "task_id": "HumanEval/1"}]
     with running() as stub:
@@ -182,12 +186,12 @@ def test_a_benchmark_file_with_the_same_ids_and_other_prompts_is_asked_again(tmp
 def test_a_seed_with_another_text_under_its_id_is_asked_about_again_alone(tmp_path):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 6), outputs(tmp_path)
     with running() as stub:
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url))
         rows = rows_of(seeds)
         rows[2]["content"] = rows[2]["content"].replace("return", "return 1 +")
         write_rows(seeds, SeedRow, rows)
         before = len(stub.bodies)
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url))
         assert len(stub.bodies) == before + 1
 
 
@@ -195,24 +199,25 @@ def test_a_seed_with_another_text_under_its_id_is_asked_about_again_alone(tmp_pa
 def test_the_judge_reads_a_changed_seed_again(tmp_path, mode):
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 4), outputs(tmp_path)
     with running() as stub:
-        judge_seeds.main(seeds, ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
+        call(judge_seeds.main, seeds, prompts=ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
         rows = rows_of(seeds)
         rows[1]["content"] = rows[1]["content"].replace("return", "return 1 +")
         write_rows(seeds, SeedRow, rows)
         before = len(stub.bodies)
-        judge_seeds.main(seeds, ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
+        call(judge_seeds.main, seeds, prompts=ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
         assert len(stub.bodies) > before
-        judge_seeds.main(seeds, ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
+        call(judge_seeds.main, seeds, prompts=ROOT / "prompts/judge.yaml", **out, **asking(stub.url), mode=mode)
 
 
 def test_another_language_writes_the_tasks_again_instead_of_relabelling_them(tmp_path):
     concepts, tasks = outputs(tmp_path, "concepts"), outputs(tmp_path, "tasks")
     with running() as stub:
-        extract_concepts.main(write_seeds(tmp_path / "seeds.parquet", 4), PROMPTS, **concepts, **asking(stub.url))
+        call(extract_concepts.main, write_seeds(tmp_path / "seeds.parquet", 4), **concepts, **asking(stub.url))
         assert set(rows_of(concepts["rows"])[0]) == set(ConceptRow.model_fields)
-        write_instructions.main(concepts["rows"], PROMPTS, **tasks, **asking(stub.url))
+        call(write_instructions.main, concepts["rows"], **tasks, **asking(stub.url))
         before = len(stub.bodies)
-        write_instructions.main(concepts["rows"], PROMPTS, **tasks, **asking(stub.url), language="Rust")
+        rust = WriteInstructions().model_copy(update={"language": "Rust"})  # No config may ask for it today.
+        call(write_instructions.main, concepts["rows"], **tasks, **asking(stub.url), settings=rust)
         assert len(stub.bodies) == before + 4
         assert all("Rust" in body["prompt"] for body in stub.bodies[before:])
 
@@ -224,7 +229,7 @@ def test_a_local_model_is_asked_again_when_its_files_change_and_not_when_it_move
     flags = {"engine": {"backend": "transformers"}, "max_tokens": 4, "few_shots": 1}
 
     def run(model):
-        extract_concepts.main(seeds, PROMPTS, **out, **flags, model=model)
+        call(extract_concepts.main, seeds, **out, **flags, model=model)
         return rows_of(out["rows"]) + rows_of(out["dropped"]), out["rows"].read_bytes()
 
     first = run(str(tmp_path / "here/model"))

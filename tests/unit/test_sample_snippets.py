@@ -5,17 +5,18 @@ import json
 import pytest
 
 from scripts.sample_snippets import main, seed_row, snippets_of
+from selfcodealign.config.seeds import Columns, SampleSnippets
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.extraction import Found
 from selfcodealign.seeds.raw import SourceFile
-from selfcodealign.seeds.snippets import Limits, fingerprint, snippets, tidy
+from selfcodealign.seeds.snippets import fingerprint, snippets, tidy
 from tests.seed_rows import outputs, write_shard
 
 TEXT = "\n".join(f"line_{number} = {number}" for number in range(1, 251))
 
 
 def test_each_chunk_of_a_hundred_lines_from_the_end_gives_5_to_30_consecutive_lines():
-    found = list(snippets(TEXT, "file", run_seed=1, limits=Limits()))
+    found = list(snippets(TEXT, "file", run_seed=1, limits=SampleSnippets()))
     assert len(found) == 3
     for snippet, (low, high) in zip(found, [(151, 250), (51, 150), (1, 50)], strict=True):
         lines = snippet.content.split("\n")
@@ -26,10 +27,10 @@ def test_each_chunk_of_a_hundred_lines_from_the_end_gives_5_to_30_consecutive_li
 
 
 def test_the_draw_depends_on_the_file_and_the_run_seed_only():
-    one, again = (list(snippets(TEXT, "file", run_seed=1, limits=Limits())) for _ in range(2))
+    one, again = (list(snippets(TEXT, "file", run_seed=1, limits=SampleSnippets())) for _ in range(2))
     assert one == again
-    assert one != list(snippets(TEXT, "other", run_seed=1, limits=Limits()))
-    assert one != list(snippets(TEXT, "file", run_seed=2, limits=Limits()))
+    assert one != list(snippets(TEXT, "other", run_seed=1, limits=SampleSnippets()))
+    assert one != list(snippets(TEXT, "file", run_seed=2, limits=SampleSnippets()))
 
 
 def test_indentation_tabs_and_blank_lines_are_tidied():
@@ -49,7 +50,7 @@ def test_indentation_tabs_and_blank_lines_are_tidied():
 )
 def test_a_file_without_snippets_says_why(content, reason):
     file = SourceFile(content, "r", "p", "MIT", "broken_row" if content is None else "")
-    assert snippets_of(file, run_seed=1, limits=Limits()) == ([], reason)
+    assert snippets_of(file, run_seed=1, limits=SampleSnippets()) == ([], reason)
 
 
 def test_snippets_that_differ_in_white_space_are_one():
@@ -66,7 +67,7 @@ def test_rows_are_the_same_for_any_number_of_shards(tmp_path):
         for number in range(shards):
             shard = write_shard(tmp_path / f"{shards}-{number}.parquet", files[number::shards])
             places = outputs(tmp_path, f"sample_snippets{shards}", number, "seeds")
-            main(str(shard), **places)
+            main(str(shard), **places, run_seed=1, columns=Columns(), settings=SampleSnippets())
             rows += read_rows(places["seeds"])
             funnel = json.loads(places["funnel"].read_text())
             assert funnel["entered"] == funnel["kept"] + sum(funnel["dropped"].values())

@@ -5,11 +5,13 @@ import json
 import pytest
 
 from scripts.sample_solutions import chosen, main
+from selfcodealign.config.evaluation import SampleSolutions
 from selfcodealign.evaluation import base, sampling
 from selfcodealign.evaluation.base import Prompt, Sampling
 from selfcodealign.evaluation.rows import SampleRow
 from selfcodealign.generation.settings import ModelSettings
 from selfcodealign.rows_io import read_rows
+from tests.generation_rows import call
 
 HEAD = 'def first_two(xs):\n    """Return the first 2 numbers."""\n'
 INSTRUCTION = "Write a Python function first_two that takes a list of numbers xs. It should take the first 2 numbers."
@@ -45,7 +47,7 @@ def rows_of(asked) -> list[dict]:
 
 
 def test_a_base_model_completes_the_head(asked):
-    main(**asked, style="base", max_tokens=40)
+    call(main, **asked, style="base", max_tokens=40)
     found = rows_of(asked)
     assert [row["id"] for row in found] == ["Demo/0#0", "Demo/1#0"]
     assert found[0]["texts"] == found[1]["texts"]  # greedy, and the same head
@@ -55,31 +57,31 @@ def test_a_base_model_completes_the_head(asked):
 
 def test_an_instruct_model_answers_in_a_fence_and_samples_differ_reproducibly(asked):
     settings = {"style": "instruct", "samples": 3, "temperature": 1.2, "max_tokens": 60}
-    main(**asked, **settings)
+    call(main, **asked, **settings)
     first = rows_of(asked)
     assert len(first) == 6
     assert all(row["texts"][0].startswith("```python") for row in first)
     assert len({row["texts"][0] for row in first}) > 1
     assert len({row["seed"] for row in first}) == 6
-    main(**{**asked, "work": asked["work"].with_name("again")}, **settings)
+    call(main, **{**asked, "work": asked["work"].with_name("again")}, **settings)
     assert rows_of(asked) == first
 
 
 def test_a_killed_run_continues_from_its_ledger(asked):
-    main(**asked, style="base", max_tokens=40)
+    call(main, **asked, style="base", max_tokens=40)
     whole = asked["rows"].read_bytes()
     (ledger,) = asked["work"].rglob("ledger.jsonl")
     lines = ledger.read_bytes().splitlines(keepends=True)
     ledger.write_bytes(b"".join(lines[:-1]) + lines[-1][:10])  # torn in the middle of the last answer
     asked["rows"].unlink()
-    main(**asked, style="base", max_tokens=40)
+    call(main, **asked, style="base", max_tokens=40)
     assert asked["rows"].read_bytes() == whole
 
 
 def test_settings_are_the_papers_but_for_what_is_given():
     paper = Sampling(20, 0.2, 0.95, 2048)
-    assert chosen(paper, None, None, None, None) == paper
-    assert chosen(paper, 1, 0.0, None, 100) == Sampling(1, 0.0, 0.95, 100)
+    assert chosen(paper, SampleSolutions()) == paper
+    assert chosen(paper, SampleSolutions(samples=1, temperature=0.0, max_tokens=100)) == Sampling(1, 0.0, 0.95, 100)
 
 
 @pytest.mark.parametrize(

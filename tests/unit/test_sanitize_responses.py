@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scripts.sanitize_responses import draft_of, main, why_dropped
+from selfcodealign.config.dataset import SanitizeResponses
 from selfcodealign.dataset import sanitizing
 from selfcodealign.dataset.fences import blocks, python_code, reference_blocks, reference_python_blocks
 from selfcodealign.dataset.sanitizing import Draft, rules
@@ -286,7 +287,8 @@ def test_rows_and_reasons_are_written_and_conserved(tmp_path):
     ]
     source = tmp_path / "responses.parquet"
     write_rows(source, ResponseRow, given)
-    main(source, tmp_path / "rows.parquet", tmp_path / "dropped.parquet", tmp_path / "funnel.json")
+    outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
+    main(source, *outputs, settings=SanitizeResponses())
     (kept,) = read_rows(tmp_path / "rows.parquet")
     assert kept == given[0] | {"response": GOOD_RESPONSE, "tests": GOOD_TESTS}
     dropped = list(read_rows(tmp_path / "dropped.parquet"))

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scripts.score_benchmark import described, grouped, main
+from selfcodealign.config.evaluation import ScoreBenchmark
 from selfcodealign.evaluation import base, scoring
 from selfcodealign.evaluation.base import Problem, Sampling
 from selfcodealign.evaluation.rows import ExecutedRow, SampleRow
@@ -153,6 +154,7 @@ def test_the_rule_writes_numbers_settings_and_warnings(tmp_path):
         scores=tmp_path / "s.json",
         name="base",
         run_seed=3,
+        settings=ScoreBenchmark(),
     )
     found = json.loads((tmp_path / "s.json").read_text())
     assert found["metrics"]["pass@1"]["value"] == 50

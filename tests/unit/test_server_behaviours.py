@@ -12,7 +12,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling
 from selfcodealign.generation.backends.openai import OpenAIBackend
 from selfcodealign.generation.settings import EngineSettings, ModelSettings, read_settings
-from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
+from tests.generation_rows import asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import answer_text, running
 
 ROWS = 12
@@ -326,11 +326,11 @@ def test_a_stage_that_was_refused_asks_again_when_the_server_is_mended(tmp_path,
     with running(refuse=lambda body: (status, "mend me") if next(count) >= 3 else None) as stub:
         flags = asking(stub.url, concurrency=1)
         with pytest.raises(UserError, match="mend me"):
-            extract_concepts.main(seeds, PROMPTS, **out, **flags)
+            call(extract_concepts.main, seeds, **out, **flags)
         assert not out["rows"].exists()
         asked = len(stub.bodies)
         stub.refuse = lambda body: None
-        extract_concepts.main(seeds, PROMPTS, **out, **flags)
+        call(extract_concepts.main, seeds, **out, **flags)
     assert len(rows_of(out["rows"])) == ROWS
     # The three that were answered are not asked again.
     assert len(stub.bodies) - asked == ROWS - 3
@@ -343,10 +343,10 @@ def test_further_keys_are_read_from_a_command_line_and_set_the_ledger_aside(tmp_
     assert engine.decides() == {"extra_body": {"top_n": 3, "seed": None}}
     seeds, out = write_seeds(tmp_path / "seeds.parquet", 2), outputs(tmp_path)
     with running() as stub:
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url))
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url, timeout_s=9))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url, timeout_s=9))
         assert len(stub.bodies) == 2
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url, top_k=5))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url, top_k=5))
     assert len(stub.bodies) == 4
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from scripts.sign_functions import main
+from selfcodealign.config.seeds import SignFunctions
 from selfcodealign.errors import UserError
 from selfcodealign.rows import FunctionRow
 from selfcodealign.rows_io import write_rows
@@ -16,9 +17,9 @@ def test_keys_are_those_of_each_function(mode, bands, tmp_path):
     texts = [DOUBLE, DOUBLE.replace("double", "twice"), "x"]
     rows = [function_row(text, path=f"{n}.py") for n, text in enumerate(texts)]
     write_rows(tmp_path / "f.parquet", FunctionRow, rows)
-    main(tmp_path / "f.parquet", tmp_path / "k.npy", mode=mode)
+    main(tmp_path / "f.parquet", tmp_path / "k.npy", mode=mode, settings=SignFunctions())
     matrix = neardup.load(tmp_path / "k.npy")
-    hasher = neardup.hasher_of(mode, None, None, 5, 5, None, 42)
+    hasher = neardup.hasher_of(mode, SignFunctions())
     assert matrix.shape == (neardup.FIRST_BAND + bands, 3)
     for n, text in enumerate(texts):
         assert matrix[neardup.FIRST_BAND :, n].tolist() == hasher.keys(text).tolist()
@@ -29,10 +30,10 @@ def test_keys_are_those_of_each_function(mode, bands, tmp_path):
 
 def test_an_empty_shard_has_no_keys(tmp_path):
     write_rows(tmp_path / "f.parquet", FunctionRow, [])
-    main(tmp_path / "f.parquet", tmp_path / "k.npy")
+    main(tmp_path / "f.parquet", tmp_path / "k.npy", settings=SignFunctions())
     assert neardup.load(tmp_path / "k.npy").shape == (neardup.FIRST_BAND + 60, 0)
 
 
 def test_parameters_that_cannot_be_met_name_the_section(tmp_path):
     with pytest.raises(UserError, match="sign_functions"):
-        main(tmp_path / "f.parquet", tmp_path / "k.npy", bands=100, rows=5)
+        main(tmp_path / "f.parquet", tmp_path / "k.npy", settings=SignFunctions(bands=100, rows=5))

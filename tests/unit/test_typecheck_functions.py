@@ -11,6 +11,7 @@ import time
 import pytest
 
 from scripts.typecheck_functions import checked, main, why_dropped
+from selfcodealign.config.seeds import TypecheckFunctions
 from selfcodealign.errors import UserError
 from selfcodealign.ledger import Ledger
 from selfcodealign.rows import SeedRow
@@ -230,7 +231,7 @@ def test_the_environment_of_verdicts_is_recorded(tmp_path):
     rows = [seed_row(), seed_row(WRONG), seed_row(MISSING)]
     write_rows(tmp_path / "s.parquet", SeedRow, rows)
     outputs = [tmp_path / name for name in ("k.parquet", "d.parquet", "n.json", "v.json")]
-    main(tmp_path / "s.parquet", *outputs, tmp_path / "work", batch_size=2)
+    main(tmp_path / "s.parquet", *outputs, tmp_path / "work", settings=TypecheckFunctions(batch_size=2))
     assert [row["id"] for row in read_rows(outputs[0])] == [rows[0]["id"]]
     assert [row["reason"] for row in read_rows(outputs[1])] == ["type_error", "type_error"]
     versions = json.loads(outputs[3].read_text())

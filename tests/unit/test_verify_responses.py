@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from scripts.verify_responses import fixed_case, main, reference_program, verdict_columns
+from selfcodealign.config.execution import VerifyResponses
 from selfcodealign.errors import UserError
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -45,7 +46,7 @@ FILES = {"rows": "parquet", "dropped": "dropped.parquet", "funnel": "funnel.json
 
 
 def test_every_row_keeps_its_place_and_gets_its_verdict(stage):
-    main(**stage)
+    main(**stage, settings=VerifyResponses())
     rows = list(read_rows(stage["rows"]))
     assert [(row["id"], row["verdict"]) for row in rows] == [(name, sample[2]) for name, sample in SAMPLES.items()]
     assert [row["passed"] for row in rows] == [sample[2] == "pass" for sample in SAMPLES.values()]
@@ -72,7 +73,7 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
     run_cases = verification.run_cases
     monkeypatch.setattr(verification, "run_cases", stopping)
     with pytest.raises(KeyboardInterrupt):
-        main(**stage)
+        main(**stage, settings=VerifyResponses())
     assert not stage["rows"].exists()
 
     given = []
@@ -82,33 +83,33 @@ def test_a_killed_run_continues_and_a_finished_one_runs_nothing(stage, monkeypat
 
     monkeypatch.setattr(verification, "run_cases", counting)
     with caplog.at_level(logging.INFO):
-        main(**stage)
+        main(**stage, settings=VerifyResponses())
     assert len(given) == len(SAMPLES) - 3
     assert [row["verdict"] for row in read_rows(stage["rows"])] == [sample[2] for sample in SAMPLES.values()]
 
     given.clear()
-    main(**stage)
+    main(**stage, settings=VerifyResponses())
     assert given == []
 
 
 def test_a_rerun_on_other_responses_runs_those_that_are_new(stage):
     rows = [response_row(name, response, tests) for name, (response, tests, _) in SAMPLES.items()]
     write_rows(stage["responses"], ResponseRow, rows[1:])
-    main(**stage)
+    main(**stage, settings=VerifyResponses())
     write_rows(stage["responses"], ResponseRow, rows[:-1])
-    main(**stage)
+    main(**stage, settings=VerifyResponses())
     assert [row["verdict"] for row in read_rows(stage["rows"])] == [sample[2] for sample in SAMPLES.values()][:-1]
 
 
 def test_reference_mode_counts_exit_status_0(stage):
-    main(**stage, mode="reference")
+    main(**stage, mode="reference", settings=VerifyResponses())
     verdicts = {row["id"]: row["passed"] for row in read_rows(stage["rows"])}
     assert verdicts == {"right": True, "wrong": False, "leaves": True, "empty": True, "broken": False, "same": True}
 
 
 def test_isolation_none_needs_a_second_flag(stage):
     with pytest.raises(UserError, match="i-understand"):
-        main(**stage, isolation="none")
+        main(**stage, settings=VerifyResponses(isolation="none"))
 
 
 @pytest.mark.parametrize(

@@ -3,11 +3,11 @@ import json
 import pytest
 
 from scripts import extract_concepts
-from scripts.write_instructions import main, origin, weights
+from scripts.write_instructions import main, origin
 from selfcodealign.commands.prompt import prompt_of
 from selfcodealign.errors import UserError
 from selfcodealign.generation.engine import fault
-from tests.generation_rows import PROMPTS, asking, outputs, rows_of, write_seeds
+from tests.generation_rows import PROMPTS, asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import running
 
 HEADINGS = frozenset({"### Properties", "### Task"})
@@ -34,13 +34,6 @@ def test_a_task_leads_back_to_what_it_was_written_from():
     assert origin({"id": "seed-1"}, "direct") == {"concept_id": None, "seed_id": "seed-1", "concepts": []}
 
 
-def test_weights_are_read_from_words():
-    assert weights("--categories", {"a": "2", "b": "0"}) == {"a": 2.0, "b": 0.0}
-    for wrong in ({"a": "x"}, {"a": "-1", "b": "2"}, {"a": "0"}):
-        with pytest.raises(UserError, match="--categories"):
-            weights("--categories", wrong)
-
-
 @pytest.fixture(scope="module")
 def concepts(tmp_path_factory):
     folder = tmp_path_factory.mktemp("concepts")
@@ -48,7 +41,7 @@ def concepts(tmp_path_factory):
     out = outputs(folder / "results" / "extract_concepts" / "self", "00000")
     with running() as stub:
         seeds = folder / "results" / "gather_seeds" / "00000.parquet"
-        extract_concepts.main(seeds, PROMPTS, **out, **asking(stub.url))
+        call(extract_concepts.main, seeds, **out, **asking(stub.url))
     return folder
 
 
@@ -56,7 +49,7 @@ def test_every_list_of_concepts_gets_a_task_of_the_drawn_category_and_difficulty
     out = outputs(tmp_path)
     source = concepts / "results" / "extract_concepts" / "self" / "00000.parquet"
     with running() as stub:
-        main(source, PROMPTS, **out, **asking(stub.url))
+        call(main, source, **out, **asking(stub.url))
     rows = rows_of(out["rows"])
     assert [row["concept_id"] for row in rows] == [row["id"] for row in rows_of(source)]
     assert {row["category"] for row in rows} == {
@@ -80,7 +73,7 @@ def test_the_direct_path_writes_tasks_from_seeds(concepts, tmp_path):
     out = outputs(tmp_path)
     with running() as stub:
         source = concepts / "results" / "gather_seeds" / "00000.parquet"
-        main(source, PROMPTS, **out, **asking(stub.url), path="direct")
+        call(main, source, **out, **asking(stub.url), path="direct")
     rows = rows_of(out["rows"])
     assert len(rows) == 60
     assert all(row["concept_id"] is None and row["category"] == "" and row["concepts"] == [] for row in rows)
@@ -91,9 +84,9 @@ def test_a_config_may_ask_for_one_category_only(concepts, tmp_path):
     out = outputs(tmp_path)
     source = concepts / "results" / "extract_concepts" / "self" / "00000.parquet"
     with running() as stub:
-        flags = asking(stub.url) | {"categories": {"class implementation": "1"}, "language": "R"}
-        main(source, PROMPTS, **out, **flags)
-    assert {(row["category"], row["language"]) for row in rows_of(out["rows"])} == {("class implementation", "R")}
+        flags = asking(stub.url) | {"categories": {"class implementation": 1}}
+        call(main, source, **out, **flags)
+    assert {row["category"] for row in rows_of(out["rows"])} == {"class implementation"}
 
 
 def test_the_prompt_of_every_kind_of_row_can_be_shown_again(concepts):
@@ -102,8 +95,8 @@ def test_the_prompt_of_every_kind_of_row_can_be_shown_again(concepts):
     out = outputs(results / "write_instructions" / "self", "00000")
     direct = outputs(results / "write_instructions" / "direct", "00000")
     with running() as stub:
-        main(source, PROMPTS, **out, **asking(stub.url))
-        main(results / "gather_seeds" / "00000.parquet", PROMPTS, **direct, **asking(stub.url), path="direct")
+        call(main, source, **out, **asking(stub.url))
+        call(main, results / "gather_seeds" / "00000.parquet", **direct, **asking(stub.url), path="direct")
         asked = {body["prompt"] for body in stub.bodies}
     for file in (out["rows"], direct["rows"]):
         assert prompt_of(rows_of(file)[7]["id"], results, [PROMPTS], None) in asked

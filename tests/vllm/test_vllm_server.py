@@ -26,7 +26,7 @@ from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ids import rng_for
 from selfcodealign.training import documents
 from tests.conftest import ROOT, missing
-from tests.generation_rows import PROMPTS, outputs, rows_of, write_seeds
+from tests.generation_rows import PROMPTS, call, outputs, rows_of, write_seeds
 
 MODEL = str(ROOT / "demo" / "model")
 PYTHON = Path(os.environ.get("SELFCODEALIGN_VLLM_PYTHON", ROOT / ".venv-vllm" / "bin" / "python"))
@@ -192,7 +192,7 @@ def test_a_stage_runs_on_the_server(server, tmp_path):
         "backoff_s": "0.1",
     }
     flags = {"few_shots": 1, "max_tokens": 48, "examples": ROOT / "demo" / "examples" / "fewshot.txt"}
-    extract_concepts.main(seeds, PROMPTS, **out, model=server.model, engine=engine, **flags)
+    call(extract_concepts.main, seeds, **out, model=server.model, engine=engine, **flags)
     assert len(rows_of(out["rows"])) + len(rows_of(out["dropped"])) == 12
 
 
