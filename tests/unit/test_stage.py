@@ -1,15 +1,18 @@
 """A script's command line is its `main`, and a person's mistake is one sentence."""
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
 from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.errors import UserError, one_line_errors
-from selfcodealign.stage import PAIRS, parser, progress, read, run
+from selfcodealign.stage import PAIRS, pairs, parser, progress, read, run, words
 
 
 def main(
@@ -161,3 +164,107 @@ def test_two_sections_with_one_key_are_refused_when_a_script_starts():
 
     with pytest.raises(argparse.ArgumentError, match="conflicting option string"):
         parser(twice)
+
+
+class Odd(Section):
+    """Settings of every kind, the defaults of which are never what is written."""
+
+    text: str = "default"
+    maybe: str | None = None
+    number: int = 7
+    share: float = 0.5
+    flag: bool = True
+    kind: Literal["plain", "--odd"] = "plain"
+    names: list[str] = ["default"]
+    sizes: list[int] = [1]
+    weights: dict[str, float] = {"default": 1.0}
+    told: dict[str, str] = {"default": "x"}
+
+
+def back(told: list[str]) -> Odd:
+    """Read words as a script does."""
+
+    def main(*, settings: Odd) -> None: ...
+
+    return read(main, told)["settings"]
+
+
+ODD = {
+    "nothing is given": {},
+    "an empty text": {"text": ""},
+    "an empty text in place of none": {"maybe": ""},
+    "an empty list": {"names": []},
+    "an empty dict": {"weights": {}, "told": {}},
+    "a negative number": {"number": -3, "share": -1e-9},
+    "a huge and a tiny number": {"number": 10**30, "share": 5e-324},
+    "false": {"flag": False},
+    "text with spaces": {"text": " two  words ", "names": ["a b", " "]},
+    "quotes": {"text": 'it\'s "so" `here` $HOME \\', "told": {"a'b": 'c"d'}},
+    "leading dashes": {"text": "--number", "names": ["-x", "--", "-"], "kind": "--odd"},
+    "two dashes alone": {"text": "--", "maybe": "--"},
+    "the sign between name and value": {"text": "a=b=c", "names": ["x=y"], "told": {"a": "=b=", "c": ""}},
+    "names with dashes and spaces": {"weights": {"--class implementation": 2.5, "": 0.0}},
+    "negative numbers in a list and a dict": {"sizes": [-1, 0, 2], "weights": {"a": -0.5}},
+    "lines and letters of the world": {"text": "one\ntwo\t·", "names": ["größer", "数"]},
+    "words of the shell": {"text": "; exit 1 #", "names": ["&&", "|", ">x", "*", "{params.x}"]},
+    "a text that another type would read": {"text": "true", "maybe": "None", "told": {"a": "1e3"}},
+}
+
+
+@pytest.mark.parametrize("values", ODD.values(), ids=[name.replace(" ", "-") for name in ODD])
+def test_settings_written_as_words_are_read_back_equal(values):
+    told = words(Odd(**values).model_dump(mode="json"))
+    assert back(told) == Odd(**values)
+    assert back(shlex.split(shlex.join(told))) == Odd(**values), "rules hand words to a shell"
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12) | st.sampled_from(
+    ["--", "-x", "--text", "--text=1", "=", "-1"]
+)
+NAMES = TEXT.filter(lambda name: "=" not in name)
+FLOATS = st.floats(allow_nan=False)
+
+
+@given(
+    st.builds(
+        Odd,
+        text=TEXT,
+        maybe=st.none() | TEXT,
+        number=st.integers(),
+        share=FLOATS,
+        flag=st.booleans(),
+        kind=st.sampled_from(["plain", "--odd"]),
+        names=st.lists(TEXT),
+        sizes=st.lists(st.integers()),
+        weights=st.dictionaries(NAMES, FLOATS),
+        told=st.dictionaries(NAMES, TEXT),
+    )
+)
+def test_any_settings_written_as_words_are_read_back_equal(settings):
+    assert back(words(settings.model_dump())) == settings
+
+
+def test_a_name_that_cannot_be_read_back_is_refused():
+    with pytest.raises(UserError, match="'a=b' has a = in it"):
+        pairs({"a=b": 1})
+
+
+def test_pairs_are_read_back_by_the_section_they_are_marked_for():
+    speed = Speed(batch=2, device="-x = y")
+    assert read(draw, ["--rows", "out", "--name", "x", "--engine", *pairs(speed.model_dump())])["engine"] == speed
+
+
+class Asking(Section):
+    """A section with another in it."""
+
+    speed: Annotated[Speed, PAIRS] = Speed()
+
+
+def test_a_pair_of_a_section_within_a_section_is_named():
+    def main(*, asking: Asking) -> None: ...
+
+    assert read(main, ["--speed", "batch=3"]) == {"asking": Asking(speed=Speed(batch=3))}
+    with pytest.raises(UserError, match="--speed: sped is unknown; known names: batch, device"):
+        read(main, ["--speed", "sped=3"])
+    with pytest.raises(UserError, match="--speed: batch: .*greater than or equal to 1, not '0'"):
+        read(main, ["--speed", "batch=0"])
