@@ -175,10 +175,10 @@ class Odd(Section):
     share: float = 0.5
     flag: bool = True
     kind: Literal["plain", "--odd"] = "plain"
-    names: list[str] = ["default"]
-    sizes: list[int] = [1]
-    weights: dict[str, float] = {"default": 1.0}
-    told: dict[str, str] = {"default": "x"}
+    names: list[str] = Field(default=["default"])
+    sizes: list[int] = Field(default=[1])
+    weights: dict[str, float] = Field(default={"default": 1.0})
+    told: dict[str, str] = Field(default={"default": "x"})
 
 
 def back(told: list[str]) -> Odd:
