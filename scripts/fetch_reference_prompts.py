@@ -21,10 +21,10 @@ TIMEOUT_S = 60
 MOST_BYTES = 2**20
 
 
-def why_refused(content: bytes, sha256: str) -> str | None:
+def why_refused(content: bytes) -> str | None:
     """Say why fetched content is not the file asked for, or None."""
     found = hashlib.sha256(content).hexdigest()
-    return None if found == sha256 else f"its sha256 is {found}, not {sha256}"
+    return None if found == SHA256 else f"its sha256 is {found}, not {SHA256}"
 
 
 def fetched(url: str) -> bytes:
@@ -42,20 +42,18 @@ def fetched(url: str) -> bytes:
         ) from error
 
 
-def main(prompts: Path, *, url: str = URL, sha256: str = SHA256) -> None:
+def main(prompts: Path) -> None:
     """Fetch the paper's own examples file and check that it is the published one.
 
     Args:
         prompts: where to keep it.
-        url: where it is published.
-        sha256: what it must hash to.
 
     Raises:
         UserError: it cannot be reached, or is another file.
     """
-    content = fetched(url)
-    if reason := why_refused(content, sha256):
-        raise UserError(f"{url} is not the published examples file: {reason}")
+    content = fetched(URL)
+    if reason := why_refused(content):
+        raise UserError(f"{URL} is not the published examples file: {reason}")
     write_text(prompts, content.decode())
     log.info("fetched %d characters", len(content.decode()))
 

@@ -292,11 +292,11 @@ def save_model(folder: Path, training: Training, tokenizer: PreTrainedTokenizerF
     fresh.rmdir()
 
 
-def main(
+def pretrain(
     model: Path,
     work: Path,
-    *,
     settings: PretrainDemoModel,
+    *,
     block: int = 300,
     rows: int = 8,
     length: int = 448,
@@ -366,6 +366,11 @@ def main(
             "%d documents, %.2f million tokens, %.0f s", training.documents, training.tokens / 1e6, training.wall_s
         )
     save_model(model, training, tokenizer, recipe)
+
+
+def main(model: Path, work: Path, *, settings: PretrainDemoModel) -> None:
+    """Train the demo's base model into the folder `model`, with checkpoints in the folder `work`."""
+    pretrain(model, work, settings)
 
 
 if __name__ == "__main__":
