@@ -368,9 +368,9 @@ def pretrain(
     save_model(model, training, tokenizer, recipe)
 
 
-def main(model: Path, work: Path, *, settings: PretrainDemoModel) -> None:
+def main(model: Path, work: Path, *, threads: int = 2, settings: PretrainDemoModel) -> None:
     """Train the demo's base model into the folder `model`, with checkpoints in the folder `work`."""
-    pretrain(model, work, settings)
+    pretrain(model, work, settings, threads=threads)
 
 
 if __name__ == "__main__":
