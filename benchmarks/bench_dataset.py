@@ -109,7 +109,7 @@ def sanitize(rows: int, _: str) -> dict[str, float]:
         "```python\n" + "\n".join(f"def f_{n}(x):\n    return x + {n}  # comment" for n in range(12)) + "\n```\n"
         "</response>\n\n<tests>\n```python\n" + "\n".join(f"assert f_{n}(1) == {n + 1}" for n in range(12)) + "\n```\n"
     )
-    ordered = rules("fixed", most_words=200)
+    ordered = rules("fixed", max_words=200)
     started = time.process_time()
     kept = sum(why_dropped(Draft("Add numbers.", raw), ordered) is None for _ in range(rows))
     return {"rows": rows, "rows_per_cpu_s": rows / (time.process_time() - started), "kept": kept}

@@ -327,6 +327,7 @@ def run_script(folder: Path, name: str, kill_after: int | None = None, **setting
     ]
     outputs = {key: folder / name / key for key in ("model", "metrics", "example", "funnel")}
     fixed = {"epochs": 1, "batch_rows": 16, "max_tokens": 512, "micro_batch_tokens": CAPACITY, "precision": "fp32"}
+    fixed |= {"mode": "fixed", "run_seed": 3407}
     more = {"work": folder / name / "work/m", "tracker": "none", **fixed, **settings}
     for key, value in (outputs | more).items():
         words += [f"--{key.replace('_', '-')}", str(value)]

@@ -39,13 +39,8 @@ rule select_responses:
         runtime=120,
     params:
         mode=CONFIG.mode,
-        seed=CONFIG.seed,
-        most_words=CONFIG.sanitize_responses.most_words,
-        selection=lambda wildcards: CONFIG.datasets[wildcards.dataset].selection,
-        per_instruction=lambda wildcards: CONFIG.datasets[wildcards.dataset].per_instruction,
-        pass_threshold=lambda wildcards: CONFIG.datasets[wildcards.dataset].pass_threshold,
-        min_pass_rate=lambda wildcards: CONFIG.datasets[wildcards.dataset].min_pass_rate,
-        max_pass_rate=lambda wildcards: CONFIG.datasets[wildcards.dataset].max_pass_rate,
+        run_seed=CONFIG.seed,
+        flags=lambda wildcards: written_flags(PLAN.selection(wildcards.dataset)),
     message:
         "Selecting responses for dataset {wildcards.dataset}"
     shell:
@@ -60,13 +55,8 @@ rule select_responses:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --mode {params.mode} \
-            --seed {params.seed} \
-            --most-words {params.most_words} \
-            --selection {params.selection} \
-            --per-instruction {params.per_instruction} \
-            --pass-threshold {params.pass_threshold} \
-            --min-pass-rate {params.min_pass_rate} \
-            --max-pass-rate {params.max_pass_rate}
+            --run-seed {params.run_seed} \
+            {params.flags}
         """
 
 
@@ -175,7 +165,7 @@ rule augment_dataset:
         runtime=30,
     params:
         mode=CONFIG.mode,
-        seed=CONFIG.seed,
+        run_seed=CONFIG.seed,
         flags=flags("augment_dataset", lambda wildcards: PLAN.augmentation(wildcards.dataset)),
     message:
         "Showing tests in some instructions of dataset {wildcards.dataset}"
@@ -189,7 +179,7 @@ rule augment_dataset:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --mode {params.mode} \
-            --seed {params.seed} \
+            --run-seed {params.run_seed} \
             {params.flags}
         """
 
@@ -220,11 +210,8 @@ rule build_preferences:
         runtime=60,
     params:
         mode=CONFIG.mode,
-        seed=CONFIG.seed,
-        ngram=CONFIG.decontaminate_dataset.ngram,
-        overlap=CONFIG.decontaminate_dataset.overlap,
-        min_tokens=CONFIG.decontaminate_dataset.min_tokens,
-        flags=flags("build_preferences"),
+        run_seed=CONFIG.seed,
+        flags=flags("build_preferences", lambda _: config["decontaminate_dataset"]),
         benchmarks=PLAN.compared,
     message:
         "Building preference data of dataset {wildcards.dataset}"
@@ -241,10 +228,7 @@ rule build_preferences:
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
             --mode {params.mode} \
-            --seed {params.seed} \
-            --ngram {params.ngram} \
-            --overlap {params.overlap} \
-            --min-tokens {params.min_tokens} \
+            --run-seed {params.run_seed} \
             --benchmarks {params.benchmarks:q} \
             {params.flags}
         """
@@ -279,7 +263,7 @@ rule build_dataset:
         runtime=60,
     params:
         name=lambda wildcards: wildcards.dataset,
-        seed=CONFIG.seed,
+        run_seed=CONFIG.seed,
         recipe=of(PLAN.recipe, "dataset"),
     message:
         "Building dataset {wildcards.dataset}"
@@ -300,7 +284,7 @@ rule build_dataset:
             --folder {output.folder:q} \
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
-            --seed {params.seed} \
+            --run-seed {params.run_seed} \
             --recipe {params.recipe:q}
         """
 
@@ -331,7 +315,7 @@ rule build_viewer:
         runtime=60,
     params:
         name=lambda wildcards: wildcards.dataset,
-        seed=CONFIG.seed,
+        run_seed=CONFIG.seed,
         flags=flags("build_viewer"),
     message:
         "Writing the page of dataset {wildcards.dataset}"
@@ -346,7 +330,7 @@ rule build_viewer:
             --chosen {input.chosen:q} \
             --dataset {input.dataset:q} \
             --folder {output.folder:q} \
-            --seed {params.seed} \
+            --run-seed {params.run_seed} \
             {params.flags}
         """
 

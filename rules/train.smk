@@ -97,7 +97,7 @@ rule train_sft:
         base=lambda wildcards: PLAN.trained(wildcards.model)[0],
         revision=lambda wildcards: PLAN.trained(wildcards.model)[1],
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
-        seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        run_seed=lambda wildcards: PLAN.training_seed(wildcards.model),
         container=ENTERED[CONFIG.train_sft.nodes],
         flags=flags("train_sft", lambda wildcards: CONFIG.models[wildcards.model].settings),
     message:
@@ -117,7 +117,7 @@ rule train_sft:
             --base {params.base:q} \
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \
-            --seed {params.seed} \
+            --run-seed {params.run_seed} \
             --container={params.container:q} \
             {params.flags}
         """
@@ -148,7 +148,7 @@ rule train_dpo:
         tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_dpo/{wildcards.model}",
-        seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        run_seed=lambda wildcards: PLAN.training_seed(wildcards.model),
         container=ENTERED[CONFIG.train_dpo.nodes],
         flags=flags("train_dpo"),
     message:
@@ -163,7 +163,7 @@ rule train_dpo:
             --model {output.model:q} \
             --metrics {output.metrics:q} \
             --work {params.work:q} \
-            --seed {params.seed} \
+            --run-seed {params.run_seed} \
             --container={params.container:q} \
             {params.flags}
         """

@@ -9,8 +9,9 @@ import random
 import re
 import warnings
 from pathlib import Path
-from typing import Literal
 
+from selfcodealign.config.dataset import AugmentDataset
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset import fences
 from selfcodealign.ids import rng_for
 from selfcodealign.rows import SelectedRow
@@ -34,7 +35,7 @@ def _term(count: int) -> str:
 
 
 def augmented(
-    instruction: str, tests: str, rng: random.Random, *, share: float, most_lines: int
+    instruction: str, tests: str, rng: random.Random, *, share: float, max_lines: int
 ) -> tuple[str | None, bool]:
     """Return the augmented instruction or None, and whether the row was eligible at all.
 
@@ -56,11 +57,11 @@ def augmented(
         term = _term(count)
     else:
         shown, term = code.strip(), "test case"
-    eligible = "assert" in shown and shown.count("\n") < most_lines and not SHOWS_TESTS.search(instruction)
+    eligible = "assert" in shown and shown.count("\n") < max_lines and not SHOWS_TESTS.search(instruction)
     return (with_tests(instruction, shown, term) if eligible and draw < share else None), eligible
 
 
-def reference_augmented(instruction: str, tests: str, index: int, *, share: float = 0.5) -> tuple[str | None, bool]:
+def reference_augmented(instruction: str, tests: str, index: int, *, share: float) -> tuple[str | None, bool]:
     """Decide as the reference does (`sanitize_data.py:165-195`): seeded by the row's index, lines taken for assertions.
 
     The words are looked for as substrings, so "latest" counts as a test and "assert" inside a word as well; lines are
@@ -91,10 +92,9 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    share: float = 0.5,
-    most_lines: int = 5,
-    seed: int = 3407,
+    mode: Mode,
+    run_seed: int,
+    settings: AugmentDataset,
 ) -> None:
     """Show some of the tests in about half of the instructions.
 
@@ -104,19 +104,20 @@ def main(
         dropped: always empty, for the funnel's sake.
         funnel: counts; `augmented` and `eligible` say how many instructions were and could have been changed.
         mode: `reference` draws by the row's index, `fixed` by its id.
-        share: share of the eligible instructions that are augmented.
-        most_lines: most lines of tests to show (`reference`: 5).
-        seed: run seed of the draw (`fixed` only).
+        run_seed: seed of the draw (`fixed` only).
+        settings: how many instructions, and how much of their tests.
     """
     counts = {"augmented": 0, "eligible": 0}
     with StageOutput("augment_dataset", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow) as output:
         for index, row in enumerate(progress(read_rows(chosen), total=count_rows(chosen))):
             if mode == "reference":
-                instruction, eligible = reference_augmented(row["instruction"], row["tests"], index, share=share)
+                instruction, eligible = reference_augmented(
+                    row["instruction"], row["tests"], index, share=settings.share
+                )
             else:
-                rng = rng_for(seed, "augment_dataset", row["instruction_id"])
+                rng = rng_for(run_seed, "augment_dataset", row["instruction_id"])
                 instruction, eligible = augmented(
-                    row["instruction"], row["tests"], rng, share=share, most_lines=most_lines
+                    row["instruction"], row["tests"], rng, share=settings.share, max_lines=settings.max_lines
                 )
             counts["eligible"] += eligible
             counts["augmented"] += instruction is not None

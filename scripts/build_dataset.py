@@ -137,7 +137,7 @@ def main(
     funnels: list[Path] | None = None,
     dropped_before: list[Path] | None = None,
     recipe: dict[str, str] | None = None,
-    seed: int = 3407,
+    run_seed: int,
 ) -> None:
     """Write a dataset as it is published: parquet files, one configuration each, and a card made from them.
 
@@ -155,7 +155,7 @@ def main(
         funnels: funnels of all stages before, for the card.
         dropped_before: dropped rows of stages before, for examples in the card.
         recipe: settings to print in the card.
-        seed: run seed of the cut.
+        run_seed: seed of the cut.
 
     Raises:
         UserError: nothing is left to publish; the sentence shows where it went.
@@ -163,7 +163,7 @@ def main(
     read = read_funnels(funnels or [])
     own = instructions_of(chosen)
     others = [instructions_of(path) for path in siblings or []]
-    share = equal_share(own, others, seed=seed)
+    share = equal_share(own, others, seed=run_seed)
     if not share:
         empty = [str(path) for path, rows in zip(siblings or [], others, strict=True) if not rows]
         where = f" because {', '.join(empty)} is empty and the datasets must have equally many" if own else ""

@@ -8,8 +8,10 @@ import logging
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.dataset import BuildPreferences, DecontaminateDataset
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset import code
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.decontamination import Index, ReferenceIndex, index_for
@@ -116,12 +118,10 @@ def main(
     funnel: Path,
     *,
     benchmarks: dict[str, str],
-    mode: Literal["fixed", "reference"] = "fixed",
-    ngram: int = 10,
-    overlap: float = 0.5,
-    min_tokens: int = 8,
-    labels_per_class: int = 2,
-    seed: int = 3407,
+    mode: Mode,
+    run_seed: int,
+    settings: BuildPreferences,
+    decontamination: DecontaminateDataset,
 ) -> None:
     """Turn the responses that execution judged into preference pairs, labelled responses and tasks with tests.
 
@@ -135,15 +135,13 @@ def main(
         funnel: how many chosen rows have no pair, and how many labels and tasks there are.
         benchmarks: NAME=FILE pairs that responses are compared with; the rejected ones were not before.
         mode: as in decontaminate_dataset.
-        ngram: words in a run.
-        overlap: share of a task's runs of words that makes an overlap.
-        min_tokens: fewest words of a prompt or solution that is looked for exactly.
-        labels_per_class: most passing, and most failing, labelled responses of an instruction.
-        seed: run seed of the draws.
+        run_seed: seed of the draws.
+        settings: how many labelled responses there are.
+        decontamination: what counts as an overlap.
     """
     rows = list(read_rows(chosen))
     wanted = {row["instruction_id"] for row in rows}
-    index = index_for(benchmarks, mode=mode, stage="dataset", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    index = index_for(benchmarks, mode=mode, stage="dataset", settings=decontamination)
     responses = progress(read_rows(verdicts, COLUMNS), total=count_rows(verdicts))
     groups = usable(responses, wanted, index)
     counts = {"labels": 0, "tasks": 0}
@@ -162,13 +160,14 @@ def main(
             if reason := why_dropped(row, failing):
                 output.drop(row, reason)
             else:
-                (rejected,) = drawn(failing, 1, seed=seed, purpose="pair", key=row["response_id"])
+                (rejected,) = drawn(failing, 1, seed=run_seed, purpose="pair", key=row["response_id"])
                 output.keep(pair(row, rejected))
             if key not in labelled:
                 labelled.add(key)
                 for passed in (True, False):
                     candidates = [response for response in group if response["passed"] is passed]
-                    for response in drawn(candidates, labels_per_class, seed=seed, purpose=f"label {passed}", key=key):
+                    count, purpose = settings.labels_per_class, f"label {passed}"
+                    for response in drawn(candidates, count, seed=run_seed, purpose=purpose, key=key):
                         label_file.write(label(row, response))
                         counts["labels"] += 1
             if row["passed"]:

@@ -139,7 +139,7 @@ def warnings_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(models)}: {text}." for text, models in about.items()]
 
 
-def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int = 3407, demo: bool = False) -> None:
+def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int, demo: bool) -> None:
     """Fill one of the paper's tables.
 
     Args:

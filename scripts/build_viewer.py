@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.dataset import BuildViewer
 from selfcodealign.ids import seed_for
 from selfcodealign.pipeline import STAGES
 from selfcodealign.rows_io import count_rows, read_rows, write_text
@@ -168,8 +169,8 @@ def main(
     folder: Path,
     *,
     name: str,
-    most_rows: int = 50_000,
-    seed: int = 3407,
+    run_seed: int,
+    settings: BuildViewer,
 ) -> None:
     """Write a page in which every response of a dataset, kept or dropped, can be filtered, searched and read.
 
@@ -180,8 +181,8 @@ def main(
         dataset: folder of the published dataset.
         folder: the page: `index.html` and `data/`.
         name: name of the dataset.
-        most_rows: rows on the page; all published ones first, then a sample.
-        seed: run seed of the sample.
+        run_seed: seed of the sample.
+        settings: how much the page shows; published rows come first.
     """
     fate = fates(sanitized, chosen, dataset / "sft" / "train.parquet")
     executed: Counter[str] = Counter()
@@ -194,7 +195,7 @@ def main(
             if row.get("verdict", "internal") != "internal":
                 executed[row["instruction_id"]] += 1
                 passed[row["instruction_id"]] += row["passed"]
-    shown = shown_ids(ids, fate, most_rows, seed)
+    shown = shown_ids(ids, fate, settings.max_rows, run_seed)
     entries = []
     total = count_rows(sanitized) + count_rows(verdicts)
     for row in progress(responses(sanitized, verdicts), total=total):

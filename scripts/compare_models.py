@@ -36,7 +36,7 @@ def compared(first: dict[str, Any], second: dict[str, Any], seed: int) -> dict[s
     return {"first": first["model"], "second": second["model"], "metric": first["headline"], **asdict(result)}
 
 
-def main(scores: list[Path], comparison: Path, *, run_seed: int = 3407) -> None:
+def main(scores: list[Path], comparison: Path, *, run_seed: int) -> None:
     """Compare models on the same tasks of a benchmark.
 
     Args:

@@ -6,8 +6,10 @@ Seeds without overlap can still lead a model to write down a benchmark problem t
 import functools
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.dataset import DecontaminateDataset
+from selfcodealign.config.section import Mode
 from selfcodealign.decontamination import index_for, set_aside
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_json
@@ -18,16 +20,8 @@ log = logging.getLogger(__name__)
 
 def searched(row: dict[str, Any], mode: str) -> str:
     """Return the text of a row that is searched; the reference leaves the tests out (`find_substrings.py`)."""
-    parts = (
-        (row["instruction"], row["response"])
-        if mode == "reference"
-        else (
-            row["instruction"],
-            row["response"],
-            row["tests"],
-        )
-    )
-    return "\n\n".join(parts)
+    names = ("instruction", "response", "tests")[: 2 if mode == "reference" else 3]
+    return "\n\n".join(row[name] for name in names)
 
 
 def main(
@@ -38,10 +32,8 @@ def main(
     overlaps: Path,
     *,
     benchmarks: dict[str, str],
-    mode: Literal["fixed", "reference"] = "fixed",
-    ngram: int = 10,
-    overlap: float = 0.5,
-    min_tokens: int = 8,
+    mode: Mode,
+    settings: DecontaminateDataset,
 ) -> None:
     """Drop rows that overlap with a benchmark.
 
@@ -53,11 +45,9 @@ def main(
         overlaps: hits per benchmark, with the matching text (JSON).
         benchmarks: NAME=FILE pairs; NAME:BENCHMARK=FILE where a benchmark stands under another name.
         mode: `reference` looks for the published filter's substrings, in lower case.
-        ngram: words in a run.
-        overlap: share of a task's runs of words that makes an overlap.
-        min_tokens: fewest words of a prompt or solution that is looked for exactly.
+        settings: what counts as an overlap.
     """
-    index = index_for(benchmarks, mode=mode, stage="dataset", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    index = index_for(benchmarks, mode=mode, stage="dataset", settings=settings)
     with StageOutput("decontaminate_dataset", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow) as output:
         found = progress(read_rows(chosen), total=count_rows(chosen))
         report = set_aside(found, functools.partial(searched, mode=mode), index, output)

@@ -5,6 +5,7 @@ import operator
 from pathlib import Path
 from typing import Literal
 
+from selfcodealign.config.seeds import DecontaminateSeeds
 from selfcodealign.decontamination import index_for, set_aside
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import StageOutput, read_rows, write_json
@@ -40,7 +41,8 @@ def main(
         overlap: share of a task's runs that makes an overlap.
         min_tokens: fewest words of a prompt or solution that is looked for exactly.
     """
-    index = index_for(benchmarks, mode=mode, stage="seeds", ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    settings = DecontaminateSeeds(ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    index = index_for(benchmarks, mode=mode, stage="seeds", settings=settings)
     with StageOutput("decontaminate_seeds", rows=kept, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
         rows = progress(read_rows(seeds), unit="functions", label="decontaminate_seeds")
         report = set_aside(rows, operator.itemgetter("content"), index, output)

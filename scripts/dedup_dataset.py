@@ -8,8 +8,10 @@ fewer than five tokens, and moves rows without code representation to the front.
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.dataset import DedupDataset
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset import code
 from selfcodealign.minhash import TOO_SHORT, MinHasher, best_bands, survivors
 from selfcodealign.rows import SelectedRow
@@ -83,7 +85,7 @@ def near_duplicates(rows: list[Row], column: str, hasher: MinHasher, threshold: 
 
 
 def deduplicated(
-    rows: Iterable[Row], *, columns: list[str], names: bool, hasher: MinHasher, threshold: float
+    rows: Iterable[Row], *, columns: Iterable[str], names: bool, hasher: MinHasher, threshold: float
 ) -> tuple[list[Row], Fates]:
     """Apply the mended rules, cheapest first; each sees what the one before left.
 
@@ -102,7 +104,9 @@ def deduplicated(
     return left, fates
 
 
-def reference_deduplicated(rows: Iterable[Row], *, columns: list[str], hasher: MinHasher) -> tuple[list[Row], Fates]:
+def reference_deduplicated(
+    rows: Iterable[Row], *, columns: Iterable[str], hasher: MinHasher
+) -> tuple[list[Row], Fates]:
     """Apply the reference's passes (`minhash_dedup.py`), in the order in which rows come.
 
     Only the pass over code representations leaves empty texts alone (`--ignore_empty`), and puts them in front.
@@ -131,13 +135,8 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    columns: list[str],
-    mode: Literal["fixed", "reference"] = "fixed",
-    names: bool = True,
-    threshold: float = 0.7,
-    permutations: int = 250,
-    ngram: int = 5,
-    min_tokens: int = 5,
+    mode: Mode,
+    settings: DedupDataset,
 ) -> None:
     """Drop rows that say again what another row says.
 
@@ -146,28 +145,25 @@ def main(
         rows: the rows that are kept.
         dropped: the others, with the reason and the row that they repeat.
         funnel: how many were dropped for each reason.
-        columns: texts to compare for near-duplicates, in this order.
         mode: `reference` applies the published passes, quirks included; `fixed` the mended rules.
-        names: also drop rows with exactly the names of another (`reference` does this in the selection).
-        threshold: least Jaccard index of a near-duplicate; with `permutations` it also decides bands and rows.
-        permutations: values in a MinHash signature.
-        ngram: tokens in a shingle.
-        min_tokens: texts with fewer tokens have no near-duplicates; `reference` deletes them.
+        settings: what is compared, and from when on texts are alike.
     """
-    bands, band_rows = best_bands(threshold, permutations)
+    bands, band_rows = best_bands(settings.threshold, settings.permutations)
     hasher = MinHasher(
-        permutations=permutations,
+        permutations=settings.permutations,
         bands=bands,
         rows=band_rows,
-        ngram=ngram,
-        min_tokens=min_tokens,
+        ngram=settings.ngram,
+        min_tokens=settings.min_tokens,
         scheme="reference" if mode == "reference" else "fast",
     )
     entered = list(read_rows(chosen))
     if mode == "reference":
-        kept, fates = reference_deduplicated(entered, columns=columns, hasher=hasher)
+        kept, fates = reference_deduplicated(entered, columns=settings.columns, hasher=hasher)
     else:
-        kept, fates = deduplicated(entered, columns=columns, names=names, hasher=hasher, threshold=threshold)
+        kept, fates = deduplicated(
+            entered, columns=settings.columns, names=settings.names, hasher=hasher, threshold=settings.threshold
+        )
     with StageOutput("dedup_dataset", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow) as output:
         for row in kept:
             output.keep(row)

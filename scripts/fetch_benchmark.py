@@ -6,6 +6,7 @@ import logging
 import tempfile
 from pathlib import Path
 
+from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Benchmark, Source
@@ -37,29 +38,21 @@ def joined(benchmark: Benchmark, files: list[Path]) -> bytes:
     return "".join(json.dumps(record) + "\n" for record in benchmark.joined(files)).encode()
 
 
-def main(
-    benchmark: str,
-    problems: Path,
-    about: Path,
-    *,
-    file: list[Path] | None = None,
-    version: str | None = None,
-) -> None:
+def main(benchmark: str, problems: Path, about: Path, *, settings: FetchBenchmark) -> None:
     """Fetch a benchmark's problems, or take a local file.
 
     Args:
         benchmark: name of the benchmark.
         problems: where to keep the problems, gzipped (the authors of DS-1000 ask for that).
         about: version, sha256 and number of records, as JSON.
-        file: local file to take, or several to join (EvalPerf); the authors' published one if none is given.
-        version: published version; the paper's if none is given.
+        settings: which file or version to take; several files are joined.
     """
     kind = base.get(benchmark)
-    if file:
-        content = data.content(file[0]) if len(file) == 1 else joined(kind, file)
-        origin = " + ".join(path.name for path in file)
+    if files := [Path(name) for name in settings.files]:
+        content = data.content(files[0]) if len(files) == 1 else joined(kind, files)
+        origin = " + ".join(path.name for path in files)
     else:
-        source = chosen(kind, version)
+        source = chosen(kind, settings.version)
         origin = source.url
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "download"

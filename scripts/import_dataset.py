@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.training import GivenDataset
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.data import records
 from selfcodealign.ids import content_id, seed_for
@@ -21,19 +22,17 @@ SPEAKERS = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "a
 """Who speaks, as chat datasets name them: those of OpenAI's layout, and those of ShareGPT's."""
 
 
-def read(name: str, sources: Sequence[str], revision: str, split: str) -> Iterator[Mapping[str, Any]]:
+def read(name: str, given: GivenDataset) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a dataset as its authors wrote them.
 
     Args:
         name: name of the dataset in the config, for messages.
-        sources: local files (parquet, JSON, JSON Lines), files on the Hub (hf://datasets/ORG/NAME@REVISION/PATH), or
-            one Hub id.
-        revision: commit, tag or branch of a Hub id.
-        split: split of a Hub id.
+        given: where they are.
 
     Raises:
         UserError: a source cannot be read.
     """
+    sources = given.sources
     if not sources[0].startswith("hf://") and (len(sources) > 1 or Path(sources[0]).is_file()):
         for source in sources:
             yield from records(Path(source))
@@ -45,9 +44,9 @@ def read(name: str, sources: Sequence[str], revision: str, split: str) -> Iterat
     try:
         if sources[0].startswith("hf://"):
             kind = "parquet" if sources[0].endswith(".parquet") else "json"
-            yield from load_dataset(kind, data_files=list(sources), split="train", streaming=True, token=token)
+            yield from load_dataset(kind, data_files=sources, split="train", streaming=True, token=token)
         else:
-            yield from load_dataset(sources[0], revision=revision, split=split, streaming=True, token=token)
+            yield from load_dataset(sources[0], revision=given.revision, split=given.split, streaming=True, token=token)
     except Exception as error:
         # The library has many kinds of error for one thing: it is not there, not visible, or of another layout.
         raise UserError(
@@ -56,27 +55,26 @@ def read(name: str, sources: Sequence[str], revision: str, split: str) -> Iterat
         ) from error
 
 
-def exchange(row: Mapping[str, Any], number: int, columns: Mapping[str, Any]) -> tuple[str, str]:
+def exchange(row: Mapping[str, Any], number: int, given: GivenDataset) -> tuple[str, str]:
     """Return instruction and response of one row; empty where it has none.
 
     Args:
         row: as its authors wrote it.
         number: its place, from 1, for messages.
-        columns: `instruction` (names of columns, joined by an empty line), `response`, and `messages` or None.
+        given: its columns.
 
     Raises:
         UserError: the row lacks a column.
     """
-    wanted = [columns["messages"]] if columns["messages"] else [*columns["instruction"], columns["response"]]
-    if absent := [column for column in wanted if column not in row]:
+    if absent := [column for column in given.columns if column not in row]:
         raise UserError(
             f"row {number} of the dataset has no column {', '.join(absent)}; it has {', '.join(row)}: name the right "
             "ones by the keys instruction and response, or messages, of its entry in other_datasets"
         )
-    if columns["messages"]:
-        return first_exchange(row[columns["messages"]])
-    parts = [str(row[column]).strip() for column in columns["instruction"] if row[column]]
-    return "\n\n".join(part for part in parts if part), str(row[columns["response"]] or "").strip()
+    if given.messages:
+        return first_exchange(row[given.messages])
+    parts = [str(row[column]).strip() for column in given.columns[:-1] if row[column]]
+    return "\n\n".join(part for part in parts if part), str(row[given.response] or "").strip()
 
 
 def first_exchange(turns: Sequence[Mapping[str, Any]] | None) -> tuple[str, str]:
@@ -114,14 +112,8 @@ def main(
     funnel: Path,
     *,
     name: str,
-    source: list[str],
-    revision: str = "main",
-    split: str = "train",
-    instruction: list[str] | None = None,
-    response: str = "response",
-    messages: str | None = None,
-    rows: int | None = None,
-    run_seed: int = 3407,
+    run_seed: int,
+    settings: GivenDataset,
 ) -> None:
     """Read an instruction dataset of others, from files or from the Hub, as rows that a model can be trained on.
 
@@ -130,24 +122,17 @@ def main(
         dropped: rows that are not trained on, with the reason.
         funnel: counts by reason.
         name: name of the dataset in the config.
-        source: local files, files on the Hub, or one Hub id.
-        revision: revision of a Hub id.
-        split: split of a Hub id.
-        instruction: columns of the instruction, joined by an empty line; `instruction` if none is named.
-        response: column of the response.
-        messages: column of a conversation, in place of the other two; its first exchange is taken.
-        rows: most rows, drawn at random; all if absent.
-        run_seed: seed of that draw.
+        run_seed: seed of the draw of rows.
+        settings: where its rows are, and in which columns.
 
     Raises:
         UserError: a source cannot be read, lacks a column or leaves no row.
     """
-    columns = {"instruction": instruction or ["instruction"], "response": response, "messages": messages}
     found = []
-    for number, original in enumerate(read(name, source, revision, split), start=1):
-        asked, answered = exchange(original, number, columns)
+    for number, original in enumerate(read(name, settings), start=1):
+        asked, answered = exchange(original, number, settings)
         found.append({"id": content_id("row", name, asked, answered), "instruction": asked, "response": answered})
-    drawn = None if rows is None else draw(found, rows, run_seed)
+    drawn = None if settings.rows is None else draw(found, settings.rows, run_seed)
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     output = StageOutput("import_dataset", rows=part / "train.parquet", dropped=dropped, funnel=funnel, schema=GivenRow)
@@ -166,7 +151,7 @@ def main(
             )
     shutil.rmtree(folder, ignore_errors=True)
     part.rename(folder)
-    log.info("%d of %d rows of %s", output.kept, len(found), ", ".join(source))
+    log.info("%d of %d rows of %s", output.kept, len(found), ", ".join(settings.sources))
 
 
 if __name__ == "__main__":

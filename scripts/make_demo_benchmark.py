@@ -8,10 +8,11 @@ import json
 import random
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from demo import domain
 from demo.domain import Task
+from selfcodealign.config.demo import MakeDemoBenchmark
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import write_text
 from selfcodealign.stage import run
@@ -44,12 +45,10 @@ def row_of(number: int, task: Task) -> dict[str, Any]:
     }
 
 
-def main(tasks: Path, *, split: Literal["test", "dev"] = "test", count: int = 200, seed: int = 0) -> None:
-    """Write `count` held-out tasks as JSON lines.
-
-    Split `test` is for reported numbers, `dev` for choosing settings; no composition is in both.
-    """
-    found = list(held_out_tasks(split, seed))
+def main(tasks: Path, *, settings: MakeDemoBenchmark) -> None:
+    """Write held-out tasks as JSON lines; no composition is in both splits."""
+    split, count = settings.split, settings.count
+    found = list(held_out_tasks(split, settings.seed))
     if len(found) < count:
         raise UserError(f"make_demo_benchmark: the {split} split has {len(found)} tasks, not {count}; lower `count`")
     rows = (row_of(number, task) for number, task in enumerate(found[:count]))

@@ -17,6 +17,7 @@ from typing import Any
 from demo import domain
 from demo.corpus import VAGUE
 from demo.domain import Task
+from selfcodealign.config.demo import MakeDemoShards
 from selfcodealign.errors import UserError
 from selfcodealign.stage import run
 
@@ -249,17 +250,11 @@ def write_shard(path: Path, files: list[SourceFile]) -> None:
     pq.write_table(pa.Table.from_pylist(list(map(stack_row, files)), pa.schema(columns)), path, compression="zstd")
 
 
-def main(shards: list[Path], *, seed: int = 0, functions: int = 560, library_files: int = 150) -> None:
-    """Write the raw shards, the files spread over them in random order.
-
-    `functions` is the number of good functions of the toy domain (another `seed` gives others), `library_files` that of
-    the standard library's modules.
-    """
-    if functions < 1 or library_files < 0:
-        raise UserError(f"make_demo_shards: functions ({functions}) must be positive, library_files not negative")
-    rng = random.Random(f"shards:{seed}")
-    library = library_sample(library_files, Path(sysconfig.get_path("stdlib")))
-    files = [*toy_files(rng, functions), *library]
+def main(shards: list[Path], *, settings: MakeDemoShards) -> None:
+    """Write the raw shards, the files spread over them in random order."""
+    rng = random.Random(f"shards:{settings.seed}")
+    library = library_sample(settings.library_files, Path(sysconfig.get_path("stdlib")))
+    files = [*toy_files(rng, settings.functions), *library]
     rng.shuffle(files)
     for number, path in enumerate(shards):
         write_shard(path, files[number :: len(shards)])

@@ -13,6 +13,7 @@ from demo import domain
 from demo.domain import Task
 from demo.formats import FORMATS
 from scripts.make_demo_benchmark import held_out_tasks
+from selfcodealign.config.demo import MakeRehearsalFile
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import write_text
 from selfcodealign.stage import run
@@ -25,14 +26,13 @@ def training_tasks(seed: int) -> Iterator[Task]:
         yield domain.draw_task(rng)
 
 
-def main(format: str, file: Path, *, count: int = 12, seed: int = 0) -> None:
-    """Write a file of `count` records in a format.
+def main(format: str, file: Path, *, settings: MakeRehearsalFile) -> None:
+    """Write a file of records in a format.
 
     Args:
         format: a benchmark, or `instructions`.
         file: where to write the records, as JSON lines.
-        count: records.
-        seed: another seed gives other tasks.
+        settings: how many records, and which.
 
     Raises:
         UserError: the format is not known, or the domain has not so many held-out tasks.
@@ -41,9 +41,10 @@ def main(format: str, file: Path, *, count: int = 12, seed: int = 0) -> None:
         raise UserError(f"there is no format {format!r}; choose one of {', '.join(FORMATS)}")
     write, each = FORMATS[format]
     # Each format has its own tasks: a benchmark must not be solved by another one's data.
+    seed = settings.seed
     tasks = training_tasks(seed) if format == "instructions" else held_out_tasks("test", f"{seed}:{format}")
     records = []
-    for number in range(count):
+    for number in range(settings.count):
         chosen = [task for task, _ in zip(tasks, range(each), strict=False)]
         if len(chosen) < each:
             raise UserError(f"make_rehearsal_file: there are held-out tasks for {number} records; lower `count`")

@@ -25,6 +25,7 @@ from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, proce
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from demo import corpus
+from selfcodealign.config.demo import PretrainDemoModel
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import write_json
 from selfcodealign.stage import run
@@ -295,8 +296,7 @@ def main(
     model: Path,
     work: Path,
     *,
-    seed: int = 0,
-    steps: int = 4200,
+    settings: PretrainDemoModel,
     block: int = 300,
     rows: int = 8,
     length: int = 448,
@@ -314,8 +314,9 @@ def main(
     A step sees `rows` rows of `length` tokens; `answers` is the weight of computed values in the loss. A run that
     continues may be given another number of steps, nothing else.
     """
-    if steps < 1 or block < 1:
-        raise UserError(f"steps ({steps}) and block ({block}) must be at least 1")
+    seed, steps = settings.seed, settings.steps
+    if block < 1:
+        raise UserError(f"block ({block}) must be at least 1")
     recipe = {
         "seed": seed, "steps": steps, "block": block, "rows": rows, "length": length, "width": width, "layers": layers,
         "context": context, "vocabulary": vocabulary, "lr": lr, "matrix_lr": matrix_lr, "answers": answers,

@@ -14,6 +14,7 @@ from typing import Any
 from selfcodealign import __version__
 from selfcodealign import models as models_room
 from selfcodealign.config import load, raw_shards
+from selfcodealign.config.tables import BASE
 from selfcodealign.crate import describe
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
@@ -173,7 +174,7 @@ def main(
             "models": {name: _seed(one.seed, settings.seed) for name, one in settings.models.items()},
         },
         "models": {
-            "base": model(settings.model.base, settings.model.revision),
+            BASE: model(settings.model.base, settings.model.revision),
             **{folder.name: model(str(folder), "") for folder in models or []},
         },
         "datasets": {folder.name: dataset(folder) for folder in datasets or []},

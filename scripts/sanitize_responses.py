@@ -60,7 +60,7 @@ def main(
     funnel: Path,
     *,
     mode: Literal["fixed", "reference"] = "fixed",
-    most_words: int = 200,
+    max_words: int = 200,
 ) -> None:
     """Split generations into response and tests, and drop those that break a rule of form.
 
@@ -70,9 +70,9 @@ def main(
         dropped: the others, with the rule they broke and a detail.
         funnel: how many each rule dropped.
         mode: `reference` applies the paper's rules as published, quirks included; `fixed` the mended ones.
-        most_words: longest instruction, in words (`reference` checks this in the selection).
+        max_words: longest instruction, in words (`reference` checks this in the selection).
     """
-    ordered = rules(mode, most_words=most_words)
+    ordered = rules(mode, max_words=max_words)
     with StageOutput("sanitize_responses", rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow) as output:
         sanitized(progress(read_rows(responses), total=count_rows(responses)), output, ordered)
     log.info("kept %d of %d responses", output.kept, output.entered)

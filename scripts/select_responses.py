@@ -10,8 +10,10 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from selfcodealign.config.dataset import SanitizeResponses, Selection, SelectResponses
+from selfcodealign.config.section import Mode
 from selfcodealign.dataset import code
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id, rng_for
@@ -24,8 +26,6 @@ log = logging.getLogger(__name__)
 REFERENCE_SEED = 6666
 NOT_EXECUTED = frozenset({"internal"})
 """Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
-
-Selection = Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"]
 
 
 MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
@@ -136,9 +136,7 @@ def reference_shuffle(rows: Sequence[Any], seed: int = REFERENCE_SEED) -> list[A
     return [rows[index] for index in np.random.default_rng(seed).permutation(len(rows))]
 
 
-def reference_choice(
-    rows: Iterable[dict[str, Any]], most_words: int = 200
-) -> Iterator[tuple[dict[str, Any], str | None]]:
+def reference_choice(rows: Iterable[dict[str, Any]], max_words: int) -> Iterator[tuple[dict[str, Any], str | None]]:
     """Yield each row with the reason it is dropped for, or None, in the order given (`sanitize_data.py:262-396`).
 
     Instructions and responses share one set of seen keys, function and class names another. A row dropped for its code
@@ -148,7 +146,7 @@ def reference_choice(
     names: set[frozenset[str]] = set()
     for row in rows:
         keys = {code.squeezed(row["instruction"]), code.squeezed(row["response"])}
-        if len(row["instruction"].split()) > most_words:
+        if len(row["instruction"].split()) > max_words:
             yield row, "instruction_too_long"
         elif keys & texts:
             yield row, "seen_text"
@@ -204,14 +202,10 @@ def main(
     *,
     consensus: list[Path] | None = None,
     assertions: list[Path] | None = None,
-    mode: Literal["fixed", "reference"] = "fixed",
-    selection: Selection = "passing",
-    per_instruction: int = 1,
-    pass_threshold: float = 1.0,
-    min_pass_rate: float = 0.0,
-    max_pass_rate: float = 1.0,
-    most_words: int = 200,
-    seed: int = 3407,
+    mode: Mode,
+    run_seed: int,
+    settings: SelectResponses,
+    sanitizing: SanitizeResponses,
 ) -> None:
     """Choose, for every instruction, the responses that a dataset is made of.
 
@@ -223,20 +217,17 @@ def main(
         consensus: scores from cross_verify_responses, for `selection: consensus`.
         assertions: counts from count_assertions, for a pass threshold below 1.
         mode: `reference` shuffles with seed 6666 and takes the first unseen row of each instruction.
-        selection: which responses may be chosen, and which first.
-        per_instruction: most responses of one instruction (`fixed` only).
-        pass_threshold: share of the assertions that must hold for a response to count as passing.
-        min_pass_rate: lowest pass rate of an instruction; with `max_pass_rate` a window of difficulty.
-        max_pass_rate: highest pass rate of an instruction.
-        most_words: longest instruction, in words (`reference` only; `fixed` checks it in sanitize_responses).
-        seed: run seed of the draw (`fixed` only).
+        run_seed: seed of the draw (`fixed` only).
+        settings: a dataset's choice.
+        sanitizing: the longest instruction (`reference` only; `fixed` checks it in sanitize_responses).
     """
+    selection = settings.selection
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
     counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
-    everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=pass_threshold))
+    everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=settings.pass_threshold))
     _check_scores(everyone, selection)
     rates = pass_rates(everyone)
-    window = (min_pass_rate, max_pass_rate)
+    window = (settings.min_pass_rate, settings.max_pass_rate)
     fates = {
         candidate.id: why_dropped(candidate, rates[candidate.instruction_id], selection=selection, window=window)
         for candidate in everyone
@@ -246,7 +237,7 @@ def main(
         eligible = by_rank(reference_shuffle(sorted(eligible, key=lambda candidate: candidate.id)), selection)
         wanted = [candidate.id for candidate in eligible]
     else:
-        picked = chosen(eligible, selection=selection, per_instruction=per_instruction, seed=seed)
+        picked = chosen(eligible, selection=selection, per_instruction=settings.per_instruction, seed=run_seed)
         fates |= {candidate.id: "not_chosen" for candidate in eligible if candidate.id not in picked}
         wanted = sorted(picked)
     passing = {candidate.id for candidate in everyone if candidate.passed}
@@ -261,7 +252,9 @@ def main(
             else:
                 held[row["id"]] = {name: row[name] for name in KEPT_COLUMNS} | {"passed": row["id"] in passing}
         ordered = (held[row_id] for row_id in wanted)
-        decided = reference_choice(ordered, most_words) if mode == "reference" else ((row, None) for row in ordered)
+        decided = (
+            reference_choice(ordered, sanitizing.max_words) if mode == "reference" else ((row, None) for row in ordered)
+        )
         represent = code.reference_representation if mode == "reference" else code.representation
         for row, reason in decided:
             shape = represent(row["response"]) if reason is None else None

@@ -2,11 +2,10 @@
 
 from pathlib import Path
 
-from selfcodealign.config.training import TrainDpo
+from selfcodealign.config.training import Model, TrainDpo
 from selfcodealign.stage import run
 from selfcodealign.training.dpo import prefer
 from selfcodealign.training.processes import leave, relaunch_if_needed
-from selfcodealign.training.sft import Base
 
 
 def main(
@@ -16,13 +15,13 @@ def main(
     metrics: Path,
     work: Path,
     *,
-    seed: int = 3407,
+    run_seed: int,
     settings: TrainDpo,
     container: str = "",
 ) -> None:
     """Train a fine-tuned model to prefer responses that pass their tests to responses that fail."""
     relaunch_if_needed(settings.processes, settings.nodes, container, str(work))
-    prefer(pairs, Base(base), model, metrics, work, settings, seed)
+    prefer(pairs, Model(base=base), model, metrics, work, settings, run_seed)
     leave()
 
 

@@ -1,12 +1,12 @@
 """Fine-tune a base model on a dataset with DeepSpeed; resumes from its last checkpoint."""
 
 from pathlib import Path
-from typing import Literal
 
-from selfcodealign.config.training import TrainSft
+from selfcodealign.config.section import Mode
+from selfcodealign.config.training import Model, TrainSft
 from selfcodealign.stage import run
 from selfcodealign.training.processes import leave, relaunch_if_needed
-from selfcodealign.training.sft import Base, Paths, fine_tune
+from selfcodealign.training.sft import Paths, fine_tune
 
 
 def main(
@@ -17,11 +17,9 @@ def main(
     funnel: Path,
     work: Path,
     *,
-    mode: Literal["fixed", "reference"] = "fixed",
-    base: str,
-    revision: str = "main",
-    trust_remote_code: bool = False,
-    seed: int = 3407,
+    mode: Mode,
+    base: Model,
+    run_seed: int,
     settings: TrainSft,
     container: str = "",
 ) -> None:
@@ -32,9 +30,9 @@ def main(
     relaunch_if_needed(settings.processes, settings.nodes, container, str(work))
     fine_tune(
         Paths(dataset=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
-        Base(base, revision, trust_remote_code),
+        base,
         settings,
-        seed,
+        run_seed,
         mode,
     )
     leave()

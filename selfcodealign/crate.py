@@ -11,6 +11,8 @@ from typing import Any
 from rocrate.model import ContextEntity
 from rocrate.rocrate import ROCrate
 
+from selfcodealign.config.tables import BASE
+
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 KINDS = {".parquet": "application/vnd.apache.parquet", ".json": "application/json", ".html": "text/html"}
 
@@ -59,7 +61,7 @@ def describe(record: dict[str, Any], datasets: list[Path], models: list[Path], r
         parts = [file(folder / name, sha256=value) for name, value in hashes.items()]
         results_of_run.append(_folder(crate, folder, results, f"Fine-tuned model: {folder.name}", parts))
 
-    base = record["models"]["base"]
+    base = record["models"][BASE]
     of_base = {"name": base["name"], "version": base.get("revision") or ""}
     inputs = [context("#base-model", **{"@type": "CreativeWork"}, **of_base)]
     inputs += [

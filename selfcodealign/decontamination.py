@@ -22,6 +22,8 @@ from typing import Any, Literal
 import numpy as np
 
 from selfcodealign import minhash
+from selfcodealign.config.section import Mode
+from selfcodealign.config.seeds import DecontaminateSeeds
 from selfcodealign.evaluation.base import Passage
 from selfcodealign.evaluation.benchmarks.ds1000 import ANSWER_PLACE
 from selfcodealign.evaluation.data import kept_out, records, shared_by_many
@@ -371,17 +373,15 @@ class Report:
 def index_for(
     files: Mapping[str, Path | str],
     *,
-    mode: Literal["fixed", "reference"],
+    mode: Mode,
     stage: Literal["seeds", "dataset"],
-    ngram: int = 10,
-    overlap: float = 0.5,
-    min_tokens: int = 8,
+    settings: DecontaminateSeeds | None = None,
 ) -> "Index | ReferenceIndex":
     """Return the search that a mode and stage call for, over benchmark files given as name → file (see `kept_out`)."""
     if mode == "reference":
         return ReferenceIndex(reference_passages(files, stage), lower=stage == "dataset")
     sought = {name.partition(":")[0]: kept_out(name, Path(path)) for name, path in sorted(files.items())}
-    return Index(sought, ngram=ngram, overlap=overlap, min_tokens=min_tokens)
+    return Index(sought, **(settings or DecontaminateSeeds()).model_dump())
 
 
 def set_aside(

@@ -12,6 +12,7 @@ import yaml
 
 from selfcodealign.config import Config
 from selfcodealign.config.cells import Cell, cells, evaluated
+from selfcodealign.config.dataset import SelectResponses
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.models import identity_files
@@ -296,6 +297,12 @@ class Plan:
         strict = entry(self.config.datasets, "datasets", dataset).pass_threshold >= 1
         return [] if strict else self.of_generation("count_assertions", dataset)
 
+    def selection(self, dataset: str) -> dict[str, Any]:
+        """Keys of a dataset by which its responses are selected, and the rule of form that belongs to them."""
+        values = entry(self.config.datasets, "datasets", dataset).model_dump(mode="json")
+        chosen = {key: values[key] for key in SelectResponses.model_fields}
+        return chosen | self.config.sanitize_responses.model_dump(mode="json")
+
     def augmentation(self, dataset: str) -> dict[str, float]:
         """Keys of augment_dataset that differ for a dataset."""
         share = entry(self.config.datasets, "datasets", dataset).augment_share
@@ -416,8 +423,7 @@ class Plan:
 
     def given_files(self, dataset: str) -> list[str]:
         """Local files of a dataset of others; none when the job reads it from the Hub."""
-        source = entry(self.config.other_datasets, "other_datasets", dataset).source
-        paths = [source] if isinstance(source, str) else source
+        paths = entry(self.config.other_datasets, "other_datasets", dataset).sources
         return [path for path in paths if Path(path).is_file() or path.startswith(f"{self.results}/")]
 
     def scores(self, benchmark: str | None = None) -> list[str]:

@@ -1,7 +1,7 @@
 """All sections together, and what must hold between them."""
 
 import re
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
@@ -25,7 +25,7 @@ from selfcodealign.config.generation import (
     WriteInstructions,
     WriteResponses,
 )
-from selfcodealign.config.section import Count, Section
+from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.config.seeds import (
     ClusterFunctions,
     Data,
@@ -61,9 +61,7 @@ class Config(Section):
         "Snakefile; without it a file named with --configfile stands alone",
     )
     seed: int = Field(default=3407, description="run seed; every random choice derives from it")
-    mode: Literal["fixed", "reference"] = Field(
-        default="fixed", description="fixed: this project's rules; reference: the published code's, defects included"
-    )
+    mode: Mode = "fixed"
     demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
     rounds: Count = Field(
         default=1, description="rounds of self-alignment; from the second on, the fine-tuned model writes the data"
@@ -161,12 +159,12 @@ class Config(Section):
         for name in self.other_datasets:
             if name in self.datasets:
                 raise ValueError(f"other_datasets.{name}: datasets has an entry of this name too; choose another")
-        if "base" in self.models:
-            raise ValueError("models.base: 'base' names the untrained base model; choose another name")
+        if BASE in self.models:
+            raise ValueError(f"models.{BASE}: {BASE!r} names the untrained base model; choose another name")
         for name, run in self.benchmarks.items():
             _known(f"benchmarks.{name}", run.benchmark or name, BENCHMARKS)
         for name in self.other_models:
-            if name == "base" or name in self.models or not NAME.fullmatch(name):
+            if name == BASE or name in self.models or not NAME.fullmatch(name):
                 raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")
         for key in ("containers", "container_digests"):
             for name in getattr(self, key):

@@ -5,13 +5,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from selfcodealign.config.section import Count, Section, Share
+from selfcodealign.config.seeds import DecontaminateSeeds
+
+Selection = Literal["passing", "highest_mutation", "shortest", "consensus", "random", "failing"]
 
 
-class Dataset(Section):
-    """One training set: a selection of a generation's responses."""
+class SelectResponses(Section):
+    """Choose the responses that a dataset is made of."""
 
-    generation: str = Field(default="self", description="name of an entry of `generations`")
-    selection: Literal["passing", "random", "failing", "shortest", "highest_mutation", "consensus"] = Field(
+    selection: Selection = Field(
         default="passing", description="which responses of an instruction may be chosen, and how"
     )
     per_instruction: Count = Field(default=1, description="most responses of one instruction (mode fixed)")
@@ -24,6 +26,12 @@ class Dataset(Section):
     max_pass_rate: Share = Field(
         default=1.0, description="highest share of an instruction's responses that pass: leaves out tasks too easy"
     )
+
+
+class Dataset(SelectResponses):
+    """One training set: a selection of a generation's responses."""
+
+    generation: str = Field(default="self", description="name of an entry of `generations`")
     equal_rows_with: list[str] = Field(
         default=[], description="datasets to cut to the same number of rows, for fair ablations"
     )
@@ -37,7 +45,7 @@ class Dataset(Section):
 class SanitizeResponses(Section):
     """Split generations into response and tests, and drop those that break a rule of form."""
 
-    most_words: Count = Field(default=200, description="longest instruction, in words")
+    max_words: Count = Field(default=200, description="longest instruction, in words")
 
 
 class VerifyResponses(Section):
@@ -65,16 +73,8 @@ class VerifyResponses(Section):
     )
 
 
-class DecontaminateDataset(Section):
-    """Drop rows that overlap with one of the benchmarks that seeds are compared with."""
-
-    ngram: Count = Field(default=10, description="words in a run")
-    overlap: float = Field(
-        default=0.5,
-        gt=0,
-        description="share of a task's runs of words that makes an overlap; above 1: whole texts only",
-    )
-    min_tokens: Count = Field(default=8, description="fewest words of a prompt or solution that is looked for exactly")
+class DecontaminateDataset(DecontaminateSeeds):
+    """Drop rows that overlap with one of the benchmarks that seeds are compared with, by the same search."""
 
 
 class DedupDataset(Section):
@@ -101,7 +101,7 @@ class AugmentDataset(Section):
     """Show some of the tests in the instruction, as the paper's main run does."""
 
     share: Share = Field(default=0.5, description="share of the eligible instructions that are augmented; 0 for none")
-    most_lines: Count = Field(default=5, description="most lines of tests to show (mode fixed)")
+    max_lines: Count = Field(default=5, description="most lines of tests to show (mode fixed)")
 
 
 class BuildPreferences(Section):
@@ -115,6 +115,6 @@ class BuildPreferences(Section):
 class BuildViewer(Section):
     """Write a page in which a dataset's responses, kept and dropped, can be searched."""
 
-    most_rows: Count = Field(
+    max_rows: Count = Field(
         default=50_000, description="rows on the page; all kept rows first, then a sample of the rest"
     )

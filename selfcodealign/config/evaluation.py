@@ -5,20 +5,31 @@ from typing import Literal
 from pydantic import Field
 
 from selfcodealign.config.section import Count, Section
+from selfcodealign.evaluation.base import Asking
 
 
-class BenchmarkRun(Section):
+class FetchBenchmark(Section):
+    """Where a benchmark's problems come from."""
+
+    file: str | list[str] | None = Field(
+        default=None,
+        description="local file of problems, in place of the authors' published one; several are joined (evalperf)",
+    )
+    version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
+
+    @property
+    def files(self) -> list[str]:
+        """The local files; none if the problems are fetched."""
+        return [self.file] if isinstance(self.file, str) else self.file or []
+
+
+class BenchmarkRun(FetchBenchmark):
     """One benchmark as this run uses it. Empty sampling keys take what the paper used."""
 
     benchmark: str | None = Field(
         default=None,
         description="which benchmark; the entry's own name if empty, so that one may be run in several ways",
     )
-    file: str | list[str] | None = Field(
-        default=None,
-        description="local file of problems, in place of the authors' published one; several are joined (evalperf)",
-    )
-    version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
     samples: Count | None = Field(default=None, description="samples of each task")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
     top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
@@ -30,7 +41,7 @@ class GivenModel(Section):
 
     model: str = Field(description="local folder or Hub id")
     revision: str = Field(default="main", description="revision of a model from the Hub")
-    style: Literal["base", "instruct", "chat"] = Field(
+    style: Asking = Field(
         default="chat",
         description="asked by raw completion, in this project's training layout, or in its own chat template",
     )

@@ -6,6 +6,9 @@ from pydantic import Field
 
 from selfcodealign.config.section import Count, Section
 
+Seeds = Literal["functions", "snippets"]
+Path = Literal["concepts", "direct"]
+
 
 class Prompts(Section):
     """The prompt template and the examples shown in every prompt."""
@@ -86,11 +89,11 @@ class Generation(Section):
         description="writer: a local folder or Hub id, or the name of an entry of `models`; the base model if empty",
     )
     revision: str = Field(default="main", description="revision of a writer from the Hub")
-    seeds: Literal["functions", "snippets"] = Field(
+    seeds: Seeds = Field(
         default="functions",
         description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)",
     )
-    path: Literal["concepts", "direct"] = Field(
+    path: Path = Field(
         default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
     )
     seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")

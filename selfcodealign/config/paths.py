@@ -105,7 +105,7 @@ def check_given_datasets(config: Config) -> None:
         UserError: a path leads nowhere, or several sources are not all files.
     """
     for name, entry in config.other_datasets.items():
-        sources = [entry.source] if isinstance(entry.source, str) else entry.source
+        sources = entry.sources
         on_hub = [source for source in sources if source.startswith("hf://")]
         for source in [] if sources and len(on_hub) == len(sources) else sources or [""]:
             alone = len(sources) == 1 and HUB_ID.fullmatch(source) and not DATA_FILE.search(source)
@@ -123,12 +123,11 @@ def check_benchmarks(config: Config) -> None:
         UserError: a file does not exist, or a benchmark that is published as no single file has none.
     """
     for name, run in config.benchmarks.items():
-        files = [run.file] if isinstance(run.file, str) else run.file or []
-        absent = [file for file in files if not file.startswith("results/") and not Path(file).exists()]
+        absent = [file for file in run.files if not file.startswith("results/") and not Path(file).exists()]
         if absent:
             raise UserError(f"config key benchmarks.{name}.file: there is no {absent[0]} in {Path.cwd()}; put it there")
         kind = base.get(run.benchmark or name)
-        if not files and not any(source.url for source in kind.sources):
+        if not run.files and not any(source.url for source in kind.sources):
             raise UserError(f"config key benchmarks.{name}.file: {kind.title} is not published as one file; name yours")
 
 

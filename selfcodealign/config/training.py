@@ -35,6 +35,17 @@ class GivenDataset(Section):
     )
     rows: Count | None = Field(default=None, description="rows to draw at random by the run seed; all if empty")
 
+    @property
+    def sources(self) -> list[str]:
+        """Every source, where one is written alone too."""
+        return [self.source] if isinstance(self.source, str) else self.source
+
+    @property
+    def columns(self) -> list[str]:
+        """Every column that a row is read from."""
+        asked = [self.instruction] if isinstance(self.instruction, str) else self.instruction
+        return [self.messages] if self.messages else [*asked, self.response]
+
 
 class TrainedModel(Section):
     """One fine-tuned model: a base and a dataset."""

@@ -348,7 +348,7 @@ def reference_no_assertion(draft: Draft) -> str | None:
     return "only definitions" if all(line.startswith(("def", "class", "import", "from")) for line in starts) else None
 
 
-def rules(mode: str, *, most_words: int) -> tuple[tuple[str, Rule], ...]:
+def rules(mode: str, *, max_words: int) -> tuple[tuple[str, Rule], ...]:
     """Return the named rules of a mode in their order; the name is the reason in the funnel.
 
     In `reference` mode the limit on words and the check of the syntax follow in the selection, because there they come
@@ -370,5 +370,5 @@ def rules(mode: str, *, most_words: int) -> tuple[tuple[str, Rule], ...]:
         ("no_python_block", no_python_block),
         ("syntax_error", syntax_error),
         ("no_assertion", no_assertion),
-        ("instruction_too_long", instruction_too_long(most_words)),
+        ("instruction_too_long", instruction_too_long(max_words)),
     )

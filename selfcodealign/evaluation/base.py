@@ -19,6 +19,7 @@ from selfcodealign.evaluation.extraction import completed, cut, last_python_bloc
 from selfcodealign.evaluation.statistics import pass_at_k
 
 Style = Literal["base", "instruct"]
+Asking = Literal["base", "instruct", "chat"]
 """How a model is asked: raw completion of a prompt, or an instruction inside its chat or training template."""
 
 PASS, FAIL, TIMEOUT, MEMORY, CRASHED = "pass", "fail", "timeout", "memory", "crashed"

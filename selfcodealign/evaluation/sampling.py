@@ -4,11 +4,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from selfcodealign import models, tokens
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import Benchmark, Problem, Prompt, Sampling
+from selfcodealign.evaluation.base import Asking, Benchmark, Problem, Prompt, Sampling
 from selfcodealign.evaluation.rows import sample_id
 from selfcodealign.generation import backends
 from selfcodealign.generation.engine import identity
@@ -20,8 +20,6 @@ from selfcodealign.training import template
 
 RENDERING = [Path(str(module.__file__)) for module in (template, tokens)]
 """What makes the text that a model continues of a prompt; how a problem becomes a prompt, the prompt itself shows."""
-
-Asking = Literal["base", "instruct", "chat"]
 
 
 @dataclass(frozen=True)

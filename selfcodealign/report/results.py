@@ -12,8 +12,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from selfcodealign.config.dataset import Selection
+from selfcodealign.config.tables import BASE
 from selfcodealign.dataset.funnels import Funnel, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
@@ -21,10 +23,8 @@ from selfcodealign.pipeline import RULES, SECTIONS, STAGES, position
 from selfcodealign.rows_io import read_rows
 
 SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
-SELECTIONS = ("passing", "highest_mutation", "shortest", "consensus", "random", "failing")
+SELECTIONS = get_args(Selection)
 """Selections in the order of the report."""
-BASE = "base"
-"""Name of the untrained base model among the models evaluated."""
 
 
 @dataclass(frozen=True)

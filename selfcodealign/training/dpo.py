@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.config import TrainDpo
+from selfcodealign.config.training import Model, TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity
@@ -19,7 +19,7 @@ from selfcodealign.training import checks, documents, processes, sft
 log = logging.getLogger(__name__)
 
 
-def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, settings: TrainDpo, seed: int) -> None:
+def prefer(pairs: Path, base: Model, model: Path, metrics: Path, work: Path, settings: TrainDpo, seed: int) -> None:
     """Train a model to prefer passing responses with TRL's DPOTrainer, resuming from its last whole checkpoint.
 
     The log-probabilities under the starting model are computed once beforehand, so that no second model is held in
@@ -27,7 +27,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
 
     Args:
         pairs: parquet file with the columns id, prompt, chosen and rejected (lists of chat turns).
-        base: the fine-tuned model to start from; its tokenizer carries the chat template.
+        base: the fine-tuned model; its tokenizer carries the chat template.
         model: folder to make.
         metrics: one line per step: loss, accuracy and margin of the implicit rewards.
         work: folder for checkpoints; survives a kill.
@@ -68,15 +68,15 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
 
     first = processes.process_number() == 0
     set_seed(seed_for(seed, "train_dpo", "model") % 2**32)
-    tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
+    tokenizer = models.load_tokenizer(base.base, base.revision, base.trust_remote_code)
     if not tokenizer.chat_template:
-        raise UserError(f"{base.name} has no chat template: preference pairs are chats, so fine-tune it first")
+        raise UserError(f"{base.base} has no chat template: preference pairs are chats, so fine-tune it first")
     rows = sorted(read_rows(pairs, ["id", "prompt", "chosen", "rejected"]), key=lambda row: row["id"])
     if not rows:
         raise UserError(
             f"{pairs} has no pair to learn from: every instruction passed, or failed, with all its responses"
         )
-    config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    config = models.load_config(base.base, base.revision, base.trust_remote_code)
     documents.check_tokenizer(tokenizer, config.get_text_config().vocab_size)
     rows, long = fitting(tokenizer, rows, checks.longest(settings.max_tokens, config))
     if not rows:
@@ -89,7 +89,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     lock = checks.sole_writer(work) if first else None
     if first:
         checks.check_output(model)
-        fingerprint = digest(settings.model_dump(mode="json"), seed, identity(base.name, base.revision), rows)
+        fingerprint = digest(settings.model_dump(mode="json"), seed, identity(base.base, base.revision), rows)
         sft.set_aside_if_changed(work, fingerprint)
     each = pairs_of_each(settings.batch_rows, processes.process_count())
     steps = settings.epochs * math.ceil(len(rows) / settings.batch_rows)
@@ -127,7 +127,7 @@ def prefer(pairs: Path, base: sft.Base, model: Path, metrics: Path, work: Path, 
     if arguments.deepspeed:
         processes.join_deepspeed()
     network = models.load_model(
-        base.name,
+        base.base,
         config,
         base.revision,
         dtype=torch.float32,

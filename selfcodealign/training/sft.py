@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from selfcodealign.config import TrainSft
+from selfcodealign.config.section import Mode
+from selfcodealign.config.training import Model, TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity as identity_of
@@ -47,18 +48,7 @@ class Paths:
     work: Path
 
 
-@dataclass(frozen=True)
-class Base:
-    """The model to start from: a local folder or Hub id, its revision, and whether its own code may run."""
-
-    name: str
-    revision: str = "main"
-    trust_remote_code: bool = False
-
-
-def fine_tune(
-    paths: Paths, base: Base, settings: TrainSft, seed: int, mode: Literal["fixed", "reference"] = "fixed"
-) -> None:
+def fine_tune(paths: Paths, base: Model, settings: TrainSft, seed: int, mode: Mode) -> None:
     """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
 
     Every process of a distributed run calls this. In mode `reference` the first step has the learning rate 0, as with
@@ -83,8 +73,8 @@ def fine_tune(
     first = processes.process_number() == 0
     set_seed(seed_for(seed, "train_sft", "model") % 2**32)
 
-    tokenizer = models.load_tokenizer(base.name, base.revision, base.trust_remote_code)
-    config = models.load_config(base.name, base.revision, base.trust_remote_code)
+    tokenizer = models.load_tokenizer(base.base, base.revision, base.trust_remote_code)
+    config = models.load_config(base.base, base.revision, base.trust_remote_code)
     rows.check_tokenizer(tokenizer, config.get_text_config().vocab_size)
     template.install(tokenizer)
     published = paths.dataset / "sft" / "train.parquet"
@@ -127,7 +117,7 @@ def fine_tune(
         ),
     )
 
-    identity = identity_of(base.name, base.revision)
+    identity = identity_of(base.base, base.revision)
     fingerprint = digest(
         settings.model_dump(mode="json"), mode, seed, identity, [(item.row_id, item.tokens) for item in every]
     )
@@ -142,7 +132,7 @@ def fine_tune(
     if arguments.deepspeed:
         processes.join_deepspeed()
     network: Any = models.load_model(
-        base.name,
+        base.base,
         config,
         base.revision,
         dtype=torch.bfloat16 if settings.precision == "bf16_pure" else torch.float32,
@@ -213,7 +203,7 @@ def fine_tune(
         figures = summary(training.lines(live_metrics), fates, trained, len(held_out), settings.keep)
         card.write(
             part / "README.md",
-            base=title(base.name),
+            base=title(base.base),
             revision=base.revision,
             identity=identity,
             table=table,

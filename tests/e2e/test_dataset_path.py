@@ -18,6 +18,14 @@ from scripts import (
     sanitize_responses,
     select_responses,
 )
+from selfcodealign.config.dataset import (
+    AugmentDataset,
+    BuildPreferences,
+    DecontaminateDataset,
+    DedupDataset,
+    SanitizeResponses,
+    SelectResponses,
+)
 from selfcodealign.dataset import sanitizing
 from selfcodealign.ids import content_id
 from selfcodealign.rows import ResponseRow, SeedRow, VerdictRow
@@ -28,7 +36,6 @@ CHAINS = {
     "fixed": ("select_responses", "decontaminate_dataset", "dedup_dataset", "augment_dataset"),
     "reference": ("select_responses", "augment_dataset", "decontaminate_dataset", "dedup_dataset"),
 }
-COLUMNS = ["instruction", "response", "code_representation"]
 TOPICS = ("prices", "names", "dates", "scores", "words", "angles", "weights", "cities", "ages", "tones")
 VERBS = ("sort", "count", "merge", "rotate")
 BENCHMARK = "Given a nonempty list of tones return the loudest tone that is heard at least three times in a row."
@@ -83,7 +90,7 @@ class Stages:
         base = self.results / stage / place
         return [base.with_name(base.name + suffix) for suffix in (".parquet", ".dropped.parquet", ".funnel.json")]
 
-    def run(self, shards: list[list[dict[str, Any]]], **augmentation: Any) -> None:
+    def run(self, shards: list[list[dict[str, Any]]]) -> None:
         verdicts = []
         for number, rows in enumerate(shards):
             place = f"self/{number:05d}"
@@ -94,21 +101,25 @@ class Stages:
             verdicts.append(self.outputs("verify_responses", place)[0])
             write_rows(verdicts[-1], VerdictRow, (executed(row) for row in read_rows(outputs[0])))
         benchmarks = {"tones": str(self.benchmark)}
-        select_responses.main(verdicts, *self.outputs("select_responses", "passing"), mode=self.mode)
+        common = {"mode": self.mode, "run_seed": 3407}
+        chosen = {"settings": SelectResponses(), "sanitizing": SanitizeResponses()}
+        select_responses.main(verdicts, *self.outputs("select_responses", "passing"), **common, **chosen)
         for before, stage in itertools.pairwise(CHAINS[self.mode]):
             source = self.outputs(before, "passing")[0]
             outputs = self.outputs(stage, "passing")
             if stage == "decontaminate_dataset":
                 overlaps = self.results / "overlaps.json"
-                decontaminate_dataset.main(source, *outputs, overlaps, benchmarks=benchmarks, mode=self.mode)
+                kept_out = {"benchmarks": benchmarks, "settings": DecontaminateDataset()}
+                decontaminate_dataset.main(source, *outputs, overlaps, mode=self.mode, **kept_out)
             elif stage == "dedup_dataset":
-                dedup_dataset.main(source, *outputs, columns=COLUMNS, mode=self.mode)
+                dedup_dataset.main(source, *outputs, mode=self.mode, settings=DedupDataset())
             else:
-                augment_dataset.main(source, *outputs, mode=self.mode, **augmentation)
+                augment_dataset.main(source, *outputs, **common, settings=AugmentDataset())
         last = self.outputs(CHAINS[self.mode][-1], "passing")[0]
         names = ("pairs", "labels", "tasks", "dropped", "funnel")
         preferences = [self.results / "build_preferences" / f"passing.{name}.parquet" for name in names]
-        build_preferences.main(last, verdicts, *preferences, benchmarks=benchmarks, mode=self.mode)
+        settings = {"settings": BuildPreferences(), "decontamination": DecontaminateDataset()}
+        build_preferences.main(last, verdicts, *preferences, benchmarks=benchmarks, **common, **settings)
         seeds = self.results / "seeds.parquet"
         write_rows(seeds, SeedRow, [seed_row(number) for number in range(40)])
         build_dataset.main(
@@ -117,6 +128,7 @@ class Stages:
             self.results / "build_dataset" / "passing",
             *self.outputs("build_dataset", "passing")[1:],
             name="passing",
+            run_seed=3407,
             pairs=preferences[0],
             labels=preferences[1],
             tasks=preferences[2],
@@ -181,10 +193,10 @@ def test_sanitising_before_execution_changes_nothing_in_reference_mode(tmp_path)
     formed = []
     for row in ran:
         draft = sanitize_responses.draft_of(row)
-        if sanitize_responses.why_dropped(draft, sanitizing.rules("reference", most_words=200)) is None:
+        if sanitize_responses.why_dropped(draft, sanitizing.rules("reference", max_words=200)) is None:
             formed.append(row | {"response": draft.response, "tests": draft.tests})
     shuffled = select_responses.reference_shuffle([row for row in formed if row["passed"]])
-    expected = [row["id"] for row, reason in select_responses.reference_choice(shuffled) if reason is None]
+    expected = [row["id"] for row, reason in select_responses.reference_choice(shuffled, 200) if reason is None]
     chosen = [row["response_id"] for row in read_rows(path.outputs("select_responses", "passing")[0])]
     assert chosen == expected
     assert len(chosen) > 10

@@ -134,6 +134,7 @@ def command(folder: Path, dataset: Path, base: Path, name: str, **changes: Any) 
         "work": folder / name / "work",
     }
     words = [sys.executable, "scripts/train_sft.py", "--dataset", str(dataset), "--base", str(base)]
+    words += ["--mode", "fixed", "--run-seed", "3407"]
     for key, value in (outputs | SETTINGS | changes).items():
         words += [f"--{key.replace('_', '-')}", str(value).lower() if isinstance(value, bool) else str(value)]
     return words

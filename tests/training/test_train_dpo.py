@@ -44,7 +44,7 @@ def prefer(folder: Path, base: Path, rows: int) -> subprocess.CompletedProcess[s
     words = [sys.executable, "scripts/train_dpo.py", "--pairs", str(folder / "pairs.parquet"), "--base", str(base)]
     words += ["--model", str(folder / "out"), "--metrics", str(folder / "m.jsonl"), "--work", str(folder / "work/dpo")]
     words += ["--precision", "fp32", "--batch-rows", "4", "--epochs", "3", "--learning-rate", "1e-3"]
-    words += ["--tracker", "none", "--save-every-steps", "2"]
+    words += ["--run-seed", "3407", "--tracker", "none", "--save-every-steps", "2"]
     return subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
 
 

@@ -5,6 +5,7 @@ import random
 import pytest
 
 from scripts.augment_dataset import augmented, main, reference_augmented
+from selfcodealign.config.dataset import AugmentDataset
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
@@ -19,7 +20,7 @@ NO_ASSERTION = "```python\nprint(f(1))\n```"
 
 
 def always(instruction: str, tests: str) -> tuple[str | None, bool]:
-    return augmented(instruction, tests, random.Random(1), share=1.0, most_lines=5)
+    return augmented(instruction, tests, random.Random(1), share=1.0, max_lines=5)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +44,7 @@ def always(instruction: str, tests: str) -> tuple[str | None, bool]:
 )
 def test_an_instruction_is_eligible(instruction, tests, fixed, reference):
     assert always(instruction, tests)[1] is fixed
-    assert reference_augmented(instruction, tests, 0)[1] is reference
+    assert reference_augmented(instruction, tests, 0, share=0.5)[1] is reference
 
 
 def test_the_words_are_the_papers():
@@ -57,7 +58,7 @@ def test_between_one_and_five_assertions_are_shown_in_their_order():
     tests = "```python\n" + "\n".join(f"assert f({n}) == {2 * n}" for n in range(9)) + "\n```"
     sizes = set()
     for seed in range(60):
-        text, _ = augmented(TASK, tests, random.Random(seed), share=1.0, most_lines=5)
+        text, _ = augmented(TASK, tests, random.Random(seed), share=1.0, max_lines=5)
         assert text is not None
         shown = [line for line in text.split("\n") if line.startswith("assert")]
         assert shown == sorted(shown)
@@ -68,13 +69,13 @@ def test_between_one_and_five_assertions_are_shown_in_their_order():
 
 def test_an_assertion_of_several_lines_is_one_to_us_and_a_test_case_to_the_reference():
     assert "following assertion:" in (always(TASK, LONG_ASSERTION)[0] or "")
-    texts = [reference_augmented(TASK, LONG_ASSERTION, index)[0] or "" for index in range(9)]
+    texts = [reference_augmented(TASK, LONG_ASSERTION, index, share=0.5)[0] or "" for index in range(9)]
     assert any("following test case:" in text for text in texts)
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_about_the_share_is_augmented(share):
-    texts = [augmented(TASK, THREE, random.Random(seed), share=share, most_lines=5)[0] for seed in range(400)]
+    texts = [augmented(TASK, THREE, random.Random(seed), share=share, max_lines=5)[0] for seed in range(400)]
     assert sum(text is not None for text in texts) == pytest.approx(400 * share, abs=40)
 
 
@@ -84,7 +85,7 @@ def test_about_the_share_is_augmented(share):
 )
 def test_the_reference_draws_by_index_and_samples_in_random_order(index, shown):
     """Golden: Python's generator seeded with the index; choice of a number, sample of lines, then the coin."""
-    text, eligible = reference_augmented(TASK, THREE, index)
+    text, eligible = reference_augmented(TASK, THREE, index, share=0.5)
     assert eligible
     if shown is None:
         assert text is None
@@ -101,7 +102,7 @@ def test_rows_keep_their_ids_and_their_fate_does_not_depend_on_order(tmp_path):
         source = tmp_path / f"{attempt}.parquet"
         write_rows(source, SelectedRow, given)
         outputs = [tmp_path / f"{attempt}.{name}" for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-        main(source, *outputs)
+        main(source, *outputs, mode="fixed", run_seed=3407, settings=AugmentDataset())
         texts.append({row["id"]: row["instruction"] for row in read_rows(outputs[0])})
     assert texts[0] == texts[1]
     assert texts[0].keys() == {row["id"] for row in rows}

@@ -78,6 +78,7 @@ def build(folder, **options):
         "dropped": folder / "dropped.parquet",
         "funnel": folder / "funnel.json",
         "name": "passing",
+        "run_seed": 3407,
         "pairs": folder / "pairs.parquet",
         "labels": folder / "labels.parquet",
         "tasks": folder / "tasks.parquet",

@@ -6,6 +6,7 @@ import random
 import pytest
 
 from scripts.build_preferences import drawn, main, why_dropped
+from selfcodealign.config.dataset import BuildPreferences, DecontaminateDataset
 from selfcodealign.rows import SelectedRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row, verdict_row
@@ -36,7 +37,8 @@ def build(folder, chosen, verdicts, **options):
     write_rows(folder / "verdicts.parquet", VerdictRow, verdicts)
     names = ("pairs.parquet", "labels.parquet", "tasks.parquet", "dropped.parquet", "funnel.json")
     outputs = [folder / name for name in names]
-    main(folder / "chosen.parquet", [folder / "verdicts.parquet"], *outputs, **({"benchmarks": {}} | options))
+    settings = {"settings": BuildPreferences(), "decontamination": DecontaminateDataset(), "benchmarks": {}} | options
+    main(folder / "chosen.parquet", [folder / "verdicts.parquet"], *outputs, mode="fixed", run_seed=3407, **settings)
     return [list(read_rows(path)) for path in outputs[:4]]
 
 
@@ -85,7 +87,7 @@ def test_a_pair_is_a_conversation(tmp_path):
 
 def test_labels_are_limited_in_each_class(tmp_path):
     verdicts = responses(0, *["pass"] * 5, *["fail"] * 5)
-    _, labels, _, _ = build(tmp_path, [selected_row(0)], verdicts, labels_per_class=3)
+    _, labels, _, _ = build(tmp_path, [selected_row(0)], verdicts, settings=BuildPreferences(labels_per_class=3))
     assert sorted(row["label"] for row in labels) == [False] * 3 + [True] * 3
 
 
@@ -127,6 +129,7 @@ def test_the_draw_does_not_depend_on_order():
 
 
 def test_nothing_appears_if_something_fails(tmp_path):
-    with pytest.raises(TypeError):
-        build(tmp_path, [selected_row(0)], responses(0, "pass", "fail"), labels_per_class="two")
+    wrong = BuildPreferences.model_construct(labels_per_class="two")
+    with pytest.raises(TypeError, match="slice indices"):
+        build(tmp_path, [selected_row(0)], responses(0, "pass", "fail"), settings=wrong)
     assert not list(tmp_path.glob("*.part"))

@@ -8,6 +8,7 @@ import re
 import pytest
 
 from scripts.build_viewer import PER_CHUNK, PUBLISHED, entry, fates, index_of, main, packed, shown_ids
+from selfcodealign.config.dataset import BuildViewer
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import write_rows
 from tests.dataset_rows import response_row, verdict_row
@@ -19,7 +20,7 @@ def run(tmp_path_factory) -> SmallRun:
     return make_run(tmp_path_factory.mktemp("run"))
 
 
-def build(run: SmallRun, **options):
+def build(run: SmallRun, max_rows=1_000, **options):
     chosen = ("select_responses", "decontaminate_dataset", "dedup_dataset", "augment_dataset")
     settings = {
         "verdicts": sorted((run.results / "verify_responses/self").glob("0000?.parquet")),
@@ -28,6 +29,8 @@ def build(run: SmallRun, **options):
         "dataset": run.results / "build_dataset" / "passing",
         "folder": run.folder / "viewer",
         "name": "passing <set>",
+        "run_seed": 3407,
+        "settings": BuildViewer(max_rows=max_rows),
     }
     settings |= options
     main(**settings)
@@ -84,7 +87,7 @@ def test_a_sample_holds_the_published_rows_first(run):
     assert len(shown) == 30
     assert fate.keys() <= shown
     assert shown == shown_ids(ids[::-1], fate, 30, 1)
-    page = (build(run, most_rows=20) / "index.html").read_text()
+    page = (build(run, max_rows=20) / "index.html").read_text()
     assert re.search(r"20 responses, a sample of \d+", page)
 
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from scripts.decontaminate_dataset import main
+from selfcodealign.config.dataset import DecontaminateDataset
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import selected_row
@@ -28,10 +29,11 @@ def humaneval(tmp_path):
     return path
 
 
-def decontaminate(folder, rows, benchmark, **options):
+def decontaminate(folder, rows, benchmark, mode="fixed"):
     write_rows(folder / "chosen.parquet", SelectedRow, rows)
     outputs = [folder / name for name in ("rows.parquet", "dropped.parquet", "funnel.json", "overlaps.json")]
-    main(folder / "chosen.parquet", *outputs, benchmarks={"humaneval": str(benchmark)}, **options)
+    benchmarks = {"humaneval": str(benchmark)}
+    main(folder / "chosen.parquet", *outputs, benchmarks=benchmarks, mode=mode, settings=DecontaminateDataset())
     return [row["id"] for row in read_rows(outputs[0])], list(read_rows(outputs[1])), json.loads(outputs[3].read_text())
 
 
@@ -64,5 +66,5 @@ def test_the_report_counts_rows_and_tasks(tmp_path, humaneval):
 def test_no_benchmark_drops_nothing(tmp_path):
     write_rows(tmp_path / "chosen.parquet", SelectedRow, [selected_row(0)])
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json", "overlaps.json")]
-    main(tmp_path / "chosen.parquet", *outputs, benchmarks={})
+    main(tmp_path / "chosen.parquet", *outputs, benchmarks={}, mode="fixed", settings=DecontaminateDataset())
     assert len(list(read_rows(outputs[0]))) == 1

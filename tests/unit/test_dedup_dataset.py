@@ -6,6 +6,7 @@ import random
 import pytest
 
 from scripts.dedup_dataset import deduplicated, main, reference_deduplicated
+from selfcodealign.config.dataset import DedupDataset
 from selfcodealign.minhash import MinHasher, best_bands, jaccard
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -181,7 +182,7 @@ def test_rows_and_reasons_are_written_and_conserved(tmp_path, mode):
     source = tmp_path / "chosen.parquet"
     write_rows(source, SelectedRow, rows)
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    main(source, *outputs, columns=ALL, mode=mode)
+    main(source, *outputs, mode=mode, settings=DedupDataset())
     (gone,) = read_rows(outputs[1])
     assert gone["reason"] == ("same_instruction" if mode == "fixed" else "near_instruction")
     assert len(list(read_rows(outputs[0]))) == 7
@@ -194,7 +195,7 @@ def test_bytes_do_not_depend_on_the_order_of_rows(tmp_path):
         random.Random(attempt).shuffle(rows)
         write_rows(tmp_path / "chosen.parquet", SelectedRow, rows)
         outputs = [tmp_path / f"{attempt}.{name}" for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-        main(tmp_path / "chosen.parquet", *outputs, columns=ALL)
+        main(tmp_path / "chosen.parquet", *outputs, mode="fixed", settings=DedupDataset())
         seen.add(tuple(path.read_bytes() for path in outputs))
     assert len(seen) == 1
     assert 5 <= len(list(read_rows(outputs[0]))) < 60

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from scripts.fetch_benchmark import chosen, main
+from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Source
@@ -20,7 +21,7 @@ def test_a_local_file_is_kept_gzipped_with_its_hash(tmp_path):
     source = tmp_path / "tasks.jsonl"
     source.write_text(json.dumps(TASK) + "\n")
     for number in (1, 2):
-        main("demo", tmp_path / f"{number}.gz", tmp_path / f"{number}.json", file=[source])
+        main("demo", tmp_path / f"{number}.gz", tmp_path / f"{number}.json", settings=FetchBenchmark(file=str(source)))
     assert gzip.decompress((tmp_path / "1.gz").read_bytes()) == source.read_bytes()
     assert (tmp_path / "1.gz").read_bytes() == (tmp_path / "2.gz").read_bytes()
     about = json.loads((tmp_path / "1.json").read_text())
@@ -36,19 +37,20 @@ def test_a_local_file_is_kept_gzipped_with_its_hash(tmp_path):
     ],
 )
 def test_a_published_file_is_recognised(tmp_path, shared, name, file, version):
-    main(name, tmp_path / "p.gz", tmp_path / "a.json", file=[shared / "bench" / file])
+    main(name, tmp_path / "p.gz", tmp_path / "a.json", settings=FetchBenchmark(file=str(shared / "bench" / file)))
     assert json.loads((tmp_path / "a.json").read_text())["version"] == version
 
 
 def test_the_file_of_another_benchmark_is_refused(tmp_path, shared):
     with pytest.raises(UserError, match="is the file of HumanEval"):
-        main("demo", tmp_path / "p.gz", tmp_path / "a.json", file=[shared / "bench" / "HumanEval.jsonl.gz"])
+        settings = FetchBenchmark(file=str(shared / "bench" / "HumanEval.jsonl.gz"))
+        main("demo", tmp_path / "p.gz", tmp_path / "a.json", settings=settings)
 
 
 def test_a_file_without_the_fields_is_refused(tmp_path):
     (tmp_path / "x.jsonl").write_text('{"task_id": "a", "prompt": "b"}\n')
     with pytest.raises(UserError, match="record 1 has no field entry_point"):
-        main("demo", tmp_path / "p.gz", tmp_path / "a.json", file=[tmp_path / "x.jsonl"])
+        main("demo", tmp_path / "p.gz", tmp_path / "a.json", settings=FetchBenchmark(file=str(tmp_path / "x.jsonl")))
 
 
 def test_the_papers_version_is_the_default_and_unknown_ones_are_refused():

@@ -9,12 +9,13 @@ import pytest
 
 from scripts.import_dataset import exchange, first_exchange, main
 from selfcodealign.config import check_given_datasets, load
+from selfcodealign.config.training import GivenDataset
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 
-PLAIN = {"messages": None, "instruction": ["instruction"], "response": "response"}
-OSS = {"messages": None, "instruction": ["problem"], "response": "solution"}
-ALPACA = {"messages": None, "instruction": ["instruction", "input"], "response": "output"}
+PLAIN = {}
+OSS = {"instruction": "problem", "response": "solution"}
+ALPACA = {"instruction": ["instruction", "input"], "response": "output"}
 CHAT = {"messages": "messages"}
 SHAREGPT = {"messages": "conversations"}
 
@@ -40,7 +41,7 @@ SHAREGPT = {"messages": "conversations"}
     ],
 )
 def test_columns_of_known_layouts(row, columns, expected):
-    assert exchange(row, 1, columns) == expected
+    assert exchange(row, 1, GivenDataset(source=[], **columns)) == expected
 
 
 def test_a_system_turn_and_later_turns_are_left_out():
@@ -60,8 +61,7 @@ ROWS = [
 
 def imported(tmp_path, source, **settings):
     outputs = tmp_path / "oss", tmp_path / "oss.dropped.parquet", tmp_path / "oss.funnel.json"
-    columns = {"instruction": ["problem"], "response": "solution"}
-    main(*outputs, name="oss", source=source, **columns, **settings)
+    main(*outputs, name="oss", run_seed=3407, settings=GivenDataset(source=source, **OSS, **settings))
     return list(read_rows(outputs[0] / "train.parquet")), json.loads(outputs[2].read_text())
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from scripts import fetch_benchmark
 from scripts.dedup_dataset import near_duplicates
+from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.decontamination import index_for
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
@@ -117,7 +118,8 @@ def test_what_a_file_asks_and_answers_is_found_in_any_format(name, file, tmp_pat
 @pytest.mark.parametrize("name", ["canitedit", "classeval", "ds1000"])
 def test_a_parquet_file_that_was_fetched_is_read_by_every_stage(name, tmp_path):
     write_parquet(tmp_path / "f.parquet", [FILES[name]])
-    fetch_benchmark.main(name, tmp_path / "p.gz", tmp_path / "about.json", file=[tmp_path / "f.parquet"])
+    settings = FetchBenchmark(file=str(tmp_path / "f.parquet"))
+    fetch_benchmark.main(name, tmp_path / "p.gz", tmp_path / "about.json", settings=settings)
     assert kept_out(name, tmp_path / "p.gz") == kept_out(name, tmp_path / "f.parquet")
     assert base.get(name).problems(tmp_path / "p.gz")[0].record == FILES[name]
 

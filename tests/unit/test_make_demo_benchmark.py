@@ -6,13 +6,14 @@ import pytest
 
 from demo import domain
 from scripts.make_demo_benchmark import held_out_tasks, main
+from selfcodealign.config.demo import MakeDemoBenchmark
 from selfcodealign.errors import UserError
 
 
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     path = tmp_path_factory.mktemp("benchmark") / "tasks.jsonl"
-    main(path)
+    main(path, settings=MakeDemoBenchmark())
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -59,10 +60,10 @@ def test_the_development_tasks_are_others():
 
 def test_the_file_is_a_function_of_its_seed(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        main(tmp_path / name, split="dev", count=20, seed=seed)
+        main(tmp_path / name, settings=MakeDemoBenchmark(split="dev", count=20, seed=seed))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 
 def test_more_tasks_than_there_are_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="the dev split has .* tasks, not 500; lower `count`"):
-        main(tmp_path / "tasks.jsonl", split="dev", count=500)
+        main(tmp_path / "tasks.jsonl", settings=MakeDemoBenchmark(split="dev", count=500))

@@ -8,6 +8,7 @@ import pytest
 
 from demo import domain
 from scripts import make_demo_shards as shards
+from selfcodealign.config.demo import MakeDemoShards
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.filters import why_dropped
@@ -19,7 +20,7 @@ TASK = domain.Task(((domain.BY_NAME["first"], 2), (domain.BY_NAME["reverse"], ""
 def written(tmp_path_factory):
     folder = tmp_path_factory.mktemp("shards")
     paths = [folder / "00000.parquet", folder / "00001.parquet"]
-    shards.main(paths, functions=100, library_files=20)
+    shards.main(paths, settings=MakeDemoShards(functions=100, library_files=20))
     return paths
 
 
@@ -46,7 +47,7 @@ def test_sizes_and_hashes_describe_the_content(written):
 
 def test_shards_depend_on_the_seed_alone(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        shards.main([tmp_path / name], seed=seed, functions=20, library_files=3)
+        shards.main([tmp_path / name], settings=MakeDemoShards(seed=seed, functions=20, library_files=3))
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes() != (tmp_path / "c").read_bytes()
 
 

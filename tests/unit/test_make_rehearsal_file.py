@@ -7,6 +7,7 @@ import pytest
 from demo.formats import FORMATS
 from scripts.make_rehearsal_file import main
 from selfcodealign.config import read
+from selfcodealign.config.demo import MakeRehearsalFile
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.execution import Task, execute
@@ -19,7 +20,7 @@ BENCHMARKS = [name for name in FORMATS if name != "instructions"]
 @pytest.fixture
 def problems(tmp_path):
     def read_format(name, count=3):
-        main(name, tmp_path / f"{name}.jsonl", count=count)
+        main(name, tmp_path / f"{name}.jsonl", settings=MakeRehearsalFile(count=count))
         return base.get(name).problems(tmp_path / f"{name}.jsonl")
 
     return read_format
@@ -38,7 +39,7 @@ def test_a_benchmark_accepts_the_solutions_and_rejects_programs_that_do_nothing(
 
 
 def test_livecodebench_accepts_a_right_function_and_rejects_one_that_does_nothing(problems, tmp_path):
-    main("humaneval_plus", tmp_path / "plus.jsonl", count=1, seed=5)
+    main("humaneval_plus", tmp_path / "plus.jsonl", settings=MakeRehearsalFile(count=1, seed=5))
     benchmark = base.get("livecodebench")
     (problem,) = problems("livecodebench", 1)
     cases = {json.loads(test["input"]).__repr__(): json.loads(test["output"]) for test in problem.record["tests"]}
@@ -69,7 +70,7 @@ def test_the_file_is_a_function_of_format_and_seed(tmp_path):
     for place, (name, seed) in enumerate(
         [("evoeval_subtle", 0)] * 2 + [("evoeval_subtle", 1), ("evoeval_creative", 0)]
     ):
-        main(name, tmp_path / str(place), seed=seed)
+        main(name, tmp_path / str(place), settings=MakeRehearsalFile(seed=seed))
     first, again, seeded, other = ((tmp_path / str(place)).read_bytes() for place in range(4))
     assert first == again
     assert len({first, seeded, other}) == 3
@@ -81,7 +82,7 @@ def test_the_file_is_a_function_of_format_and_seed(tmp_path):
 )
 def test_what_cannot_be_written_is_a_clear_error(name, count, sentence, tmp_path):
     with pytest.raises(UserError, match=sentence):
-        main(name, tmp_path / "x.jsonl", count=count)
+        main(name, tmp_path / "x.jsonl", settings=MakeRehearsalFile(count=count))
 
 
 def test_the_rehearsal_has_exactly_the_names_and_tables_of_the_paper():

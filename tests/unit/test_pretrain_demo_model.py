@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo import corpus
 from scripts import pretrain_demo_model as recipe
+from selfcodealign.config.demo import PretrainDemoModel
 from selfcodealign.errors import UserError
 
 TINY = {"rows": 2, "length": 256, "width": 32, "layers": 1, "context": 256, "vocabulary": 600, "threads": 1}
@@ -96,9 +97,12 @@ def test_the_orthogonalised_update_has_the_size_of_an_adam_update():
     assert singular.max() / singular.min() < 3
 
 
+SIX_STEPS = PretrainDemoModel(steps=6)
+
+
 def test_training_lowers_the_loss_and_a_killed_run_ends_in_the_same_bytes(tmp_path, monkeypatch):
     whole = tmp_path / "whole"
-    recipe.main(whole, tmp_path / "work-whole", steps=6, block=2, **TINY)
+    recipe.main(whole, tmp_path / "work-whole", block=2, settings=SIX_STEPS, **TINY)
     facts = json.loads((whole / "training.json").read_text())
     assert facts["steps"] == 6
     assert facts["history"][-1]["loss"] < facts["history"][0]["loss"]
@@ -113,9 +117,9 @@ def test_training_lowers_the_loss_and_a_killed_run_ends_in_the_same_bytes(tmp_pa
     with monkeypatch.context() as patch:
         patch.setattr(recipe.Training, "update", dies_at_step_three)
         with pytest.raises(KeyboardInterrupt):
-            recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, **TINY)
+            recipe.main(broken, tmp_path / "work-broken", block=2, settings=SIX_STEPS, **TINY)
     assert not broken.exists()
-    recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, **TINY)
+    recipe.main(broken, tmp_path / "work-broken", block=2, settings=SIX_STEPS, **TINY)
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
 
     model = AutoModelForCausalLM.from_pretrained(broken)
@@ -124,12 +128,12 @@ def test_training_lowers_the_loss_and_a_killed_run_ends_in_the_same_bytes(tmp_pa
     assert model.dtype == torch.bfloat16
 
     with pytest.raises(UserError, match="belongs to a run with other settings"):
-        recipe.main(broken, tmp_path / "work-broken", steps=6, block=2, seed=1, **TINY)
+        recipe.main(broken, tmp_path / "work-broken", block=2, settings=PretrainDemoModel(steps=6, seed=1), **TINY)
 
 
-def test_a_run_without_steps_is_a_clear_error(tmp_path):
+def test_a_run_of_empty_blocks_is_a_clear_error(tmp_path):
     with pytest.raises(UserError, match="must be at least 1"):
-        recipe.main(tmp_path / "model", tmp_path / "work", steps=0)
+        recipe.main(tmp_path / "model", tmp_path / "work", settings=SIX_STEPS, block=0)
 
 
 def test_the_shipped_model_is_the_recipe_s(root):

@@ -12,13 +12,13 @@ from selfcodealign.rows import ResponseRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import GOOD_RESPONSE, GOOD_TESTS, raw_of, response_row
 
-FIXED = rules("fixed", most_words=200)
-REFERENCE = rules("reference", most_words=200)
+FIXED = rules("fixed", max_words=200)
+REFERENCE = rules("reference", max_words=200)
 
 
 def reason(mode: str, **columns) -> str | None:
     """Name the rule that a row breaks in a mode."""
-    broken = why_dropped(draft_of(response_row(**columns)), rules(mode, most_words=200))
+    broken = why_dropped(draft_of(response_row(**columns)), rules(mode, max_words=200))
     return broken[0] if broken else None
 
 
@@ -101,7 +101,7 @@ def test_starcoder2_sections_are_split_and_their_names_left_out(mode):
     code = "```python\ndef f(x):\n    return x\n```"
     raw = f"[Reasoning]\nIt is easy.\n\n[Implementation]\n{code}\n\n[Explanation]\nDone.\n\n[Tests]\n{GOOD_TESTS}"
     draft = draft_of(response_row(raw=raw, template="starcoder2-instruct@1"))
-    assert why_dropped(draft, rules(mode, most_words=200)) is None
+    assert why_dropped(draft, rules(mode, max_words=200)) is None
     assert draft.response == f"It is easy.\n\n{code}\n\nDone."
     assert draft.tests == GOOD_TESTS
 

@@ -15,6 +15,7 @@ from scripts.select_responses import (
     reference_shuffle,
     why_dropped,
 )
+from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
 from selfcodealign.dataset.code import (
     defined_names,
     reference_names,
@@ -220,7 +221,7 @@ def row(number: int, instruction: str, text: str) -> dict:
 
 
 def fates(rows) -> list[str | None]:
-    return [reason for _, reason in reference_choice(rows)]
+    return [reason for _, reason in reference_choice(rows, 200)]
 
 
 F, G, BOTH = (
@@ -264,13 +265,14 @@ def test_the_reference_walks_greedily(walk):
     assert fates([row(number, *texts) for number, texts in enumerate(given)]) == expected
 
 
-def run_main(tmp_path, shards: list[list[dict]], **options) -> tuple[list[dict], list[dict]]:
+def run_main(tmp_path, shards: list[list[dict]], mode="fixed", **settings) -> tuple[list[dict], list[dict]]:
     files = []
     for number, rows in enumerate(shards):
         files.append(tmp_path / f"{number:05d}.parquet")
         write_rows(files[-1], VerdictRow, rows)
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    main(files, *outputs, **options)
+    chosen = {"settings": SelectResponses(**settings), "sanitizing": SanitizeResponses()}
+    main(files, *outputs, mode=mode, run_seed=3407, **chosen)
     return list(read_rows(outputs[0])), list(read_rows(outputs[1]))
 
 

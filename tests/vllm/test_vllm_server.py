@@ -72,7 +72,15 @@ def checkpoint(tmp_path_factory):
     pq.write_table(pa.Table.from_pylist(rows), folder / "data" / "train.parquet")
     outputs = {name: folder / name for name in ("model", "metrics", "example", "funnel", "work")}
     settings = {"epochs": 1, "batch_rows": 8, "learning_rate": 1e-5, "precision": "fp32", "tracker": "none"}
-    flags = {"dataset": folder / "data", "base": MODEL, "max_tokens": 512, **outputs, **settings}
+    flags = {
+        "dataset": folder / "data",
+        "base": MODEL,
+        "mode": "fixed",
+        "run_seed": 1,
+        "max_tokens": 512,
+        **outputs,
+        **settings,
+    }
     command = [sys.executable, "scripts/train_sft.py"]
     command += [word for name, value in flags.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     done = subprocess.run(

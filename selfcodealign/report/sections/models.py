@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.tables import BASE
 from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, percent, plural
-from selfcodealign.report.results import BASE, SELECTIONS, Run, Score, read_json
+from selfcodealign.report.results import SELECTIONS, Run, Score, read_json
 
 PAPER_SELECTIONS = {"passing": "passes_only", "random": "random_subset", "failing": "failures_only"}
 """Selection of a dataset → its row in the paper's table on response selection."""
