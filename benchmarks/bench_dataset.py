@@ -48,7 +48,8 @@ def peak_gib() -> float:
 
 def dedup(rows: int, _: str) -> dict[str, float]:
     """Near-deduplicate instructions with the dataset's parameters."""
-    from selfcodealign.minhash import MinHasher, survivors
+    from selfcodealign.clusters import survivors
+    from selfcodealign.minhash import MinHasher
 
     hasher = MinHasher()
     survivors(instructions(100), hasher, threshold=0.7)

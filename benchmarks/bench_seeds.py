@@ -33,9 +33,10 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from scripts.infer_imports import imports_of
-from selfcodealign import minhash
+from selfcodealign import clusters
+from selfcodealign.clusters import RankedUnionFind, survivors
 from selfcodealign.decontamination import ReferenceIndex, index_for, reference_passages
-from selfcodealign.minhash import MinHasher, RankedUnionFind, survivors
+from selfcodealign.minhash import MinHasher
 from selfcodealign.rows_io import write_json
 from selfcodealign.seeds import filters, lexer, names, typecheck
 from selfcodealign.seeds.extraction import extract
@@ -257,7 +258,7 @@ def recall(texts: list[str], hasher: MinHasher) -> dict[str, float]:
         for j in range(i + 1, len(sets)):
             small, large = sorted((len(one), len(sets[j])))
             if small and 2 * small >= large:
-                common = minhash.overlap(one, sets[j])
+                common = clusters.overlap(one, sets[j])
                 if 2 * common >= small + large - common:
                     alike.append((i, j))
     chosen = survivors(unique, hasher, threshold=0.5)

@@ -10,10 +10,11 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.clusters import TOO_SHORT, survivors
 from selfcodealign.config.dataset import DedupDataset
 from selfcodealign.config.section import Mode
 from selfcodealign.dataset import code
-from selfcodealign.minhash import TOO_SHORT, MinHasher, best_bands, survivors
+from selfcodealign.minhash import MinHasher, best_bands
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run

@@ -64,7 +64,7 @@ class Stage:
 
 
 RAW = ("ids.py", "seeds/bindings.py", "seeds/extraction.py", "seeds/lexer.py", "seeds/raw.py")
-NEAR_DUPLICATES = ("minhash.py", "seeds/neardup.py")
+NEAR_DUPLICATES = ("clusters.py", "minhash.py", "seeds/neardup.py")
 OVERLAPS = (
     *("decontamination.py", "minhash.py", "word_runs.py"),
     *("evaluation/base.py", "evaluation/benchmarks", "evaluation/data.py"),
@@ -231,7 +231,7 @@ RULES: dict[str, Stage] = {
         "near-duplicate rows removed",
         "row",
         after=("decontaminate_dataset",),
-        decided_by=("dataset/code.py", "dataset/fences.py", "minhash.py", "word_runs.py"),
+        decided_by=("clusters.py", "dataset/code.py", "dataset/fences.py", "minhash.py", "word_runs.py"),
     ),
     "augment_dataset": Stage(
         "dataset",

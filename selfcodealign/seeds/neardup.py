@@ -17,7 +17,7 @@ from typing import IO
 
 import numpy as np
 
-from selfcodealign import minhash
+from selfcodealign import clusters, minhash
 from selfcodealign.compiled import compiled
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import count_rows, read_rows
@@ -95,7 +95,7 @@ def match_band(keys: Sequence[Path], row: int) -> tuple[np.ndarray, np.ndarray]:
             inside = (band >= np.uint64(low)) & (band <= np.uint64(high - 1))
             chosen.append(band[inside])
             numbers.append(np.flatnonzero(inside) + start)
-        part_members, part_bounds = minhash.buckets(np.concatenate(chosen), np.concatenate(numbers))
+        part_members, part_bounds = clusters.buckets(np.concatenate(chosen), np.concatenate(numbers))
         bounds.append(part_bounds[1:] + found)
         members.append(part_members)
         found += len(part_members)
@@ -178,7 +178,7 @@ def cluster(
     for path in copies:
         for members, bounds in read_buckets(path):
             _link_copies(parent, members, bounds)
-    minhash.flatten(parent)
+    clusters.flatten(parent)
 
     # Of equal texts one stands for all; only those that share a bucket with another text are read again.
     wanted = np.zeros(total, dtype=bool)
@@ -197,16 +197,16 @@ def cluster(
         for path in matches:
             for members, bounds in read_buckets(path):
                 members, bounds = _in_slots(parent, members, bounds, candidates)
-                pair = minhash.link_buckets(
-                    forest, members, bounds, slots, offsets, store, threshold, minhash.LARGEST_BUCKET
+                pair = clusters.link_buckets(
+                    forest, members, bounds, slots, offsets, store, threshold, clusters.LARGEST_BUCKET
                 )
                 compared, joined = compared + pair[0], joined + pair[1]
         del store
-    minhash.flatten(forest)
+    clusters.flatten(forest)
     parent[candidates] = candidates[forest]
     found = len(candidates)
     del candidates, forest, slots, offsets
-    minhash.flatten(parent)
+    clusters.flatten(parent)
     linked = np.concatenate([_linked(parent, start) for start in range(0, total, KEYS_AT_ONCE)] or [parent])
     roots_of = parent[linked]
     del parent
@@ -349,12 +349,12 @@ def reference_dropped(keys: Sequence[Path]) -> tuple[np.ndarray, np.ndarray]:
     _, first, place = np.unique(everything[CONTENT], return_index=True, return_inverse=True)
     representative = first[place]
     unique = np.flatnonzero(representative == np.arange(total))
-    chosen = minhash.reference_roots(everything[FIRST_BAND:, unique])
-    survivor = np.full(total, minhash.TOO_SHORT, dtype=np.int64)
-    survivor[unique] = np.where(chosen >= 0, unique[chosen], minhash.TOO_SHORT)
+    chosen = clusters.reference_roots(everything[FIRST_BAND:, unique])
+    survivor = np.full(total, clusters.TOO_SHORT, dtype=np.int64)
+    survivor[unique] = np.where(chosen >= 0, unique[chosen], clusters.TOO_SHORT)
     survivor = survivor[representative]
-    short = np.flatnonzero((survivor == minhash.TOO_SHORT) & (representative == np.arange(total)))
-    survivor[survivor == minhash.TOO_SHORT] = representative[survivor == minhash.TOO_SHORT]
+    short = np.flatnonzero((survivor == clusters.TOO_SHORT) & (representative == np.arange(total)))
+    survivor[survivor == clusters.TOO_SHORT] = representative[survivor == clusters.TOO_SHORT]
     lost = np.flatnonzero(survivor != np.arange(total))
     return np.array([lost, survivor[lost], everything[ID][survivor[lost]]], dtype=np.uint64).reshape(3, -1), short
 

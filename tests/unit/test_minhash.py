@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from selfcodealign import minhash
+from selfcodealign import clusters, minhash
+from selfcodealign.clusters import RankedUnionFind, survivors
 from selfcodealign.errors import UserError
-from selfcodealign.minhash import MinHasher, RankedUnionFind, best_bands, jaccard, shingle_hash, survivors
+from selfcodealign.minhash import MinHasher, best_bands, jaccard, shingle_hash
 
 TEXT = "Write a Python function to convert inches to meters. The function should take one argument."
 GREEK = "Η συνάρτηση ΕΠΙΣΤΡΈΦΕΙ naïve café ǅ ﬁne straße 1½ x_y  end of the text"
@@ -122,7 +123,7 @@ def test_survivors_are_the_first_of_each_connected_component():
 
 @pytest.mark.parametrize("largest", [1, 2, 3])
 def test_a_crowded_bucket_still_joins_copies_of_one_text(largest, monkeypatch):
-    monkeypatch.setattr(minhash, "LARGEST_BUCKET", largest)
+    monkeypatch.setattr(clusters, "LARGEST_BUCKET", largest)
     texts = [variant(0, 1) + f" tail {n}" for n in range(12)]
     assert survivors(texts, MinHasher(bands=60, rows=4), threshold=0.5).tolist() == [0] * 12
 
@@ -143,7 +144,7 @@ def test_the_published_survivor_is_the_root_of_a_union_by_rank():
     assert {forest.find(member) for member in (3, 10, 25)} == {25}
     keys = np.arange(1, 41, dtype=np.uint64)[None, :].repeat(2, axis=0)
     keys[0, [3, 10, 25]] = 100
-    roots = minhash.reference_roots(keys)
+    roots = clusters.reference_roots(keys)
     assert roots[[3, 10, 25]].tolist() == [25, 25, 25]
     assert np.delete(roots, [3, 10, 25]).tolist() == [n for n in range(40) if n not in (3, 10, 25)]
 
@@ -151,4 +152,4 @@ def test_the_published_survivor_is_the_root_of_a_union_by_rank():
 def test_the_published_rule_deletes_short_texts_and_numbers_the_rest_without_them():
     texts = ["too short", TEXT, TEXT, "a b c d", variant(1)]
     chosen = survivors(texts, MinHasher(scheme="reference"), threshold=0.7, rule="reference")
-    assert chosen.tolist() == [minhash.TOO_SHORT, 2, 2, minhash.TOO_SHORT, 4]
+    assert chosen.tolist() == [clusters.TOO_SHORT, 2, 2, clusters.TOO_SHORT, 4]
