@@ -8,6 +8,8 @@ model's own row can be left out, which is how a test measures the error of the e
 import math
 from dataclasses import dataclass
 
+from selfcodealign.pipeline import WRITING, position
+
 TABLE_SEEDS = 37_000
 TABLE_SAMPLES = 10
 """Responses for each instruction in the table's runs; the paper leaves it open, the first published recipe says 10."""
@@ -49,15 +51,13 @@ PAPER = {
     "deepseek-ai/deepseek-coder-33b-base": Measured(33.34, 15_000, 83 * 4, 3.5 * 8),
 }
 
-# Mean characters of a prompt with the paper's examples (8, 8 and 1 shots) and of what models answer.
-PROMPT_CHARS = {"extract_concepts": 4_659 + 500, "write_instructions": 6_575 + 150, "write_responses": 2_830 + 450}
-ANSWER_CHARS = {"extract_concepts": 90, "write_instructions": 420, "write_responses": 1_900}
-BYTES_PER_ROW = {
-    "extract_concepts": 500,
-    "write_instructions": 900,
-    "write_responses": 2_000,
-    "verify_responses": 2_400,
+# Mean characters of a prompt with the paper's examples (8, 8 and 1 shots), of what models answer, and bytes of a row.
+WRITTEN = {
+    "extract_concepts": (4_659 + 500, 90, 500),
+    "write_instructions": (6_575 + 150, 420, 900),
+    "write_responses": (2_830 + 450, 1_900, 2_000),
 }
+VERDICT_BYTES = 2_400
 SANDBOX_CORE_SECONDS = 0.13
 """A program with the numeric stack loaded, 3 % of them running into a 4 s limit."""
 
@@ -100,7 +100,7 @@ def estimate(
     epochs: float = 4.0,
     without: str | None = None,
 ) -> list[Stage]:
-    """Estimate every stage of one generation and one fine-tuning.
+    """Estimate every stage of one generation and one fine-tuning, in the pipeline's order.
 
     Args:
         parameters_b: parameters of the model, in billions.
@@ -119,26 +119,24 @@ def estimate(
     )
     share = sum(row.rows for row in table.values()) / (len(table) * TABLE_SEEDS)
     rows = round(seeds * share) if rows is None else rows
-    tokens = {stage: _tokens(stage, seeds * (samples if stage == "write_responses" else 1)) for stage in PROMPT_CHARS}
     # Decoding dominates, so a stage's share of the hours is its share of the tokens written.
-    table_written = sum(
-        _tokens(stage, TABLE_SEEDS * (TABLE_SAMPLES if stage == "write_responses" else 1))[1] for stage in PROMPT_CHARS
-    )
+    table_written = sum(_tokens(stage, _rows(stage, TABLE_SEEDS, TABLE_SAMPLES))[1] for stage in WRITING)
     stages = []
     if functions:
-        # 1.5 core-hours for 5 million functions, docs/scale.md.
-        stages.append(Stage("seed gathering", functions, core_hours=functions * 1.5 / 5e6, disk_bytes=functions * 900))
-    for stage, (read, written) in tokens.items():
-        items = seeds * (samples if stage == "write_responses" else 1)
+        # 1.5 core-hours for 5 million functions, docs/scale.md; the stages before the seeds are taken together.
+        stages.append(Stage("gather_seeds", functions, core_hours=functions * 1.5 / 5e6, disk_bytes=functions * 900))
+    for stage in WRITING:
+        items = _rows(stage, seeds, samples)
+        read, written = _tokens(stage, items)
         hours = generation * written / table_written
-        stages.append(Stage(stage, items, read, written, hours, disk_bytes=items * BYTES_PER_ROW[stage]))
+        stages.append(Stage(stage, items, read, written, hours, disk_bytes=items * WRITTEN[stage][2]))
     responses = seeds * samples
     stages.append(
         Stage(
             "verify_responses",
             responses,
             core_hours=responses * SANDBOX_CORE_SECONDS / 3600,
-            disk_bytes=responses * BYTES_PER_ROW["verify_responses"],
+            disk_bytes=responses * VERDICT_BYTES,
         )
     )
     # Weights, the latest checkpoint and its optimiser state: 2 + 2 + 4 bytes a parameter.
@@ -150,9 +148,15 @@ def estimate(
             disk_bytes=parameters_b * 1e9 * 8,
         )
     )
-    return stages
+    return sorted(stages, key=lambda stage: position(stage.name))
+
+
+def _rows(stage: str, seeds: int, samples: int) -> int:
+    """Return how many answers a writing stage makes: the last one several for each seed."""
+    return seeds * samples if stage == WRITING[-1] else seeds
 
 
 def _tokens(stage: str, items: int) -> tuple[int, int]:
-    """Return tokens read and written by a generation stage."""
-    return round(items * PROMPT_CHARS[stage] / CHARS_PER_TOKEN), round(items * ANSWER_CHARS[stage] / CHARS_PER_TOKEN)
+    """Return tokens read and written by a writing stage."""
+    prompt, answer, _ = WRITTEN[stage]
+    return round(items * prompt / CHARS_PER_TOKEN), round(items * answer / CHARS_PER_TOKEN)

@@ -19,6 +19,7 @@ KINDS = {
     "res": "response",
     "row": "dataset row",
 }
+"""What an id may name, in the order in which one is made from another."""
 
 _encoder = json.JSONEncoder(ensure_ascii=True, sort_keys=True, separators=(",", ":"), check_circular=False)
 

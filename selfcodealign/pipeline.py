@@ -324,6 +324,9 @@ RULES: dict[str, Stage] = {
 STAGES = {name: stage for name, stage in RULES.items() if stage.noun}
 """Rules that count rows, from source file to training, in order."""
 
+WRITING = [name for name, stage in STAGES.items() if stage.per == "generation" and set(WRITTEN) <= {*stage.decided_by}]
+"""Stages in which a generation's model writes, in order."""
+
 POSITION = {name: number for number, name in enumerate(STAGES)}
 
 

@@ -16,9 +16,8 @@ from selfcodealign.config.dataset import SelectResponses
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.models import identity_files
-from selfcodealign.pipeline import RULES, STAGES, before
+from selfcodealign.pipeline import RULES, STAGES, WRITING, before
 
-WRITING_STAGES = ("extract_concepts", "write_instructions", "write_responses")
 Entry = TypeVar("Entry")
 
 
@@ -469,7 +468,7 @@ class Plan:
         if kind == "finetune_h":
             return [f"{self.timings}/train_sft/{model}.jsonl"]
         if kind == "generation_h":
-            written = [one for one in self.stages_before(dataset) if one.partition("/")[0] in WRITING_STAGES]
+            written = [one for one in self.stages_before(dataset) if one.partition("/")[0] in WRITING]
             return [f"{self.timings}/{one}/{shard}.jsonl" for one in written for shard in self.shards_of(dataset)]
         return self.gathered(dataset, ".funnel.json")
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 ID = re.compile(rf"({'|'.join(KINDS)})-[0-9a-f]{{8,20}}")
 FULL_LENGTH = 20
 """Hexadecimal digits of a whole id; at least 8 of them may stand for it where that is unambiguous."""
-PARENT_COLUMNS = ("function_id", "seed_id", "concept_id", "instruction_id", "response_id")
 CHILD_COLUMN = {
     "fn": "function_id",
     "snip": "function_id",
@@ -30,7 +29,8 @@ CHILD_COLUMN = {
     "ins": "instruction_id",
     "res": "response_id",
 }
-ORDER = {kind: number for number, kind in enumerate(["fn", "snip", "seed", "con", "ins", "res", "row"])}
+"""Column in which what was made from a row of a kind names it."""
+ORDER = {kind: number for number, kind in enumerate(KINDS)}
 SAMPLING = ("model", "revision", "template", "examples", "temperature", "top_p", "max_tokens", "seed")
 
 FACTS: dict[str, tuple[str, ...]] = {
@@ -171,7 +171,7 @@ def ancestry(results: Path, row_id: str) -> list[Link]:
             sighting.row[column]
             for seen in found.values()
             for sighting in seen
-            for column in PARENT_COLUMNS
+            for column in CHILD_COLUMN.values()
             if sighting.row.get(column)
         }
         # An ancestor that lies in no file is looked for once.

@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> None:
     given = arguments.seeds or config.gather_seeds.limit
     seeds = given or PAPER_SEEDS
     as_many = f"{seeds:,} seeds" if given else f"{seeds:,} seeds, as in the paper (--seeds names your number)"
-    samples = getattr(getattr(config, "write_responses", None), "samples", 10)
+    samples = config.write_responses.samples
     stages = estimate(parameters_b, seeds, samples, functions=arguments.functions)
     print(f"{config.model.base}, {parameters_b:.3g} B parameters, {as_many}, {samples} responses each")
     print(f"on {arguments.gpus} A100-class GPUs and {arguments.cores} cores; each row has them to itself\n")

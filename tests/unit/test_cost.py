@@ -4,6 +4,7 @@ import pytest
 
 from selfcodealign.__main__ import main
 from selfcodealign.cost import PAPER, TABLE_SAMPLES, TABLE_SEEDS, estimate
+from selfcodealign.pipeline import STAGES, WRITING
 
 NAME = "Qwen/CodeQwen1.5-7B"
 
@@ -32,6 +33,12 @@ def test_costs_grow_with_seeds_samples_and_size():
     total = lambda *run: sum(stage.gpu_hours for stage in estimate(*run))  # noqa: E731
     assert total(7, 1000, 10) < total(7, 2000, 10) < total(7, 2000, 20)
     assert total(1, 1000, 10) < total(7, 1000, 10) < total(33, 1000, 10) < total(70, 1000, 10)
+
+
+def test_the_stages_are_those_of_the_pipeline_in_its_order():
+    names = [stage.name for stage in estimate(7, 1000, 10, functions=5000)]
+    assert names == [name for name in STAGES if name in names]
+    assert {"gather_seeds", *WRITING, "verify_responses", "train_sft"} == set(names)
 
 
 def test_the_table_is_printed_for_a_config(tmp_path, capsys):

@@ -8,6 +8,7 @@ import pytest
 
 from selfcodealign.config import load, placed
 from selfcodealign.errors import UserError
+from selfcodealign.ids import KINDS
 from selfcodealign.pipeline import RULES, STAGES, decided_by
 from selfcodealign.plan import Plan, examples_of
 
@@ -249,6 +250,11 @@ def test_every_rule_is_in_the_list_and_names_files_that_exist():
         assert all(file.is_file() and file.is_absolute() for file in files)
     with pytest.raises(UserError, match="has no rule nothing: add it to RULES"):
         decided_by("nothing")
+
+
+def test_kinds_of_ids_are_the_kinds_of_rows_in_the_order_of_the_stages():
+    nouns = list(dict.fromkeys(stage.noun for stage in STAGES.values()))
+    assert nouns == ["concept list" if kind == "con" else name.split()[-1] for kind, name in KINDS.items()]
 
 
 def test_the_list_is_in_order():
