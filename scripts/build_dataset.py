@@ -16,8 +16,9 @@ from selfcodealign.dataset.funnels import one_line, read_funnels
 from selfcodealign.dataset.rows import turn
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
+from selfcodealign.pipeline import stage_of
 from selfcodealign.rows import DatasetRow, SelectedRow
-from selfcodealign.rows_io import StageOutput, count_rows, read_rows, write_text
+from selfcodealign.rows_io import StageOutput, count_rows, read_rows, whole_folder, write_text
 from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
@@ -84,7 +85,7 @@ def dropped_examples(files: Iterable[Path]) -> Iterator[card.Dropped]:
     least: dict[tuple[str, str], dict[str, Any]] = {}
     stages = []
     for path in files:
-        stage = _stage_of(path)
+        stage = stage_of(path)
         stages.append(stage)
         for row in read_rows(path):
             if not (text := row.get("raw") or row.get("instruction") or row.get("content")):
@@ -95,13 +96,6 @@ def dropped_examples(files: Iterable[Path]) -> Iterator[card.Dropped]:
     for stage, reason in sorted(least, key=lambda key: (stages.index(key[0]), key[1])):
         example = least[stage, reason]
         yield card.Dropped(stage, reason, example["detail"], shortened(example["text"], 600))
-
-
-def _stage_of(path: Path) -> str:
-    """Read a stage's name off the path of one of its files: the folder above the branch."""
-    from selfcodealign.pipeline import STAGES
-
-    return next((part for part in path.parts if part in STAGES), path.parent.name)
 
 
 def shortened(value: Any, most: int = SAMPLE_CHARACTERS) -> Any:
@@ -174,34 +168,31 @@ def main(
     facts = card.Facts(name)
     rows = sorted(read_rows(chosen), key=lambda row: row["id"])
     sources = seeds_by_id(seeds, {row["seed_id"] for row in rows})
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    output = StageOutput(
-        "build_dataset",
-        rows=part / "sft" / "train.parquet",
-        dropped=dropped,
-        funnel=funnel,
-        schema=DatasetRow,
-        dropped_schema=SelectedRow,
-    )
-    with output:
-        for row in rows:
-            if reason := why_dropped(row, share):
-                output.drop(row, reason)
-                continue
-            final = published(row, sources[row["seed_id"]])
-            output.keep(final)
-            facts.see(final)
-            facts.samples.setdefault("sft", shortened(final))
-    facts.rows["sft"] = output.kept
-    for configuration, source in (("dpo", pairs), ("kto", labels), ("rl", tasks)):
-        if source:
-            add_configuration(facts, configuration, source, part)
-    examples = dropped_examples(dropped_before or [])
-    text = card.render(facts, read.values(), examples, recipe or {}, version=__version__)
-    write_text(part / "README.md", text)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        output = StageOutput(
+            "build_dataset",
+            rows=part / "sft" / "train.parquet",
+            dropped=dropped,
+            funnel=funnel,
+            schema=DatasetRow,
+            dropped_schema=SelectedRow,
+        )
+        with output:
+            for row in rows:
+                if reason := why_dropped(row, share):
+                    output.drop(row, reason)
+                    continue
+                final = published(row, sources[row["seed_id"]])
+                output.keep(final)
+                facts.see(final)
+                facts.samples.setdefault("sft", shortened(final))
+        facts.rows["sft"] = output.kept
+        for configuration, source in (("dpo", pairs), ("kto", labels), ("rl", tasks)):
+            if source:
+                add_configuration(facts, configuration, source, part)
+        examples = dropped_examples(dropped_before or [])
+        text = card.render(facts, read.values(), examples, recipe or {}, version=__version__)
+        write_text(part / "README.md", text)
     log.info("published %s rows in %s", ", ".join(f"{count} {kind}" for kind, count in facts.rows.items()), folder)
 
 

@@ -9,7 +9,6 @@ import gzip
 import html
 import json
 import logging
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -17,8 +16,8 @@ from typing import Any
 
 from selfcodealign.config.dataset import BuildViewer
 from selfcodealign.ids import seed_for
-from selfcodealign.pipeline import STAGES
-from selfcodealign.rows_io import count_rows, read_rows, write_text
+from selfcodealign.pipeline import stage_of
+from selfcodealign.rows_io import count_rows, read_rows, whole_folder, write_text
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
@@ -60,7 +59,7 @@ def fates(sanitized: Iterable[Path], chosen: Iterable[Path], published: Path) ->
     """
     found: dict[str, tuple[str, str]] = {}
     for path in (*sanitized, *chosen):
-        stage = next((part for part in path.parts if part in STAGES), path.parent.name)
+        stage = stage_of(path)
         for row in read_rows(path):
             found[row.get("response_id") or row["id"]] = (f"{stage}: {row['reason']}", row["detail"])
     for row in read_rows(published, ["response_id"]):
@@ -133,25 +132,22 @@ def packed(name: str, value: Any) -> str:
 
 def write_page(folder: Path, name: str, entries: list[dict[str, Any]], total: int) -> None:
     """Write the page and its data into a folder, all or nothing."""
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    write_text(part / "data" / "rows.js", packed("rows", index_of(entries)))
-    for number, start in enumerate(range(0, len(entries), PER_CHUNK)):
-        chunk = f"texts-{number:04d}"
-        texts = [item["texts"] for item in entries[start : start + PER_CHUNK]]
-        write_text(part / "data" / f"{chunk}.js", packed(chunk, texts))
-    template = Path(__file__).parents[1] / "selfcodealign" / "dataset" / "viewer.html"
-    sample = "" if total == len(entries) else f", a sample of {total:,}"
-    page = template.read_text(encoding="utf-8")
-    for mark, text in {
-        "__NAME__": html.escape(name),
-        "__SUMMARY__": f"{len(entries):,} responses{sample}",
-        "__PER_CHUNK__": str(PER_CHUNK),
-    }.items():
-        page = page.replace(mark, text)
-    write_text(part / "index.html", page)
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        write_text(part / "data" / "rows.js", packed("rows", index_of(entries)))
+        for number, start in enumerate(range(0, len(entries), PER_CHUNK)):
+            chunk = f"texts-{number:04d}"
+            texts = [item["texts"] for item in entries[start : start + PER_CHUNK]]
+            write_text(part / "data" / f"{chunk}.js", packed(chunk, texts))
+        template = Path(__file__).parents[1] / "selfcodealign" / "dataset" / "viewer.html"
+        sample = "" if total == len(entries) else f", a sample of {total:,}"
+        page = template.read_text(encoding="utf-8")
+        for mark, text in {
+            "__NAME__": html.escape(name),
+            "__SUMMARY__": f"{len(entries):,} responses{sample}",
+            "__PER_CHUNK__": str(PER_CHUNK),
+        }.items():
+            page = page.replace(mark, text)
+        write_text(part / "index.html", page)
 
 
 def responses(sanitized: Iterable[Path], verdicts: Iterable[Path]) -> Iterator[dict[str, Any]]:

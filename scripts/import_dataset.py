@@ -3,7 +3,6 @@
 import itertools
 import logging
 import os
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.data import records
 from selfcodealign.ids import content_id, seed_for
 from selfcodealign.rows import GivenRow
-from selfcodealign.rows_io import StageOutput, first_line
+from selfcodealign.rows_io import StageOutput, first_line, whole_folder
 from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
@@ -133,24 +132,23 @@ def main(
         asked, answered = exchange(original, number, settings)
         found.append({"id": content_id("row", name, asked, answered), "instruction": asked, "response": answered})
     drawn = None if settings.rows is None else draw(found, settings.rows, run_seed)
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    output = StageOutput("import_dataset", rows=part / "train.parquet", dropped=dropped, funnel=funnel, schema=GivenRow)
-    seen: set[str] = set()
-    with output:
-        for row in found:
-            if reason := why_dropped(row, seen, drawn):
-                output.drop(row, reason)
-            else:
-                output.keep(row)
-            seen.add(row["id"])
-        if not output.kept:
-            raise UserError(
-                f"dataset {name} has no row with an instruction and a response ({len(found)} rows, "
-                f"{dict(output.reasons)}); correct the columns named in other_datasets.{name}"
-            )
-    shutil.rmtree(folder, ignore_errors=True)
-    part.rename(folder)
+    with whole_folder(folder) as part:
+        output = StageOutput(
+            "import_dataset", rows=part / "train.parquet", dropped=dropped, funnel=funnel, schema=GivenRow
+        )
+        seen: set[str] = set()
+        with output:
+            for row in found:
+                if reason := why_dropped(row, seen, drawn):
+                    output.drop(row, reason)
+                else:
+                    output.keep(row)
+                seen.add(row["id"])
+            if not output.kept:
+                raise UserError(
+                    f"dataset {name} has no row with an instruction and a response ({len(found)} rows, "
+                    f"{dict(output.reasons)}); correct the columns named in other_datasets.{name}"
+                )
     log.info("%d of %d rows of %s", output.kept, len(found), ", ".join(settings.sources))
 
 

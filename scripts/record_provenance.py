@@ -1,6 +1,5 @@
 """Record what a run was made from and made on: commit, config, versions, machine, seeds, models and datasets."""
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -17,7 +16,7 @@ from selfcodealign.config import load, raw_shards
 from selfcodealign.config.tables import BASE
 from selfcodealign.crate import describe
 from selfcodealign.errors import UserError
-from selfcodealign.ids import digest
+from selfcodealign.ids import digest, digest_of_file
 from selfcodealign.rows_io import count_rows, write_json, write_text
 from selfcodealign.stage import run
 
@@ -28,12 +27,6 @@ MODEL_KEYS = (("generations", "model"), ("models", "base"), ("other_models", "mo
 
 NOT_HASHED = ("recorded", "hash")
 """Parts of the record that its hash leaves out."""
-
-
-def sha256_of(path: Path) -> str:
-    """Hash a file without holding it in memory."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def hash_of(record: dict[str, Any]) -> str:
@@ -47,7 +40,7 @@ def code(root: Path) -> dict[str, Any]:
         "version": __version__,
         "commit": _git(root, "rev-parse", "HEAD"),
         "changed_files": (_git(root, "diff", "--name-only", "HEAD") or "").splitlines(),
-        "lock_files": {path.name: sha256_of(path) for path in sorted((root / "envs").glob("*.txt"))},
+        "lock_files": {path.name: digest_of_file(path) for path in sorted((root / "envs").glob("*.txt"))},
     }
 
 
@@ -121,7 +114,7 @@ def public(config: dict[str, Any]) -> dict[str, Any]:
 def dataset(folder: Path) -> dict[str, Any]:
     """Describe a published dataset, or one of others: rows and hash of each file."""
     files = sorted(folder.glob("**/*.parquet"))
-    return {str(path.relative_to(folder)): {"rows": count_rows(path), "sha256": sha256_of(path)} for path in files}
+    return {str(path.relative_to(folder)): {"rows": count_rows(path), "sha256": digest_of_file(path)} for path in files}
 
 
 def shard(name: str) -> dict[str, Any]:

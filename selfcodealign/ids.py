@@ -8,6 +8,7 @@ import hashlib
 import json
 import random
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 KINDS = {
@@ -39,6 +40,12 @@ _canonical = _prepared()
 def digest(*parts: object) -> str:
     """Hash a list of JSON-able parts to 64 hex digits; boundaries count: ("ab", "c") differs from ("a", "bc")."""
     return hashlib.sha256(_canonical(parts).encode()).hexdigest()
+
+
+def digest_of_file(path: Path) -> str:
+    """Return a file's SHA-256 in hex, without holding it in memory."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def content_id(kind: str, *parts: object) -> str:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from selfcodealign.errors import UserError
+from selfcodealign.ids import digest_of_file
 
 ROOT = Path(__file__).resolve().parent.parent
 SHIPPED = "containers/"
@@ -61,7 +62,7 @@ def digest(image: str) -> str:
             return known["sha256"]
     except (OSError, ValueError, KeyError):
         pass
-    value = "sha256:" + (_digest_of_folder(path) if path.is_dir() else _digest_of_file(path))
+    value = "sha256:" + (_digest_of_folder(path) if path.is_dir() else digest_of_file(path))
     with suppress(OSError):  # Somebody else's folder: hash again the next time.
         kept.write_text(json.dumps({"sha256": value, "identity": identity}) + "\n")
     return value
@@ -83,16 +84,11 @@ def entered(image: str, arguments: str) -> str:
     return shlex.join(["apptainer", "exec", "--home", os.getcwd(), *shlex.split(arguments), image])
 
 
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def _digest_of_folder(folder: Path) -> str:
     """Hash names and contents of all files and links, in order."""
     total = hashlib.sha256()
     for path in _files(folder):
-        content = os.readlink(path) if path.is_symlink() else _digest_of_file(path)
+        content = os.readlink(path) if path.is_symlink() else digest_of_file(path)
         total.update(f"{path.relative_to(folder)}\0{content}\n".encode())
     return total.hexdigest()
 

@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.ids import digest
+from selfcodealign.ids import digest, digest_of_file
 from selfcodealign.pipeline import decided_by as modules_of
 
 log = logging.getLogger(__name__)
@@ -53,7 +53,7 @@ class Ledger:
         self._made_of: dict[str, str] = {}
         header = {"settings": digest(settings)}
         if inputs:
-            header["inputs"] = digest([content_of(path) for path in inputs])
+            header["inputs"] = digest([digest_of_file(path) for path in inputs])
         if modules := modules_of(decided_by) if isinstance(decided_by, str) else list(decided_by):
             header["code"] = code_of(*modules)
         if self.path.exists() and not self._adopt(header):
@@ -156,12 +156,6 @@ def mark_of(*texts: str) -> str:
         found.update(b"%d " % len(data))
         found.update(data)
     return found.hexdigest()[:20]
-
-
-def content_of(path: Path) -> str:
-    """Hash a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @cache

@@ -10,6 +10,7 @@ import os
 import re
 from pathlib import Path
 
+from selfcodealign.ids import digest_of_file
 from selfcodealign.rows_io import write_json
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,8 +106,7 @@ def content(file: Path) -> str:
             known = json.loads(kept.read_text())
             if known["seen"] == seen:
                 return str(known["sha256"])
-    with file.open("rb") as source:
-        value = hashlib.file_digest(source, "sha256").hexdigest()
+    value = digest_of_file(file)
     if kept is not None:
         write_json(kept, {"seen": seen, "sha256": value})
     return value

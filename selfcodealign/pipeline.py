@@ -335,6 +335,11 @@ def position(stage: str) -> tuple[int, str]:
     return POSITION.get(stage, len(POSITION)), stage
 
 
+def stage_of(path: Path) -> str:
+    """Read a stage's name off the path of one of its files: the folder above the branch."""
+    return next((part for part in path.parts if part in STAGES), path.parent.name)
+
+
 def before(stage: str, mode: str) -> tuple[str, ...]:
     """Name the stages whose rows a stage takes in a mode; of several, one for each way that a generation may go."""
     one = RULES[stage]

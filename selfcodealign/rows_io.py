@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -197,6 +199,16 @@ def write_rows(path: Path, schema: type[BaseModel], rows: Iterable[dict[str, Any
         raise
     writer.close()
     return count
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """Give a folder to write to, which takes the place of `folder` once everything is in it."""
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    yield part
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(part, folder)
 
 
 def write_text(path: Path, text: str) -> None:

@@ -26,6 +26,8 @@ rule count_calls:
     resources:
         mem_mb=1_500,
         runtime=60,
+    params:
+        flags=flags("count_calls"),
     message:
         "Counting the calls of shard {wildcards.shard}"
     shell:
@@ -36,5 +38,6 @@ rule count_calls:
             --seeds {input.seeds:q} \
             --kept {output.kept:q} \
             --dropped {output.dropped:q} \
-            --funnel {output.funnel:q}
+            --funnel {output.funnel:q} \
+            {params.flags}
         """

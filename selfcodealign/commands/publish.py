@@ -1,7 +1,6 @@
 """Push a finished dataset folder to the Hugging Face Hub; nothing in the pipeline does this by itself."""
 
 import argparse
-import hashlib
 import json
 import sys
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 
 from selfcodealign.dataset.card import CONFIGURATIONS
 from selfcodealign.errors import UserError
+from selfcodealign.ids import digest_of_file
 from selfcodealign.rows_io import count_rows, first_line
 
 
@@ -92,9 +92,7 @@ def provenance_of(folder: Path) -> str | None:
     record = json.loads(path.read_text())
     recorded = {name: one["sha256"] for name, one in record.get("datasets", {}).get(folder.name, {}).items()}
     for file in contents(folder)[1:]:
-        with file.open("rb") as opened:
-            found = hashlib.file_digest(opened, "sha256").hexdigest()
-        if recorded.get(str(file.relative_to(folder))) != found:
+        if recorded.get(str(file.relative_to(folder))) != digest_of_file(file):
             raise UserError(f"{path} does not describe {file} as it is now; run snakemake again, which records it anew")
     return record["hash"]
 

@@ -1,6 +1,5 @@
 """The model card: from what, how, on what and at which cost a model was trained."""
 
-import hashlib
 import platform
 import subprocess
 from importlib.metadata import version
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config import TrainSft
+from selfcodealign.ids import digest_of_file
 from selfcodealign.rows_io import write_text
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate", "peft", "tokenizers")
@@ -39,12 +39,6 @@ def hardware() -> str:
     if torch.cuda.is_available():
         return f"{torch.cuda.device_count()} × {torch.cuda.get_device_name()} on this node"
     return f"CPU ({platform.machine()}, {os.cpu_count()} cores)"
-
-
-def file_hash(file: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with file.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def write(
@@ -96,7 +90,7 @@ def write(
         "| | |",
         "|---|---|",
         f"| base model | `{base}`, revision `{revision}`, identity `{identity}` |",
-        f"| data | `{table}`, SHA-256 `{file_hash(table)}` |",
+        f"| data | `{table}`, SHA-256 `{digest_of_file(table)}` |",
         f"| rows | {', '.join(f'{count:,} {fate}' for fate, count in figures['fates'].items())}; "
         f"{figures['rows']:,} trained on, {figures['held_out']:,} held out |",
         f"| tokens | {figures['tokens']:,} computed, {figures['response_tokens']:,} under the loss |",

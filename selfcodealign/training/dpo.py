@@ -13,7 +13,7 @@ from selfcodealign.config.training import Model, TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity
-from selfcodealign.rows_io import read_rows, write_text
+from selfcodealign.rows_io import read_rows, whole_folder, write_text
 from selfcodealign.training import checks, documents, processes, sft
 
 log = logging.getLogger(__name__)
@@ -153,13 +153,10 @@ def prefer(pairs: Path, base: Model, model: Path, metrics: Path, work: Path, set
         raise SystemExit(sft.INTERRUPTED)
     weights: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if first:
-        part = model.with_name(f".{model.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        inner = training.inner(trainer.accelerator.unwrap_model(trainer.model))
-        models.export(part, inner, weights, tokenizer, dtype=models.stored_dtype("base", config))
-        write_text(metrics, (work / "metrics.jsonl").read_text())
-        shutil.rmtree(model, ignore_errors=True)
-        os.replace(part, model)
+        with whole_folder(model) as part:
+            inner = training.inner(trainer.accelerator.unwrap_model(trainer.model))
+            models.export(part, inner, weights, tokenizer, dtype=models.stored_dtype("base", config))
+            write_text(metrics, (work / "metrics.jsonl").read_text())
         for folder in checkpoints.made(work):
             shutil.rmtree(folder)
         shutil.rmtree(work / "pairs", ignore_errors=True)

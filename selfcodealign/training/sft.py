@@ -17,7 +17,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity as identity_of
 from selfcodealign.models import title
-from selfcodealign.rows_io import read_rows, write_json, write_text
+from selfcodealign.rows_io import read_rows, whole_folder, write_json, write_text
 from selfcodealign.training import checks, processes, schedule, template
 from selfcodealign.training import documents as rows
 
@@ -193,30 +193,27 @@ def fine_tune(paths: Paths, base: Model, settings: TrainSft, seed: int, mode: Mo
 
     weights: Any = trainer.accelerator.get_state_dict(trainer.model_wrapped)
     if first:
-        part = paths.model.with_name(f".{paths.model.name}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        if settings.lora_rank:
-            weights = models.merged(weights, rank=settings.lora_rank, alpha=settings.lora_alpha)
-        models.export(
-            part, trainer.inner, weights, tokenizer, dtype=models.stored_dtype(settings.stored_precision, config)
-        )
-        figures = summary(training.lines(live_metrics), fates, trained, len(held_out), settings.keep)
-        card.write(
-            part / "README.md",
-            base=title(base.base),
-            revision=base.revision,
-            identity=identity,
-            table=table,
-            settings=settings,
-            seed=seed,
-            processes=processes.process_count(),
-            figures=figures,
-        )
-        write_json(paths.example, rows.shown(tokenizer, min(trained, key=lambda document: len(document.tokens))))
-        write_json(paths.funnel, funnel(fates))
-        write_text(paths.metrics, live_metrics.read_text())
-        shutil.rmtree(paths.model, ignore_errors=True)
-        os.replace(part, paths.model)
+        with whole_folder(paths.model) as part:
+            if settings.lora_rank:
+                weights = models.merged(weights, rank=settings.lora_rank, alpha=settings.lora_alpha)
+            models.export(
+                part, trainer.inner, weights, tokenizer, dtype=models.stored_dtype(settings.stored_precision, config)
+            )
+            figures = summary(training.lines(live_metrics), fates, trained, len(held_out), settings.keep)
+            card.write(
+                part / "README.md",
+                base=title(base.base),
+                revision=base.revision,
+                identity=identity,
+                table=table,
+                settings=settings,
+                seed=seed,
+                processes=processes.process_count(),
+                figures=figures,
+            )
+            write_json(paths.example, rows.shown(tokenizer, min(trained, key=lambda document: len(document.tokens))))
+            write_json(paths.funnel, funnel(fates))
+            write_text(paths.metrics, live_metrics.read_text())
         for folder in checkpoints.made(paths.work):
             shutil.rmtree(folder)
         log.info("wrote %s; loss %.4f at the end", paths.model, figures["last_loss"])

@@ -83,7 +83,7 @@ def test_the_stage_keeps_and_drops_with_a_funnel(tmp_path):
     busy = 'def busy(x):\n    """Busy."""\n    return ' + "str(" * 9 + "x" + ")" * 9
     write_rows(tmp_path / "seeds.parquet", SeedRow, [seed_row(DOUBLE), seed_row(busy)])
     files = {name: tmp_path / name for name in ("kept", "dropped", "funnel")}
-    stage.main(tmp_path / "seeds.parquet", **files)
+    stage.main(tmp_path / "seeds.parquet", **files, settings=stage.CountCalls())
     assert [row["content"] for row in read_rows(files["kept"])] == [DOUBLE]
     assert [row["reason"] for row in read_rows(files["dropped"])] == ["many_calls"]
     counts = json.loads(files["funnel"].read_text())
@@ -99,19 +99,30 @@ def test_the_stage_is_wired_into_the_chain_by_the_files_that_contributing_names(
     folder.mkdir()
     for name in kept:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)
-    shutil.copy(EXAMPLES / "count_calls.py", folder / "scripts")
+    script = (EXAMPLES / "count_calls.py").read_text()
+    section = re.search(r"^class CountCalls.*?(?=^def )", script, re.MULTILINE | re.DOTALL)[0]
+    script = script.replace(section, "").replace("section import Count, Section", "seeds import CountCalls")
+    (folder / "scripts" / "count_calls.py").write_text(script)
+    config = folder / "selfcodealign" / "config"
+    with (config / "seeds.py").open("a") as seeds:
+        seeds.write("\n\n" + section)
     shutil.copy(EXAMPLES / "stage.smk", folder / "rules")
     changed(folder / "Snakefile", "rule all:", 'include: "rules/stage.smk"\n\n\nrule all:')
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    entry = re.search(r"```python\n(.*?)```", text, re.DOTALL)[1].replace("\n   ", "\n").lstrip()
+    blocks = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    entry, line = (block.replace("\n   ", "\n").lstrip() for block in blocks)
+    changed(config / "config.py", "    decontaminate_seeds: Decon", f"    {line}    decontaminate_seeds: Decon")
+    changed(config / "config.py", "    ClusterFunctions,\n", "    ClusterFunctions,\n    CountCalls,\n")
     pipeline = folder / "selfcodealign" / "pipeline.py"
     changed(pipeline, 'after=("filter_seeds",)', 'after=("count_calls",)')
     changed(pipeline, '"decontaminate_seeds": Stage', entry + '    "decontaminate_seeds": Stage')
     command = [str(Path(sys.executable).parent / "snakemake"), "--dry-run", "--printshellcmds"]
+    command += ["--config", "count_calls={max_calls: 9}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=500, check=False)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-3000:]
     assert "Counting the calls of shard 00000" in printed
+    assert "--max-calls 9" in printed.replace("=", " "), "its section reaches the script"
     assert "--seeds results/count_calls/00000.parquet" in printed, "the next stage takes its rows"
     for link in ("filter_seeds=count_calls", "count_calls=decontaminate_seeds"):
         assert link in printed, "its funnel is checked"

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from scripts.record_provenance import sha256_of
 from selfcodealign import __main__ as command
 from selfcodealign.commands.publish import checked, provenance_of
 from selfcodealign.dataset import card
 from selfcodealign.errors import UserError
+from selfcodealign.ids import digest_of_file
 from selfcodealign.rows import DatasetRow
 from selfcodealign.rows_io import write_rows
 from tests.small_run import make_run
@@ -117,7 +117,9 @@ def test_a_licence_is_put_on_the_card(hub, folder):
 def record(folder: Path) -> dict:
     provenance = folder.parent.parent / "provenance.json"
     written = {
-        "datasets": {"passing": {"sft/train.parquet": {"rows": 1, "sha256": sha256_of(folder / "sft/train.parquet")}}},
+        "datasets": {
+            "passing": {"sft/train.parquet": {"rows": 1, "sha256": digest_of_file(folder / "sft/train.parquet")}}
+        },
         "hash": "sha256:1234",
     }
     provenance.write_text(json.dumps(written))

@@ -197,6 +197,7 @@ def test_the_script_has_the_defaults_of_the_config() -> None:
     from selfcodealign.stage import read
 
     paths = [f"--{name}=x" for name in ("dataset", "model", "metrics", "example", "funnel", "work", "base")]
+    paths += ["--mode=fixed", "--run-seed=1"]
     assert read(main, paths)["settings"] == TrainSft()
     assert read(main, [*paths, "--epochs=2"])["settings"] == TrainSft(epochs=2)
 
