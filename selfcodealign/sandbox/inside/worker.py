@@ -41,7 +41,7 @@ USED_WITHOUT_IMPORT = {"pytest": r"|\b(?:monkeypatch|recwarn|tmpdir)\b"}
 # What the process of a case is told of it.
 TOLD = (
     "role", "number", "rerun", "code", "test", "program", "stdin", "files", "vacuous", "mutants", "memory_mb",
-    "scratch_mb", "processes",
+    "scratch_mb", "processes", "judges",
 )  # fmt: skip
 STUB_CPU_S = 2.0
 HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of interpreters that are started for them
