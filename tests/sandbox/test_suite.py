@@ -17,7 +17,7 @@ CASES = suite.load()
 SETTINGS = ("bubblewrap", "bubblewrap as a user", "apptainer")
 
 PYTEST = {"pytest_style", "pytest_forgeries"}
-KINDS = {"values", "tampering", "theirs", "styles", "streams"}
+KINDS = {"values", "unittest_values", "tampering", "theirs", "styles", "streams"}
 
 
 def test_there_are_cases_of_every_kind():
