@@ -249,7 +249,8 @@ class Worker:
             os.write(given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous") if k in case}))
             link.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given))])
             # It writes its answer into the same file.
-            if self.translator_answers(TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER, case["wall_factor"]):
+            limit_s = TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER
+            if self.answers(self.translator, limit_s, limit_s * case["wall_factor"]):
                 size = zygote.ORDER.unpack(link.recv(8))[0]
                 return marshal.loads(os.pread(given, size, 0))
         except (OSError, struct.error, ValueError, EOFError, TypeError):
@@ -260,12 +261,13 @@ class Worker:
         self.translator = None
         return {}
 
-    def translator_answers(self, limit_s, wall_factor):
-        """Wait for the helper; tell whether it answers within so much CPU time, and so many times that on the clock."""
-        clock = (~self.translator.pid << 3) | 2  # its own, which Linux shows to others
-        before, end, wait = time.clock_gettime(clock), time.monotonic() + limit_s * wall_factor, limit_s
-        while not select.select([self.translator.link], [], [], wait)[0]:
-            wait = limit_s - time.clock_gettime(clock) + before
+    @staticmethod
+    def answers(helper, cpu_s, wall_s):
+        """Wait for a helper; tell whether it answers within so much CPU time, and so much time on the clock."""
+        clock = (~helper.pid << 3) | 2  # its own, which Linux shows to others
+        before, end, wait = time.clock_gettime(clock), time.monotonic() + wall_s, cpu_s
+        while not select.select([helper.link], [], [], wait)[0]:
+            wait = cpu_s - time.clock_gettime(clock) + before
             if wait <= 0 or time.monotonic() >= end:
                 return False
         return True
