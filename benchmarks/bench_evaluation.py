@@ -98,6 +98,7 @@ def main() -> None:
     print(f"{len(tasks)} samples, {args.workers} workers")
     print(f"this project   {ours:8.1f} s   {len(tasks) / ours:6.1f} samples/s")
     print(f"evalplus       {theirs:8.1f} s   {len(tasks) / theirs:6.1f} samples/s")
+    print(f"ratio          {theirs / ours:8.2f} x evalplus (goal >= 1.3)")
     print(f"agreement      {100 * agree / len(tasks):.2f} % of samples")
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, TIMEOUT, Benchmark, Case, Outcome, Problem
+from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, PASS, TIMEOUT, Benchmark, Case, Outcome, Problem
 from selfcodealign.ids import digest
 from selfcodealign.rows_io import write_json
 from selfcodealign.sandbox import Settings, run_cases
+from selfcodealign.sandbox.inside import values
 from selfcodealign.sandbox.runner import environment
 from selfcodealign.sandbox.settings import Isolation
 
@@ -27,6 +28,9 @@ PINNED = Path("/opt/pinned/bin/python")
 """Interpreter of the images that carry a benchmark's pins."""
 ROOT = Path(__file__).parent.parent.parent
 REFERENCE_OUTPUT_KB = 64 * 1024
+MET = "met"
+"""Measure of an outcome that is not final: for each group, the places where the program decided a comparison."""
+AGREES = "a compared value of the program would agree with any other"
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def sandbox_case(name: str, case: Case, mark: str, function: str = "", preload: 
     }
     return {
         "id": name,
-        "program": judge_text(case.judge) + mentions(case.program, preload),
+        "program": judge_text(case.judge) + mentions(f"{case.program}\n{case.data.get('tests')}", preload),
         "files": {"judge.json": json.dumps(given)},
         "late": json.dumps({"mark": mark, "secret": dict(case.secret or {})}),
         "timeout_s": case.limits.cpu_s,
@@ -160,13 +164,14 @@ def outcome(groups: Sequence[str], verdict: Mapping[str, Any], mark: str) -> Out
     open_groups = [name for name in groups if name not in statuses]
     error = measures.pop("error", "")
     details = [text for name in groups if (text := measures.pop(f"{name}_detail", ""))]
+    met = {name: told for name in groups if (told := measures.pop(f"{name}_met", None)) and statuses[name] == PASS}
     reason = error or "; ".join(details)
     if open_groups and not reason:
         reason = verdict["reason"] or verdict["stderr"].strip().split("\n")[-1][:300]
     return Outcome(
         groups={name: statuses.get(name, ended) for name in groups},
         reason=reason if set(statuses.values()) != {"pass"} or open_groups else "",
-        measures=measures,
+        measures={**measures, MET: met} if met else measures,
         cpu_s=verdict["cpu_s"],
         wall_s=verdict["wall_s"],
         memory_mb=verdict["memory_mb"],
@@ -280,12 +285,22 @@ def execute(
             yield sandbox_case(key, case, marks[key], preload=settings.preload)
 
     judged: dict[str, Outcome] = {}
-    for verdict in run_cases(cases(), settings):
-        key = verdict["id"]
-        result = outcome(benchmark.groups_of(unique[key].problem), verdict, marks[key])
+
+    def settled(key: str, result: Outcome) -> None:
         for name in twins[key]:
             finished(name, result)
         judged[key] = result
+
+    doubtful: dict[str, Outcome] = {}
+    for verdict in run_cases(cases(), settings):
+        key = verdict["id"]
+        result = outcome(benchmark.groups_of(unique[key].problem), verdict, marks[key])
+        if MET in result.measures:
+            doubtful[key] = result
+        else:
+            settled(key, result)
+    for key, result in doubted(benchmark, unique, doubtful, settings).items():
+        settled(key, result)
     counts = {key: len(names) for key, names in twins.items()}
     for key, measures in measured(benchmark, unique, counts, judged, settings).items():
         judged[key] = replace(judged[key], measures={**judged[key].measures, **measures})
@@ -295,6 +310,49 @@ def execute(
         for name in twins[key]:
             outcomes[name] = result
     return outcomes
+
+
+def doubted(
+    benchmark: Benchmark, tasks: Mapping[str, Task], outcomes: Mapping[str, Outcome], settings: Settings
+) -> dict[str, Outcome]:
+    """Return final outcomes of programs whose values decided what their tests compared.
+
+    The tests run again with other values in the place of their own, in sandboxes that the program cannot tell from the
+    first. A group of tests in which a place agrees with other values in all of these runs has failed.
+    """
+    met = {key: result.measures[MET] for key, result in outcomes.items()}
+    places = {(key, group): set(found) for key, groups in met.items() for group, found in groups.items()}
+    for number in range(values.RUNS):
+        keys = list(dict.fromkeys(key for key, _ in places))
+        mark = secrets.token_hex(16)
+
+        def cases(keys: Sequence[str] = keys, mark: str = mark, number: int = number) -> Iterator[dict[str, Any]]:
+            for key in keys:
+                case = benchmark.case(tasks[key].problem, tasks[key].program, None)
+                again = [group for other, group in places if other == key]
+                case = replace(case, data={**case.data, "other": number, "again": again})
+                yield sandbox_case(key, case, mark, preload=settings.preload)
+
+        lying: dict[tuple[str, str], set[str]] = {}
+        for verdict in run_cases(cases(), settings) if keys else ():
+            for finding in findings(verdict["stdout"], mark):
+                group = str(finding.get("group"))
+                lying[verdict["id"], group] = set(finding.get("measures", {}).get(f"{group}_lying", ()))
+        for name, found in list(places.items()):
+            told = lying.get(name, set())
+            places[name] = told if values.ANYWHERE in found else found & told
+            if not places[name]:
+                del places[name]
+    settled = {}
+    for key, result in outcomes.items():
+        refused = {group for other, group in places if other == key}
+        settled[key] = replace(
+            result,
+            groups={group: FAIL if group in refused else status for group, status in result.groups.items()},
+            reason=AGREES if refused else result.reason,
+            measures={name: value for name, value in result.measures.items() if name != MET},
+        )
+    return settled
 
 
 def measured(

@@ -19,7 +19,8 @@ One function serves every user of the sandbox::
 Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`; and
 may bring `files`: `{relative name: text}`, written to the program's working folder before it starts. A script may bring
 `late`: a text behind descriptor 251, which is nowhere in its memory until it reads it, and so in no process that it
-forked before and that closed the descriptor.
+forked before and that closed the descriptor. Such a script judges others, and finds the sandbox's own instruments under
+the name `lent`.
 
 Verdicts come in the order in which cases finish, exactly one for each id, as dicts with these keys:
 

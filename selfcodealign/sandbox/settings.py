@@ -79,6 +79,7 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
             raise UserError(f"sandbox case {name}: {key} is {type(value).__name__}, not text")
         message[key] = value if value is not None or key == "stdin" else ""
     message["late"] = case.get("late")
+    message["judges"] = message["late"] is not None
     message["files"] = dict(case.get("files") or {})
     message["wall_factor"] = settings.wall_factor
     message["exit_status_only"] = settings.exit_status_only

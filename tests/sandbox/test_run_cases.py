@@ -1,6 +1,7 @@
 """What a caller may rely on: one row for each case, nothing run twice, flakiness seen, clear refusals."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -44,6 +45,25 @@ def test_the_cache_spares_a_second_run_and_knows_the_limits(tmp_path):
     assert first == again
     other = run([{**case, "timeout_s": 9}], cache=cache)["a"]
     assert other["stdout"] != first["stdout"]
+
+
+def test_verdicts_of_other_rules_are_not_taken_from_the_cache(tmp_path):
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(suite.ROOT / "selfcodealign", tmp_path / "selfcodealign", ignore=ignored)
+    (tmp_path / "cases.jsonl").write_text(json.dumps({"id": "a", **GOOD}) + "\n")
+    command = [sys.executable, "-m", "selfcodealign", "sandbox", "--input", "cases.jsonl", "--cache", "cache.sqlite"]
+
+    def verdict(name: str) -> str:
+        command_line = [*command, "--isolation", "bubblewrap", "--output", name]
+        subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True)
+        return json.loads((tmp_path / name).read_text())["verdict"]
+
+    assert verdict("first.jsonl") == "pass"
+    rules = tmp_path / "selfcodealign/sandbox/inside/harness.py"
+    loaded = "    channel.loaded()\n    # The tests' own code"
+    assert loaded in rules.read_text()
+    rules.write_text(rules.read_text().replace(loaded, f'    channel.finish("fail", "a newer rule", 1)\n{loaded}'))
+    assert verdict("second.jsonl") == "fail"
 
 
 def test_a_cache_that_is_no_database_is_named(tmp_path):

@@ -1,6 +1,7 @@
 """Honest programs keep their verdict, hostile ones get nothing: the same suite as root, as a user, and in Apptainer."""
 
 import os
+import re
 import shutil
 import tempfile
 from functools import cache
@@ -17,7 +18,7 @@ CASES = suite.load()
 SETTINGS = ("bubblewrap", "bubblewrap as a user", "apptainer")
 
 PYTEST = {"pytest_style", "pytest_forgeries"}
-KINDS = {"values", "tampering", "theirs", "styles", "streams"}
+KINDS = {"values", "unittest_values", "tampering", "theirs", "styles", "streams"}
 
 
 def test_there_are_cases_of_every_kind():
@@ -25,6 +26,11 @@ def test_there_are_cases_of_every_kind():
     assert categories == {"honest", "false_passes", "vacuous", "escapes", "exhaustion", "output"} | PYTEST | KINDS
     assert len(CASES) >= 600
     assert len({case["id"] for case in CASES}) == len(CASES)
+
+
+def test_the_documentation_states_the_number_of_cases():
+    text = (suite.ROOT / "docs" / "sandbox.md").read_text()
+    assert [int(number) for number in re.findall(r"holds (\d+) honest and hostile", text)] == [len(CASES)]
 
 
 @pytest.fixture(scope="session")

@@ -2,11 +2,14 @@
 
 import ast
 import collections
+import copy
 import datetime
 import decimal
 import fractions
 import itertools
 import math
+import re
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 from unittest import mock
@@ -15,9 +18,10 @@ import numpy
 import pytest
 
 from selfcodealign.evaluation.execution import judge_text
-from selfcodealign.evaluation.oracles import evalplus, evoeval, livecodebench, script
+from selfcodealign.evaluation.oracles import evalplus, evoeval, inside, livecodebench, script
 from selfcodealign.evaluation.oracles.codec import Opaque, decode, encode
 from selfcodealign.evaluation.oracles.common import close
+from selfcodealign.evaluation.oracles.inside import fingerprint
 
 
 def data(**values: Any) -> dict[str, Any]:
@@ -263,6 +267,41 @@ def test_cycles_shared_parts_and_depth_are_no_matter() -> None:
 def test_what_is_no_document_is_an_error_and_runs_nothing(text: str) -> None:
     with pytest.raises((ValueError, TypeError, KeyError, IndexError, RecursionError)):
         decode(text)
+
+
+@pytest.mark.parametrize(
+    "value", [[("a", 1, 2.5, None)] * 30_000, {"a": [1]}, "text", [{1}, {2}]], ids=["rows", "dict", "text", "sets"]
+)
+def test_a_fingerprint_is_that_of_equal_values_whose_parts_are_shared_or_not(value: Any) -> None:
+    assert fingerprint(value) == fingerprint(copy.deepcopy(value))
+    assert fingerprint(value)[0] != fingerprint([value])[0]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [([1], [True]), ([(1,)], [[1]]), ([1] * 30_000, (1,) * 30_000), ([0.0], [-0.0]), (["1"], [b"1"])],
+    ids=["truth", "tuples", "long tuple", "signs", "bytes"],
+)
+def test_values_of_other_types_have_other_fingerprints(first: Any, second: Any) -> None:
+    assert fingerprint(first)[0] != fingerprint(second)[0]
+
+
+class Sent(list):
+    """A socket that keeps what is sent."""
+
+    def sendall(self, part: bytearray) -> None:
+        self.append(bytes(part))
+
+
+def test_no_answer_waits_for_an_input_that_may_take_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "LONGEST_WAIT_S", 100.0)
+    sent = Sent()
+    monkeypatch.setattr(sys, "sent", sent, raising=False)
+    program = "import sys\ndef f(x):\n    return len(sys.sent)\n"
+    asked = [(encode([0]), limit, 0) for limit in (1.0, 1.0, 9.0, 1.0)]
+    inside.answer_inputs(sent, program, {"entry_point": "f"}, {"g": asked}, {"group": "g", "spare_s": 20.0})
+    # One message tells that it has loaded. Two answers go together, before what may take longer begins.
+    assert [int(part) for part in re.findall(rb"R.{8}\[(\d)", b"".join(sent), re.DOTALL)] == [1, 1, 2, 2]
 
 
 def test_uncovered_lines_are_counted_as_coverage_reports_ranges() -> None:

@@ -40,6 +40,26 @@ SORT = {
     "base_input": [[[3, 1, 2]]],
     "plus_input": [[[2, 1]], [[]]],
 }
+UNITTESTS = """
+import unittest
+class TestCases(unittest.TestCase):
+    def setUp(self):
+        self.wanted = [1, 2]
+    def test_value(self):
+        self.assertEqual({f}(2), 4)
+        self.assertNotEqual({f}(2), 5)
+    def test_list(self):
+        self.assertListEqual(list({f}([2, 3])), [4, 6])
+        self.assertIn({f}(3), [6, 7])
+    def test_dict(self):
+        self.assertEqual({f}({"a": 2}), {"a": 4})
+        self.assertTrue({f}({"b": 2})["b"] == 4)
+    def test_object(self):
+        self.assertEqual({f}(Pair(1, 2)), Pair(2, 4))
+        self.assertNotEqual({f}(Pair(1, 2)), Pair(2, 5))
+    def test_near(self):
+        self.assertAlmostEqual({f}(0.5), 1.0, places=3)
+"""
 RECORDS: dict[tuple[str, str], dict[str, Any]] = {
     # The same task in each benchmark whose answers are values.
     ("values", "humaneval"): PLUS,
@@ -54,6 +74,12 @@ RECORDS: dict[tuple[str, str], dict[str, Any]] = {
     ("scripts", "livecodebench"): {"tests": [{"input": "3\n1 2 3\n", "output": "6\n", "testtype": "stdin"}] * 2},
     ("edits", "canitedit"): {"before": "def f():\n    return 1\n", "tests": "assert f() == 2\n"},
     ("by_name", "mbpp"): NODE,
+    # The same task, of a class and of a function, where tests share a process with the program.
+    ("beside", "classeval"): {
+        "test_classes": ["BoxTest"],
+        "test": UNITTESTS.replace("TestCases", "BoxTest").replace("{f}", "Box().f"),
+    },
+    ("beside", "bigcodebench"): {"code_prompt": "def f(x):", "test": UNITTESTS.replace("{f}", "Box().f")},
 }
 METHOD = "\nclass Solution:\n    def add(self, a, b): return globals()['add'](a, b)\n"
 

@@ -14,7 +14,9 @@ from selfcodealign.evaluation.oracles.inside import WRITING_S, describe, fingerp
 from selfcodealign.evaluation.oracles.outside import Gone, Run
 
 LARGE = 1_000_000
-"""Characters from which on an expected output is kept as a digest (four tasks have outputs of up to 780 MB)."""
+"""Bytes from which on an expected output is kept as a digest (four tasks have outputs of up to 900 MB)."""
+DIGEST_FACTOR = 4.0
+"""Times the CPU seconds of the reference's digest that a program's may take, beyond WRITING_S."""
 
 GROUP_S = 60.0
 """Longest that one group of inputs may take, loading the program included; EvalPlus waits two seconds more."""
@@ -52,10 +54,12 @@ def reference_outputs(program, data, groups, report, convert=lambda output: outp
                 output = function(*arguments)
                 seconds = time.process_time() - start
             output = convert(output)
+            start = time.process_time()
             digest, size = fingerprint(output)
             large = size > LARGE
+            digest_s = WRITING_S + DIGEST_FACTOR * (time.process_time() - start) if large else 0
             limit = max(data["min_time_limit_s"], data["factor"] * seconds)
-            asked[group].append((document, limit, large))
+            asked[group].append((document, limit, digest_s))
             wanted[group].append(digest if large else encode(output))
     report.blob("inputs", packed(asked))
     report.blob("expected", packed(wanted))
@@ -75,7 +79,7 @@ def differential(nursery, secret, inputs, report, matcher):
     expected = unpacked(secret["expected"])
     for group, asked in inputs.items():
         # Writing out hundreds of megabytes is not the program's own time.
-        writing_s = min(LARGE_S, sum(20 for *_, large in asked if large))
+        writing_s = min(LARGE_S, sum(digest_s for *_, digest_s in asked))
         spare_s = min(GROUP_S, sum(limit for _, limit, _ in asked)) + writing_s + 2
         with Run(nursery, "inputs", {"group": group, "spare_s": spare_s}) as run:
             status, detail, _ = compared(run, asked, expected[group], spare_s, secret, matcher())
@@ -90,13 +94,11 @@ def compared(run, asked, expected, spare_s, secret, matches):
     The program's process keeps the limits; from here it is ended where it did not, or does nothing.
     """
     at, matched = "loading", 0
-    # What follows a large output waits until that one's memory is given back.
-    writing_s = WRITING_S[any(large for *_, large in asked)]
     try:
         result(run.hear(2 * spare_s + 2, spare_s + 1), b"L")
-        for (document, limit, _), wanted in zip(asked, expected, strict=True):
+        for (document, limit, digest_s), wanted in zip(asked, expected, strict=True):
             at = f"input {matched}"
-            kind, text = result(run.hear(2 * limit + writing_s, limit + writing_s + 1), b"RD")
+            kind, text = result(run.hear(2 * limit + (digest_s or WRITING_S), limit + 1), b"RD")
             if kind == b"D" and text != wanted:
                 # Unequal documents may still be equal values: only the reference can tell.
                 run.tell("whole")

@@ -149,6 +149,9 @@ class Snapshot:
         for name in GUARDED:
             module = sys.modules.get(name)
             if module is not None:
+                if name in STEADY:
+                    # Made by the first warning about a file that was left open, say: no change of the program's.
+                    vars(module).setdefault("__warningregistry__", {})
                 held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
                 self.modules.append((name, module, tuple(held.items())))
         guarded = [*GUARDED_CLASSES]

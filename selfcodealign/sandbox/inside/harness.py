@@ -15,10 +15,12 @@ import os
 import socket
 import sys
 import threading
+import types
 from typing import NoReturn
 
 import guards  # pyright: ignore[reportMissingImports]
 import instruments  # pyright: ignore[reportMissingImports]
+import refused  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
 import vacuity  # pyright: ignore[reportMissingImports]
 import values  # pyright: ignore[reportMissingImports]
@@ -42,9 +44,14 @@ RESPONSE, TESTS, PROGRAM = translate.RESPONSE, translate.TESTS, translate.PROGRA
 # ---- whole programs -------------------------------------------------------------------------------------------------
 
 
-def run_program(case, channel, translated):
+def run_program(case, channel, saved, translated):
     """Run a script as `python program.py` would; a pass is status 0 reached by its last statement."""
     main = prepare(case, [(PROGRAM, case["program"])])
+    if case["judges"]:
+        saved.note_table()
+        main.__dict__["lent"] = types.SimpleNamespace(
+            values=values, instruments=instruments, refused=refused, translate=translate, saved=saved
+        )
     left, status = False, 1
     try:
         ready = marshal.loads(translated) if translated else translate.translate_program(case)
@@ -190,7 +197,7 @@ def run(case, descriptor, key, saved, translated, leave=os._exit):
     channel = Channel(descriptor, key, leave)
     key = None
     if "program" in case:
-        run_program(case, channel, translated)
+        run_program(case, channel, saved, translated)
     else:
         run_tested(case, channel, saved, translated)
     os._exit(70)

@@ -13,33 +13,26 @@ OPERATORS = {
     ast.NotIn: "without",
 }  # fmt: skip
 COMPARING = frozenset({"isinstance", "isclose", "allclose", "array_equal", "array_equiv"})
-# These take what they call, or what they look for in it: nothing of theirs is compared.
-NOT_COMPARING = ("assertRaises", "assertWarns", "assertLogs", "assertNoLogs", "assert_called", "assert_not_called")
+# These take what they call, or what they look for in it, or hold for nearly all other values as well.
+NOT_COMPARING = (
+    "assertRaises", "assertWarns", "assertLogs", "assertNoLogs", "assert_called", "assert_not", "assertNot", "assertIs",
+    "assertTrue", "assertFalse",
+)  # fmt: skip
 DOCTESTS = frozenset({"testmod", "testfile", "run_docstring_examples"})
 
 
-class Instrument(ast.NodeTransformer):
-    """Count assertions, note which test functions run, look at what is compared; nothing else changes.
+class Comparisons(ast.NodeTransformer):
+    """Look at what tests compare; nothing else changes.
 
-    `hook` is a constant for which the harness will put itself into the tests' code. `watch`: can the response have
-    values that decide their comparisons? Where it cannot, comparisons stay as they are.
+    `hook` is a constant for which the values' `Compared` will put itself into the tests' code. `watch`: can the
+    response have values that decide their comparisons? Where it cannot, comparisons stay as they are.
     """
 
     def __init__(self, hook, tree, watch=True):
         self.hook, self.watch = hook, watch
         self.truths = set()  # nodes whose values are only asked whether they are true
-        self.bare = set()  # calls whose results nobody looks at
-        self.calls_main = False
-        self.mains, self.pytest_mains = {"unittest.main"}, {"pytest.main"}
-        self.exits = {"sys.exit"} | ({"exit", "quit", "SystemExit"} - bound_names(tree))
         for node in nodes_of(tree):
-            if isinstance(node, ast.ImportFrom) and node.module == "unittest":
-                self.mains.update(alias.asname or alias.name for alias in node.names if alias.name == "main")
-            elif isinstance(node, ast.Import):
-                self.mains.update(
-                    alias.asname + ".main" for alias in node.names if alias.name == "unittest" and alias.asname
-                )
-            elif isinstance(node, (ast.Assert, ast.If, ast.While, ast.IfExp)):
+            if isinstance(node, (ast.Assert, ast.If, ast.While, ast.IfExp)):
                 self._true(node.test)
 
     def _true(self, node):
@@ -49,30 +42,6 @@ class Instrument(ast.NodeTransformer):
             self._true(part)
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
             self._true(node.operand)
-
-    def _call(self, at, what, *arguments):
-        call = ast.Call(
-            func=ast.Attribute(value=ast.Constant(value=self.hook), attr="hook", ctx=ast.Load()),
-            args=[ast.Constant(value=what), *arguments],
-            keywords=[],
-        )
-        return ast.copy_location(call, at)
-
-    def _counted(self, node):
-        statements = [ast.Expr(value=self._call(node, "ran")), node, ast.Expr(value=self._call(node, "held"))]
-        return [ast.copy_location(item, node) for item in statements]
-
-    def visit_Assert(self, node):
-        """Count it before and after."""
-        self.generic_visit(node)
-        return self._counted(node)
-
-    def visit_Expr(self, node):
-        """Count unittest's assertions like statements."""
-        asserting = isinstance(node.value, ast.Call) and called_name(node.value).startswith("assert")
-        self.bare.add(node.value)
-        self.generic_visit(node)
-        return self._counted(node) if asserting else node
 
     def _values(self, at, what, *arguments):
         """Return a call of what looks at compared values, `values.Compared`."""
@@ -125,19 +94,73 @@ class Instrument(ast.NodeTransformer):
         return node
 
     def visit_Call(self, node):
-        """Look at what assertions compare, and run `unittest.main` and doctests by the harness."""
+        """Look at what assertions compare."""
         self.generic_visit(node)
+        called = called_name(node)
+        comparing = called in COMPARING or (called.startswith("assert") and not called.startswith(NOT_COMPARING))
+        if not (self.watch and comparing and node.args):
+            return node
+        site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
+        call = self._values(node, "asserted", site, node.func, *node.args)
+        call.keywords = node.keywords
+        return call
+
+    def visit_MatchValue(self, node):
+        """Leave a pattern alone: it may be a difference, of constants."""
+        return node
+
+
+class Instrument(Comparisons):
+    """Count assertions and note which test functions run, too."""
+
+    def __init__(self, hook, tree, watch=True):
+        super().__init__(hook, tree, watch)
+        self.bare = set()  # calls whose results nobody looks at
+        self.calls_main = False
+        self.mains, self.pytest_mains = {"unittest.main"}, {"pytest.main"}
+        self.exits = {"sys.exit"} | ({"exit", "quit", "SystemExit"} - bound_names(tree))
+        for node in nodes_of(tree):
+            if isinstance(node, ast.ImportFrom) and node.module == "unittest":
+                self.mains.update(alias.asname or alias.name for alias in node.names if alias.name == "main")
+            elif isinstance(node, ast.Import):
+                self.mains.update(
+                    alias.asname + ".main" for alias in node.names if alias.name == "unittest" and alias.asname
+                )
+
+    def _call(self, at, what, *arguments):
+        call = ast.Call(
+            func=ast.Attribute(value=ast.Constant(value=self.hook), attr="hook", ctx=ast.Load()),
+            args=[ast.Constant(value=what), *arguments],
+            keywords=[],
+        )
+        return ast.copy_location(call, at)
+
+    def _counted(self, node):
+        statements = [ast.Expr(value=self._call(node, "ran")), node, ast.Expr(value=self._call(node, "held"))]
+        return [ast.copy_location(item, node) for item in statements]
+
+    def visit_Assert(self, node):
+        """Count it before and after."""
+        self.generic_visit(node)
+        return self._counted(node)
+
+    def visit_Expr(self, node):
+        """Count unittest's assertions like statements."""
+        asserting = isinstance(node.value, ast.Call) and called_name(node.value).startswith("assert")
+        self.bare.add(node.value)
+        self.generic_visit(node)
+        return self._counted(node) if asserting else node
+
+    def visit_Call(self, node):
+        """Run `unittest.main` and doctests by the harness, and look at what assertions compare."""
+        looked_at = super().visit_Call(node)
         called = called_name(node)
         if called in DOCTESTS:
             call = self._call(node, "", node.func, ast.Constant(value=node in self.bare), *node.args)
             call.func.attr, call.args, call.keywords = "doctests", call.args[1:], node.keywords
             return call
-        comparing = called in COMPARING or (called.startswith("assert") and not called.startswith(NOT_COMPARING))
-        if self.watch and comparing and node.args:
-            site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
-            call = self._values(node, "asserted", site, node.func, *node.args)
-            call.keywords = node.keywords
-            return call
+        if looked_at is not node:
+            return looked_at
         name = node.func
         dotted = name.id if isinstance(name, ast.Name) else ""
         if isinstance(name, ast.Attribute) and isinstance(name.value, ast.Name):
@@ -153,10 +176,6 @@ class Instrument(ast.NodeTransformer):
             )
             self.calls_main = True
             return self._call(node, "unittest", ast.Constant(value=not stays))
-        return node
-
-    def visit_MatchValue(self, node):
-        """Leave a pattern alone: it may be a difference, of constants."""
         return node
 
     def visit_Raise(self, node):

@@ -113,8 +113,6 @@ def _translate(case, roles):
         shared = {name for node in syntax.nodes_of(test) if isinstance(node, ast.Global) for name in node.names}
         owned_names |= shared - theirs
         owned = sorted(owned_names) if shared <= owned_names else None
-    mentioned = [name for name in ("Approx",) if "approx" in code_text or "pytest" in code_text]
-    mentioned += ["_ANY"] if ("ANY" in code_text or "mock" in code_text) and "ANY" not in test_text else []
     ready = {
         "functions": [
             node.name for node in test.body if isinstance(node, syntax.FUNCTIONS) and syntax.TEST_NAME.search(node.name)
@@ -125,7 +123,7 @@ def _translate(case, roles):
             isinstance(node, ast.Raise) or (syntax.called_name(node) in syntax.LEAVING and not syntax.leaves_well(node))
             for node in syntax.nodes_of(test)
         ),
-        "patches": syntax.sets_attributes(test) or "patch" in test_text or "setattr" in test_text,
+        "patches": patches(test, test_text),
         "marks": "pytestmark" in syntax.bound_names(test),
         "marked": sorted(
             {
@@ -139,7 +137,7 @@ def _translate(case, roles):
         "doctests": whole_doctest or only_docstrings or asks_for_doctests(test, test_text),
         "means": sorted(means),
         "owned": owned,
-        "mentioned": mentioned,
+        "mentioned": mentioned(code_text, test_text),
         "hook": "sandbox_" + os.urandom(8).hex(),
     }
     called, loads = used_builtins(test)
@@ -164,6 +162,17 @@ def _translate(case, roles):
     except BaseException as error:
         raise Broken(error, "in the tests") from None
     return [dict(ready, code=each) for each in responses]
+
+
+def patches(test, text):
+    """Tell whether tests change things that are not their own."""
+    return syntax.sets_attributes(test) or "patch" in text or "setattr" in text
+
+
+def mentioned(code_text, test_text):
+    """Return how the names of library classes begin whose objects agree with others, if the response makes some."""
+    found = [name for name in ("Approx",) if "approx" in code_text or "pytest" in code_text]
+    return found + (["_ANY"] if ("ANY" in code_text or "mock" in code_text) and "ANY" not in test_text else [])
 
 
 def used_builtins(test):

@@ -343,6 +343,10 @@ class Look:
             raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
         if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
             return function(*values, **words)
+        code = getattr(getattr(function, "__func__", function), "__code__", None)
+        if code is not None and (not os.path.isabs(code.co_filename) or code.co_filename.startswith("/tmp/")):
+            # No library's: comparisons in functions of the tests are looked at where they stand.
+            return function(*values, **words)
         self.met.add(site)
         if self.other is not None:
             a, b, *rest = values

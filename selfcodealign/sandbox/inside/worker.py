@@ -41,7 +41,7 @@ USED_WITHOUT_IMPORT = {"pytest": r"|\b(?:monkeypatch|recwarn|tmpdir)\b"}
 # What the process of a case is told of it.
 TOLD = (
     "role", "number", "rerun", "code", "test", "program", "stdin", "files", "vacuous", "mutants", "memory_mb",
-    "scratch_mb", "processes",
+    "scratch_mb", "processes", "judges",
 )  # fmt: skip
 STUB_CPU_S = 2.0
 HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of interpreters that are started for them
@@ -249,7 +249,8 @@ class Worker:
             os.write(given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous") if k in case}))
             link.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given))])
             # It writes its answer into the same file.
-            if select.select([link], [], [], TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER)[0]:
+            limit_s = TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER
+            if self.answers(self.translator, limit_s, limit_s * case["wall_factor"]):
                 size = zygote.ORDER.unpack(link.recv(8))[0]
                 return marshal.loads(os.pread(given, size, 0))
         except (OSError, struct.error, ValueError, EOFError, TypeError):
@@ -259,6 +260,17 @@ class Worker:
         self.translator.end()
         self.translator = None
         return {}
+
+    @staticmethod
+    def answers(helper, cpu_s, wall_s):
+        """Wait for a helper; tell whether it answers within so much CPU time, and so much time on the clock."""
+        clock = (~helper.pid << 3) | 2  # its own, which Linux shows to others
+        before, end, wait = time.clock_gettime(clock), time.monotonic() + wall_s, cpu_s
+        while not select.select([helper.link], [], [], wait)[0]:
+            wait = cpu_s - time.clock_gettime(clock) + before
+            if wait <= 0 or time.monotonic() >= end:
+                return False
+        return True
 
     # -- what the watch asks for --
 
