@@ -18,10 +18,8 @@ from selfcodealign.plan import Plan, examples_of
 RESULTS, TIMINGS = (workflow.pathvars.apply(f"<{name}>") for name in ("results", "timings"))
 
 try:
-    CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT))), ROOT)
-    schema.check_models(CONFIG)
-    schema.check_given_datasets(CONFIG)
-    schema.check_benchmarks(CONFIG)
+    CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT), workflow.configfiles)), ROOT)
+    preflight.check_config(CONFIG)
     CONFIG = schema.placed(CONFIG, RESULTS)
     PLAN = Plan(CONFIG, schema.raw_shards(CONFIG, RESULTS), RESULTS, TIMINGS)
     PLAN.check_targets(sys.argv[1:])  # Snakemake knows its targets only after it has read the rules.

@@ -5,15 +5,96 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from selfcodealign import images
-from selfcodealign.config import Config, models
+from selfcodealign.config import (
+    Config,
+    TrainSft,
+    check_benchmarks,
+    check_files,
+    check_given_datasets,
+    check_models,
+    models,
+)
 from selfcodealign.errors import UserError
 
 TIMEOUT_S = 10
+
+JUDGING = frozenset({"judge_seeds", "sample_solutions"})
+WRITING = frozenset({"extract_concepts", "write_instructions", "write_responses"})
+
+
+def check_config(config: Config) -> None:
+    """Stop at every start, dry runs included, for what can be seen in the config and the files that it names.
+
+    Raises:
+        UserError: the first fault, naming its key.
+    """
+    check_models(config)
+    check_given_datasets(config)
+    check_benchmarks(config)
+    check_files(config)
+    check_prompts(config)
+    check_training(config)
+    if config.sign_functions != type(config.sign_functions)():
+        from selfcodealign.seeds.neardup import hasher_of
+
+        hasher_of(config.mode, **config.sign_functions.model_dump())
+
+
+def check_prompts(config: Config) -> None:
+    """Read every layout and examples file, and count the examples that prompts ask for.
+
+    Raises:
+        UserError: a file is malformed, or has fewer examples than a stage shows.
+    """
+    from selfcodealign.generation.judge import load_judge
+    from selfcodealign.generation.prompts import Layout, load_layout, load_template
+
+    def given(file: str | None) -> Path | None:
+        return Path(file) if file else None
+
+    load_judge(Path(config.judge_seeds.prompts), given(config.judge_seeds.examples))
+    examples = given(config.prompts.examples)
+    for name, generation in config.generations.items():
+        layout = Path(generation.template or config.prompts.template)
+        if examples and examples.parts[0] == "results":  # A rule fetches it.
+            load_layout(layout, Layout)
+            continue
+        template = load_template(layout, examples)
+        shots = {"write_responses.few_shots": config.write_responses.few_shots}
+        if generation.answers is None:
+            shots["write_instructions.few_shots"] = config.write_instructions.few_shots
+            if generation.path == "concepts":
+                shots["extract_concepts.few_shots"] = config.extract_concepts.few_shots
+        if "few_shots" in generation.responses:
+            shots[f"generations.{name}.responses.few_shots"] = int(generation.responses["few_shots"])
+        for key, wanted in shots.items():
+            if wanted > len(template.examples):
+                raise UserError(
+                    f"config key {key}: is {wanted}, but {examples or template.layout.examples.file} has "
+                    f"{len(template.examples)} examples; lower it, or write more"
+                )
+
+
+def check_training(config: Config) -> None:
+    """Check the settings that each model is trained with, and the DeepSpeed files.
+
+    Raises:
+        UserError: settings contradict each other, or a file is missing or no JSON.
+    """
+    from selfcodealign.training.checks import agree, read_deepspeed
+
+    for name, model in config.models.items():
+        try:
+            agree(TrainSft.model_validate(config.train_sft.model_dump() | model.settings))
+        except UserError as error:
+            raise UserError(f"config key models.{name}.settings: {error}" if model.settings else str(error)) from None
+    if config.train_dpo.deepspeed != "none":
+        read_deepspeed(config.train_dpo.deepspeed, "train_dpo.deepspeed")
 
 
 def check_before_start(
@@ -30,12 +111,16 @@ def check_before_start(
         in_containers: whether they run in the config's images.
 
     Raises:
-        UserError: an image, a partition, a GPU or a model of the Hub is not there.
+        UserError: an image, an interpreter, an API key, a partition, a GPU or a model of the Hub is not there.
     """
+    jobs = list(jobs)
+    check_keys(config, {job.rule.name for job in jobs})
     if in_containers:
         used = {job.container_img_url for job in jobs}
         needed = {island: name for island, name in config.containers.items() if images.locate(name) in used}
         images.check(needed, config.container_digests)
+    else:
+        check_interpreters(config)
     if executor == "slurm":
         partitions: dict[str, set[str]] = {}
         with_gpu: set[str] = set()
@@ -118,6 +203,49 @@ def _asked(name: str, revision: str, token: str) -> str:
         return error.headers.get("X-Error-Code", "")
     except (OSError, ValueError):
         return ""
+
+
+def check_keys(config: Config, rules: Collection[str]) -> None:
+    """Check that the API keys that jobs will want are in the environment.
+
+    Args:
+        config: the run's config.
+        rules: names of the rules that have jobs to run.
+
+    Raises:
+        UserError: a variable is not set; the sentence names it and the config key.
+    """
+    base = config.engine.model_dump()
+    engines = {"engine": base} if JUDGING.intersection(rules) else {}
+    if WRITING.intersection(rules):
+        engines |= {f"generations.{name}.engine": base | entry.engine for name, entry in config.generations.items()}
+    for key, engine in engines.items():
+        variable = engine["api_key_env"]
+        if engine["backend"] == "openai" and variable and not os.environ.get(variable, "").strip():
+            raise UserError(
+                f"config key {key}.api_key_env: the environment variable {variable} is not set; set it to the API key "
+                "before starting, or leave the key out for a server without keys"
+            )
+
+
+def check_interpreters(config: Config) -> None:
+    """Check that the interpreters that the config names are on this machine.
+
+    Raises:
+        UserError: one is no program that can be run.
+    """
+    named = {
+        "typecheck_functions.python": config.typecheck_functions.python,
+        "execute_programs.python": config.execute_programs.python,
+        "engine.python": config.engine.python,
+        **{
+            f"generations.{name}.engine.python": entry.engine.get("python")
+            for name, entry in config.generations.items()
+        },
+    }
+    for key, python in named.items():
+        if python and shutil.which(str(python)) is None:
+            raise UserError(f"config key {key}: {python} is no program on this machine; name a Python interpreter")
 
 
 def check_partitions(wanted: Mapping[str, Iterable[str]], with_gpu: Iterable[str]) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selfcodealign.config.dataset import Dataset
     from selfcodealign.config.paths import (
         check_benchmarks,
+        check_files,
         check_given_datasets,
         check_models,
         located,
@@ -30,6 +31,7 @@ __all__ = [
     "TrainSft",
     "TrainedModel",
     "check_benchmarks",
+    "check_files",
     "check_given_datasets",
     "check_models",
     "extended",

@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
 DATA_FILE = re.compile(r"\.(parquet|jsonl?|ndjson)(\.gz)?$")
 
 
@@ -45,22 +47,30 @@ def _expand(item: str, results: str) -> list[str]:
     item = os.path.expanduser(item)
     # A file may have a pattern's characters in its name.
     if glob.has_magic(item) and not Path(item).is_file():
-        found = sorted(glob.glob(item, recursive=True))
+        found = sorted(path for path in glob.glob(item, recursive=True) if not Path(path).is_dir())
         if not found:
             raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
         return found
     if not Path(item).exists() and not item.startswith(f"{results}/"):
         raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
+    if Path(item).is_dir():
+        raise UserError(
+            f"config key data.raw_shards: {item} is a folder; name its files, as in {item.rstrip('/')}/*.parquet"
+        )
     return [item]
 
 
 def models(config: Config) -> dict[str, tuple[str, str]]:
-    """List the models that the config names, but those of `models` by their names: key → folder or Hub id, revision."""
+    """List the models that the config names, but those of `models` by their names: key → folder or Hub id, revision.
+
+    What a server calls its model is no name of a folder or of the Hub, and is left out.
+    """
     named = {"model.base": (config.model.base, config.model.revision)}
-    if config.judge_seeds.model:
+    if config.judge_seeds.model and config.engine.backend != "openai":
         named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
     for name, generation in config.generations.items():
-        if generation.model and generation.model not in config.models:
+        served = (config.engine.model_dump() | generation.engine)["backend"] == "openai"
+        if generation.model and generation.model not in config.models and not served:
             named[f"generations.{name}.model"] = (generation.model, generation.revision)
     for name, model in config.models.items():
         if model.base:
@@ -89,6 +99,8 @@ def check_models(config: Config) -> None:
             raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
         if not (folder / "config.json").is_file():
             raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
+        if not any(file.suffix in WEIGHTS for file in folder.iterdir()):
+            raise UserError(f"config key {key}: {model} has a config.json but no weights (*.safetensors); fetch them")
 
 
 def made_models(config: Config) -> list[str]:
@@ -122,13 +134,46 @@ def check_benchmarks(config: Config) -> None:
     Raises:
         UserError: a file does not exist, or a benchmark that is published as no single file has none.
     """
+    for name, file in config.data.other_benchmarks.items():
+        _check_file(f"data.other_benchmarks.{name}", file)
     for name, run in config.benchmarks.items():
-        absent = [file for file in run.files if not file.startswith("results/") and not Path(file).exists()]
-        if absent:
-            raise UserError(f"config key benchmarks.{name}.file: there is no {absent[0]} in {Path.cwd()}; put it there")
+        for file in run.files:
+            _check_file(f"benchmarks.{name}.file", file)
         kind = base.get(run.benchmark or name)
         if not run.files and not any(source.url for source in kind.sources):
             raise UserError(f"config key benchmarks.{name}.file: {kind.title} is not published as one file; name yours")
+
+
+def check_files(config: Config) -> None:
+    """Check the other files that a config names: layouts and examples of prompts, and the sandbox's image.
+
+    Raises:
+        UserError: one does not exist, or is no file.
+    """
+    for section in ("prompts", "judge_seeds"):
+        for key in ("template", "prompts", "examples"):
+            if path := getattr(getattr(config, section), key, None):
+                _check_file(f"{section}.{key}", path)
+    for name, generation in config.generations.items():
+        if generation.template:
+            _check_file(f"generations.{name}.template", generation.template)
+    image = config.verify_responses.image
+    if image and "://" not in image and not Path(image).exists():
+        raise UserError(f"config key verify_responses.image: there is no {image} in {Path.cwd()}; correct the path")
+
+
+def _check_file(key: str, file: str) -> None:
+    path = Path(file)
+    if file.startswith("results/"):
+        return
+    if path.is_dir():
+        raise UserError(f"config key {key}: {file} is a folder; name one file")
+    if not path.exists():
+        raise UserError(
+            f"config key {key}: there is no {file} in {Path.cwd()}; correct the path, or put the file there"
+        )
+    if not os.access(path, os.R_OK):
+        raise UserError(f"config key {key}: {file} may not be read by you; change its permissions")
 
 
 def located(config: Config, root: Path) -> Config:
@@ -137,7 +182,7 @@ def located(config: Config, root: Path) -> Config:
     A relative path that leads nowhere from the working folder, but somewhere from `root`, is replaced by the way there;
     `~` is replaced by the home folder.
     """
-    found = config.model_copy(deep=True)
+    found = _changed(config, _without_tilde)
     shipped = (
         (found.model, "base"),
         (found.prompts, "template"),
@@ -146,15 +191,14 @@ def located(config: Config, root: Path) -> Config:
         (found.judge_seeds, "prompts"),
         (found.judge_seeds, "examples"),
         (found.train_sft, "deepspeed"),
+        (found.train_dpo, "deepspeed"),
         *((generation, key) for generation in found.generations.values() for key in ("model", "template")),
         *((model, "base") for model in found.models.values()),
         *((model, "model") for model in found.other_models.values()),
     )
     for section, key in shipped:
         path = getattr(section, key)
-        if path and path.startswith("~") and Path(path).expanduser().exists():
-            setattr(section, key, os.path.expanduser(path))
-        elif path and not Path(path).exists() and (root / path).exists():
+        if path and not Path(path).exists() and (root / path).exists():
             setattr(section, key, os.path.relpath(root / path))
     for model in found.models.values():
         path = str(model.settings.get("deepspeed", ""))
@@ -168,12 +212,25 @@ def placed(config: Config, results: str) -> Config:
 
     They differ where the pipeline is a module of another workflow, with other path variables.
     """
-    return config if results == "results" else Config.model_validate(_moved(config.model_dump(), results))
+    if results == "results":
+        return config
+    return _changed(config, lambda text: f"{results}/{text[8:]}" if text.startswith("results/") else text)
 
 
-def _moved(value: Any, results: str) -> Any:
-    if isinstance(value, dict):
-        return {key: _moved(item, results) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_moved(item, results) for item in value]
-    return f"{results}/{value[8:]}" if isinstance(value, str) and value.startswith("results/") else value
+def _without_tilde(text: str) -> str:
+    """Replace `~` by the home folder where that leads to something."""
+    path = os.path.expanduser(text) if text.startswith("~") else text
+    return path if os.path.exists(path) else text
+
+
+def _changed(config: Config, change: Callable[[str], str]) -> Config:
+    """Change every text that a config holds as a value."""
+
+    def changed(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: changed(item) for key, item in value.items()}
+        if isinstance(value, list):
+            return [changed(item) for item in value]
+        return change(value) if isinstance(value, str) else value
+
+    return Config.model_validate(changed(config.model_dump()))

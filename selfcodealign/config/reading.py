@@ -1,11 +1,15 @@
 """From YAML files to a checked config, with one sentence for everything that is wrong."""
 
+import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
 from selfcodealign.config.cells import check_tables
+from selfcodealign.config.checks import check_values
 from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
 
@@ -26,23 +30,31 @@ def load(values: dict[str, Any]) -> Config:
         config = Config.model_validate(values)
     except ValidationError as error:
         raise UserError("; ".join(_sentence(item) for item in error.errors())) from None
+    check_values(config)
     check_tables(config)
     return config
 
 
-def extended(values: dict[str, Any], roots: tuple[Path, ...] = (Path(),)) -> dict[str, Any]:
+def extended(
+    values: dict[str, Any], roots: tuple[Path, ...] = (Path(),), files: Iterable[str | Path] = ()
+) -> dict[str, Any]:
     """Lay a config over the file that its key `extends` names, and over the file which that one extends, and so on.
 
     Args:
         values: a config as read from YAML.
         roots: folders that `extends` is looked up in, in order.
+        files: what the config was read from, by somebody who takes the last of two equal keys.
 
     Raises:
-        UserError: a file is missing, is no YAML, or extends itself.
+        UserError: a file is missing, is no YAML, has a key twice, or extends itself.
     """
+    for file in files:
+        read(Path(file))
     seen = []
     while "extends" in values:
         name = values["extends"]
+        if not isinstance(name, str):
+            raise UserError(f"config key extends: {name!r} is no file; name one config file")
         path = next((root / name for root in roots if (root / name).is_file()), None)
         if path is None or path in seen:
             problem = "extends itself" if path else "does not exist"
@@ -63,12 +75,40 @@ def read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"config file {path} does not exist; name one with --configfile")
     try:
-        values = yaml.safe_load(path.read_text()) or {}
+        text = path.read_text(encoding="utf-8-sig")
+        try:  # JSON may be indented with tabs, which YAML may not.
+            values = json.loads(text, object_pairs_hook=lambda pairs: _section(path, pairs))
+        except ValueError:
+            values = yaml.load(text, Loader=_unique_keys(path))
     except yaml.YAMLError as error:
         raise UserError(f"config file {path} is not YAML: {' '.join(str(error).split())}") from error
+    except UnicodeDecodeError as error:
+        raise UserError(f"config file {path} is not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+    values = {} if values is None else values
     if not isinstance(values, dict):
         raise UserError(f"config file {path} must hold keys and values, not {type(values).__name__}")
     return values
+
+
+def _section(path: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make one section of its keys and values; a key twice is refused, though JSON and PyYAML take the last."""
+    twice = [key for key, count in Counter(key for key, _ in pairs).items() if count > 1]
+    if twice:
+        raise UserError(f"config file {path}: the key {twice[0]} stands twice in one section; keep one of the two")
+    return dict(pairs)
+
+
+def _unique_keys(path: Path) -> Any:
+    """Make a YAML loader that refuses a key twice; keys that an anchor brings in (`<<`) may be given again."""
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+            node = super().compose_mapping_node(anchor)
+            _section(path, [(key.value, None) for key, _ in node.value if isinstance(key, yaml.ScalarNode)])
+            return node
+
+    return Loader
 
 
 def merged(values: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:

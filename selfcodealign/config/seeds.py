@@ -97,7 +97,10 @@ class TypecheckFunctions(Section):
     )
     start_s: float = Field(default=120.0, gt=0, description="seconds a pyright process may take, whatever its batch")
     function_s: float = Field(default=0.2, gt=0, description="further seconds for each function of the batch")
-    heap_mb: Count = Field(default=1_200, description="most memory for Node's heap; caches go before it is full")
+    heap_mb: Count = Field(
+        default=1_200,
+        description="memory for Node's heap; twice as much for functions that import packages, after a crash",
+    )
 
 
 class FilterSeeds(Section):

@@ -7,20 +7,23 @@ import hashlib
 import json
 import logging
 import lzma
+import re
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.errors import UserError, first_line
 from selfcodealign.evaluation.base import Benchmark, Passage, Source, find, get, names, prompt_passages
+from selfcodealign.seeds.raw import NOT_READ
 
 log = logging.getLogger(__name__)
 
 
 def content(path: Path) -> bytes:
-    """Read a file, decompressing gzip, bzip2, xz and zstd by its first bytes rather than by its name.
+    """Read a file, decompressing gzip, bzip2, xz, zstd and lz4 by its first bytes rather than by its name.
 
     Raises:
         UserError: the file does not exist or is torn.
@@ -37,17 +40,18 @@ def content(path: Path) -> bytes:
         raise UserError(f"{path} is a damaged {name} file ({error}); fetch it again") from error
 
 
-def _zstd(raw: bytes) -> bytes:
+def _by_arrow(kind: str, raw: bytes) -> bytes:
     import pyarrow as pa
 
-    return pa.CompressedInputStream(pa.BufferReader(raw), "zstd").read()
+    return pa.CompressedInputStream(pa.BufferReader(raw), kind).read()
 
 
 COMPRESSIONS: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
     (b"\x1f\x8b", "gzip", gzip.decompress),
     (b"BZh", "bzip2", bz2.decompress),
     (b"\xfd7zXZ\x00", "xz", lzma.decompress),
-    (b"\x28\xb5\x2f\xfd", "zstd", _zstd),
+    (b"\x28\xb5\x2f\xfd", "zstd", partial(_by_arrow, "zstd")),
+    (b"\x04\x22\x4d\x18", "lz4", partial(_by_arrow, "lz4")),
 )
 
 
@@ -57,7 +61,7 @@ def sha256(path: Path) -> str:
 
 
 def records(path: Path) -> list[dict[str, Any]]:
-    """Read JSON Lines, one JSON list, one JSON object of records, or parquet, compressed or not, in file order.
+    """Read JSON Lines, one JSON list, one JSON object of records, parquet or Arrow, compressed or not, in file order.
 
     Text is UTF-8, or UTF-16 or UTF-32 behind a byte order mark.
 
@@ -65,14 +69,22 @@ def records(path: Path) -> list[dict[str, Any]]:
         UserError: the file is broken, no text, or holds something else than records; the sentence names the line.
     """
     raw = content(path)
-    if raw.startswith(b"PAR1"):
+    if raw.startswith(TABLES):
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        source = pa.BufferReader(raw)
+        kind = "parquet" if raw.startswith(b"PAR1") else "Arrow"
         try:
-            return pq.read_table(pa.BufferReader(raw)).to_pylist()
+            if kind == "parquet":
+                return pq.read_table(source).to_pylist()
+            reader = pa.ipc.open_file(source) if raw.startswith(b"ARROW1") else pa.ipc.open_stream(source)
+            return reader.read_all().to_pylist()
         except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{path} is a damaged parquet file ({first_line(error)}); fetch it again") from error
+            raise UserError(f"{path} is a damaged {kind} file ({first_line(error)}); fetch it again") from error
+    for magic, what in NOT_READ.items():
+        if raw.removeprefix(codecs.BOM_UTF8).lstrip().startswith(magic):
+            raise UserError(f"{path} is {what}")
     text = decoded(path, raw)
     try:
         whole = json.loads(text)
@@ -87,6 +99,10 @@ def records(path: Path) -> list[dict[str, Any]]:
         if not isinstance(record, dict):
             raise UserError(f"{path}, record {number} is {type(record).__name__}, not an object; name the right file")
     return whole
+
+
+TABLES = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+"""How parquet, Arrow files and Arrow streams begin."""
 
 
 def decoded(path: Path, raw: bytes) -> str:
@@ -117,7 +133,7 @@ MARKS = (
 def _lines(path: Path, text: str) -> list[dict[str, Any]]:
     found = []
     # Not splitlines(): JSON strings may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(text.split("\n"), start=1):
+    for number, line in enumerate(re.split(r"\r\n|\r|\n", text), start=1):
         if not line.strip():
             continue
         try:

@@ -95,7 +95,7 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x04\x22\x4d\x18": "lz4",
 }
-_NOT_READ = {
+NOT_READ = {
     b"PK\x03\x04": "a ZIP archive; unpack it",
     b"FEA1": "a Feather file of version 1; write it as parquet",
     b"ORC": "an ORC file; write it as parquet",
@@ -106,6 +106,7 @@ _NOT_READ = {
     b"version https://git-lfs": "a pointer of Git LFS in place of the file; run git lfs pull",
     b"<": "a page of HTML or XML, not data; check its address and fetch it again",
 }
+"""How files begin that are not read, and what to do with them."""
 
 
 def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:
@@ -160,7 +161,7 @@ def _from_plain(stream: Any, start: bytes, shard: str, columns: Columns) -> Iter
         yield from _from_arrow(stream, shard, columns, file=start.startswith(b"ARROW1"))
         return
     text = start.removeprefix(codecs.BOM_UTF8).lstrip()
-    for magic, what in _NOT_READ.items():
+    for magic, what in NOT_READ.items():
         if text.startswith(magic):
             raise UserError(f"raw shard {shard} is {what}")
     if start[257:262] == b"ustar":

@@ -2,7 +2,8 @@
 
 Each function is a file whose name no import can spell by chance. Two files of known verdict ride along in every batch,
 so that a checker that prints nothing, or passes everything, is found out. A batch that crashes, hangs or answers for
-too few files is cut by the packages that functions import, then in halves, until the culprit stands alone.
+too few files is cut by the packages that functions import, then in halves, until the culprit stands alone. The parts of
+a batch that crashed have twice the heap: what a large package needs is mostly memory.
 """
 
 import functools
@@ -132,7 +133,7 @@ class Pyright:
     Args:
         python: interpreter whose packages imports resolve to; see `default_python` if None.
         start_s, function_s: a batch of n may take start_s + n · function_s seconds of wall time.
-        heap_mb: most memory for Node's heap; pyright drops its caches before that is full.
+        heap_mb: most memory for Node's heap, half of that after a crash; pyright drops its caches before it is full.
     """
 
     def __init__(
@@ -146,10 +147,10 @@ class Pyright:
         self.start_s = start_s
         self.function_s = function_s
         self.script = Path(pyright.__file__).parent / "dist" / "index.js"
+        self.heap_mb = heap_mb
         # Node's young generation is 16 MB by default: with more, types that live for one file are never copied, and the
         # checker needs a fifth less CPU time.
-        space = (f"--max-old-space-size={heap_mb}", "--max-semi-space-size=128")
-        self._command = [node(), *space, str(self.script), "--outputjson", "--project"]
+        self._command = [node(), "--max-semi-space-size=128", str(self.script), "--outputjson", "--project"]
 
     def check(self, functions: Mapping[str, str]) -> dict[str, Verdict]:
         """Return the verdict on each function, keyed as they are; bisects a batch that fails.
@@ -157,7 +158,7 @@ class Pyright:
         Raises:
             UserError: pyright cannot check even the canaries, so no verdict can be trusted.
         """
-        return bisected(functions, self.run, self._assert_alive)
+        return bisected(functions, self.run, self._assert_alive, functools.partial(self.run, heap_mb=2 * self.heap_mb))
 
     def _assert_alive(self) -> None:
         try:
@@ -165,8 +166,8 @@ class Pyright:
         except CheckerFailed as error:
             raise UserError(f"pyright does not work here: {error}") from error
 
-    def run(self, functions: Mapping[str, str]) -> dict[str, Verdict]:
-        """Check functions in one process.
+    def run(self, functions: Mapping[str, str], heap_mb: int | None = None) -> dict[str, Verdict]:
+        """Check functions in one process, with another heap than the checker's own if told so.
 
         Raises:
             CheckerFailed: it crashed, hung, or did not answer for every file as it must.
@@ -183,7 +184,7 @@ class Pyright:
             settings = {"include": ["."], "typeCheckingMode": "standard", "pythonPlatform": "Linux"}
             settings |= {"reportMissingModuleSource": "error"}
             (Path(folder) / "pyrightconfig.json").write_text(json.dumps(settings))
-            report = self._report(folder, len(functions))
+            report = self._report(folder, len(functions), heap_mb or self.heap_mb)
         errors: dict[str, list[dict[str, Any]]] = {}
         for item in report["generalDiagnostics"]:
             if item.get("severity") == "error":
@@ -193,9 +194,10 @@ class Pyright:
             raise CheckerFailed(f"it checked {analysed} of {len(files) + len(CANARIES)} files, or not as it should")
         return {key: _verdict(errors.get(name, [])) for name, key in files.items()}
 
-    def _report(self, folder: str, count: int) -> dict[str, Any]:
+    def _report(self, folder: str, count: int, heap_mb: int) -> dict[str, Any]:
+        program, *flags = self._command
         process = subprocess.Popen(
-            [*self._command, folder, "--pythonpath", self.python],
+            [program, f"--max-old-space-size={heap_mb}", *flags, folder, "--pythonpath", self.python],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -255,16 +257,19 @@ def bisected(
     functions: Mapping[str, str],
     run: Callable[[Mapping[str, str]], dict[str, Verdict]],
     assert_alive: Callable[[], None],
+    run_again: Callable[[Mapping[str, str]], dict[str, Verdict]] | None = None,
 ) -> dict[str, Verdict]:
     """Return every function's verdict, cutting a batch that fails until the culprit is alone.
 
-    What breaks the checker is mostly the size of a package. A batch that crashes is cut by imported packages first, so
-    that all that import none pass in one process, and the culprit is alone, or among few, after one failure more.
+    What breaks the checker is mostly the size of a package: a crash for want of memory, or no end for want of it. So a
+    batch is cut into what imports no package and what imports some, then by packages, then in halves; what imports
+    packages goes to `run_again`.
 
     Args:
         functions: texts by key.
         run: checks a batch, or raises `CheckerFailed`.
         assert_alive: raises if the checker itself is broken, before anything is blamed on a function.
+        run_again: checks with more memory what imports packages and was in a batch that failed; `run` if None.
     """
     if not functions:
         return {}
@@ -272,19 +277,26 @@ def bisected(
         return run(functions)
     except CheckerFailed as error:
         assert_alive()
+        groups: dict[str, list[str]] = {}
+        for key in functions:
+            groups.setdefault(packages(functions[key]), []).append(key)
+        plain = groups.pop("", [])
+        if len(functions) == 1 and groups and run_again:
+            return bisected(functions, run_again, assert_alive)
         if len(functions) == 1:
             return dict.fromkeys(functions, TIMED_OUT if error.timed_out else CRASHED)
         log.warning("pyright failed on %d functions (%s); cutting them in parts", len(functions), error)
-        timed_out = error.timed_out
     keys = list(functions)
     middle = len(keys) // 2
-    parts = [keys[:middle], keys[middle:]]
-    if not timed_out:
-        groups: dict[str, list[str]] = {}
-        for key in keys:
-            groups.setdefault(packages(functions[key]), []).append(key)
-        parts = list(groups.values()) if len(groups) > 1 else parts
+    if plain and groups:
+        parts = [plain, [key for key in keys if packages(functions[key])]]
+    elif len(groups) > 1:
+        parts = list(groups.values())
+    else:
+        parts = [keys[:middle], keys[middle:]]
     verdicts = {}
     for part in parts:
-        verdicts |= bisected({key: functions[key] for key in part}, run, assert_alive)
+        more = run_again if run_again and packages(functions[part[0]]) else run
+        left = run_again if more is run else None
+        verdicts |= bisected({key: functions[key] for key in part}, more, assert_alive, left)
     return {key: verdicts[key] for key in keys}

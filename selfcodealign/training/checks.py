@@ -22,6 +22,16 @@ log = logging.getLogger(__name__)
 
 
 def check(settings: TrainSft) -> None:
+    """Refuse settings that contradict each other, and a tracker that is not installed here.
+
+    Raises:
+        UserError: the first contradiction, naming both keys.
+    """
+    agree(settings)
+    check_tracker("train_sft", settings.tracker)
+
+
+def agree(settings: TrainSft) -> None:
     """Refuse settings that contradict each other.
 
     Raises:
@@ -46,7 +56,6 @@ def check(settings: TrainSft) -> None:
         )
     if settings.keep == "best" and not settings.validation_share:
         raise UserError("train_sft.keep is best, but nothing is held out to choose by: set train_sft.validation_share")
-    check_tracker("train_sft", settings.tracker)
 
 
 def check_tracker(section: str, tracker: str) -> None:
@@ -62,8 +71,8 @@ def check_tracker(section: str, tracker: str) -> None:
         )
 
 
-def read_deepspeed(name: str) -> dict[str, Any]:
-    """Read a DeepSpeed configuration, looked for from the current folder and then from the repository.
+def read_deepspeed(name: str, key: str = "train_sft.deepspeed") -> dict[str, Any]:
+    """Read the DeepSpeed configuration that a config key names, from the current folder or else from the repository.
 
     Raises:
         UserError: it is missing or no JSON object.
@@ -77,7 +86,7 @@ def read_deepspeed(name: str) -> dict[str, Any]:
             if isinstance(read, dict):
                 return read
             raise UserError(f"{file} must hold a JSON object")
-    raise UserError(f"train_sft.deepspeed names {name}, which does not exist; there are config/deepspeed/zero0.json …")
+    raise UserError(f"config key {key} names {name}, which does not exist; there are config/deepspeed/zero0.json …")
 
 
 def engine(settings: TrainSft) -> dict[str, Any] | None:

@@ -28,12 +28,25 @@ def refused(checkout: Checkout, *words: str) -> str:
         ("data: {raw_shards: 'nowhere/*.parquet'}", "no file matches nowhere/*.parquet"),
         ("data: {raw_shards: [nowhere.parquet]}", "nowhere.parquet does not exist"),
         ("model: {base: ./no-such-model}", "no-such-model"),
+        ("data: {content_column: a}\nseed: 1\ndata: {content_column: b}", "the key data stands twice in one section"),
+        ("filter_seeds: {min_lines: 10, max_lines: 5}", "filter_seeds.min_lines: 10 is above max_lines"),
+        ("train_sft: {deepspeed: nope.json}", "train_sft.deepspeed names nope.json"),
     ],
 )
 def test_a_mistake_in_the_config_stops_before_any_job(checkout, config, sentence):
     file = checkout.folder / "mistake.yaml"
     file.write_text(config)
     assert sentence in refused(checkout, "--dry-run", "--configfile", "mistake.yaml")
+
+
+def test_a_key_twice_in_the_default_config_is_refused_too(checkout):
+    file = checkout.folder / "config.yaml"
+    kept = file.read_text()
+    try:
+        file.write_text(kept + "\nmodel: {base: demo/model}\n")
+        assert "config.yaml: the key model stands twice" in refused(checkout, "--dry-run")
+    finally:
+        file.write_text(kept)
 
 
 @pytest.mark.parametrize(

@@ -95,7 +95,18 @@ def test_the_stage_is_wired_into_the_chain_by_the_files_that_contributing_names(
     rule = (EXAMPLES / "stage.smk").read_text()
     assert set(re.findall(r"^\s+(--[a-z-]+) ", rule, re.MULTILINE)) <= known
     folder = tmp_path / "checkout"
-    kept = ("Snakefile", "rules", "scripts", "selfcodealign", "config.yaml", "prompts", "demo", "report", "profiles")
+    kept = (
+        "Snakefile",
+        "rules",
+        "scripts",
+        "selfcodealign",
+        "config.yaml",
+        "config",
+        "prompts",
+        "demo",
+        "report",
+        "profiles",
+    )
     folder.mkdir()
     for name in kept:
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, folder / name)

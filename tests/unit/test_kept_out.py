@@ -7,6 +7,7 @@ import json
 import lzma
 
 import pyarrow as pa
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
@@ -70,28 +71,50 @@ def write_parquet(path, rows):
     pq.write_table(pa.Table.from_pylist(rows), path)
 
 
+def write_arrow(kind):
+    def write(path, rows):
+        table = pa.Table.from_pylist(rows)
+        with kind(path, table.schema) as writer:
+            writer.write_table(table)
+
+    return write
+
+
 def write_lines(path, rows):
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
 
 
 FORMATS = {
     "tasks.parquet": write_parquet,
+    "file.arrow": write_arrow(pa.ipc.new_file),
+    "stream.arrow": write_arrow(pa.ipc.new_stream),
+    "tasks.feather": lambda path, rows: feather.write_feather(pa.Table.from_pylist(rows), path),
+    "parquet.jsonl": write_parquet,
     "tasks.jsonl": write_lines,
+    "old-mac.jsonl": lambda path, rows: path.write_text("\r".join(json.dumps(row) for row in rows)),
+    "windows.jsonl": lambda path, rows: path.write_bytes(b"".join(json.dumps(row).encode() + b"\r\n" for row in rows)),
+    "tasks.jsonl.lz4": lambda path, rows: path.write_bytes(
+        compressed("\n".join(json.dumps(row) for row in rows).encode(), "lz4")
+    ),
+    "parquet.zst": lambda path, rows: (
+        write_parquet(path, rows),
+        path.write_bytes(compressed(path.read_bytes(), "zstd")),
+    ),
     "tasks.json": lambda path, rows: path.write_text(json.dumps(rows, indent=1)),
     "object.json": lambda path, rows: path.write_text(json.dumps({str(n): row for n, row in enumerate(rows)})),
     "tasks.jsonl.gz": lambda path, rows: path.write_bytes(gzip.compress(json.dumps(rows).encode())),
     "gzip.jsonl": lambda path, rows: path.write_bytes(gzip.compress(json.dumps(rows).encode())),
     "tasks.json.bz2": lambda path, rows: path.write_bytes(bz2.compress(json.dumps(rows).encode())),
     "tasks.json.xz": lambda path, rows: path.write_bytes(lzma.compress(json.dumps(rows).encode())),
-    "tasks.json.zst": lambda path, rows: path.write_bytes(zstd(json.dumps(rows).encode())),
+    "tasks.json.zst": lambda path, rows: path.write_bytes(compressed(json.dumps(rows).encode(), "zstd")),
     "bom.jsonl": lambda path, rows: path.write_bytes(codecs.BOM_UTF8 + json.dumps(rows).encode()),
     "utf16.json": lambda path, rows: path.write_bytes(json.dumps(rows).encode("utf-16")),
 }
 
 
-def zstd(raw: bytes) -> bytes:
+def compressed(raw: bytes, kind: str) -> bytes:
     sink = pa.BufferOutputStream()
-    with pa.CompressedOutputStream(sink, "zstd") as stream:
+    with pa.CompressedOutputStream(sink, kind) as stream:
         stream.write(raw)
     return sink.getvalue().to_pybytes()
 
@@ -157,6 +180,15 @@ def test_tasks_that_are_never_asked_are_kept_out_too(tmp_path):
         (b"\x1f\x8b\x00", "damaged gzip"),
         (b"\x28\xb5\x2f\xfd\x00", "damaged zstd"),
         (b"PAR1 and then nothing", "damaged parquet"),
+        (b"ARROW1\x00\x00 and then nothing", "damaged Arrow"),
+        (b"\xff\xff\xff\xff\x10", "damaged Arrow"),
+        (b"\x04\x22\x4d\x18\x00", "damaged lz4"),
+        (b"PK\x03\x04 and more", "a ZIP archive; unpack it"),
+        (b"SQLite format 3\x00", "a SQLite database"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS"),
+        (b"<!DOCTYPE html>\n<html>", "a page of HTML"),
+        (b"\xef\xbb\xbf<html>", "a page of HTML"),
+        (b"\x80\x04\x95\x00", "a pickle, which is never loaded"),
         (b"\xff\xfe\xfd", "neither parquet nor UTF-8 text"),
         (b'{"a": "\xe9t\xe9"}', "neither parquet nor UTF-8 text"),
         (b'{"other": 1}\n{"other": 2}\n', "holds no texts"),

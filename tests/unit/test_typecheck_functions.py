@@ -90,7 +90,50 @@ def test_a_crash_is_blamed_on_the_package_in_few_runs():
     verdicts = bisected(functions, fails_on({"bad"}, calls=calls), lambda: None)
     assert [key for key, verdict in verdicts.items() if verdict == CRASHED] == ["bad"]
     assert list(verdicts) == list(functions)
-    assert calls == [1_101, 1_000, 100, 1]
+    assert calls == [1_101, 1_000, 101, 100, 1]
+
+
+def test_what_needs_memory_has_more_after_a_failure():
+    functions = {str(n): DOUBLE for n in range(1_000)}
+    functions |= {name: f"def f(x):\n    from {name} import g\n    return g(x)" for name in ("torch", "numpy", "huge")}
+    calls: list[int] = []
+    more: list[int] = []
+    verdicts = bisected(
+        functions,
+        fails_on({"torch", "huge"}, calls=calls),
+        lambda: None,
+        fails_on({"huge"}, calls=more),
+    )
+    assert [key for key, verdict in verdicts.items() if verdict == CRASHED] == ["huge"]
+    assert list(verdicts) == list(functions)
+    assert (calls, more) == ([1_003, 1_000], [3, 1, 1, 1])
+
+
+HEAPS = [
+    pytest.param("from scipy.stats import norm", "norm.pdf", True, id="more-than-twice-the-heap"),
+    pytest.param("import torch", "torch.sum", False, id="less-than-twice-the-heap"),
+]
+
+
+@pytest.mark.parametrize(("statement", "call", "crashes"), HEAPS)
+def test_a_package_too_large_for_the_heap_costs_its_own_function_alone(statement, call, crashes, monkeypatch):
+    """Node runs out of its heap here, as it does at the default one with `from transformers import AutoModel`."""
+    checker = Pyright(sys.executable, heap_mb=64)
+    sizes: list[int] = []
+    once = Pyright.run
+
+    def run(self: Pyright, functions: dict[str, str], heap_mb: int | None = None) -> dict[str, Verdict]:
+        sizes.append(len(functions))
+        return once(self, functions, heap_mb)
+
+    monkeypatch.setattr(Pyright, "run", run)
+    functions = {f"good{n}": DOUBLE for n in range(20)} | {"bad": WRONG}
+    functions["large"] = f'def f(x):\n    """Return a value."""\n    {statement}\n    return {call}(x)\n'
+    verdicts = checker.check(functions)
+    assert all(verdict.passed for key, verdict in verdicts.items() if key.startswith("good"))
+    assert verdicts["bad"].rules == ("reportReturnType",)
+    assert verdicts["large"] == (CRASHED if crashes else Verdict(()))
+    assert [size for size in sizes if size] == [22, 21, 1], "the batch is not halved"
 
 
 PRAGMAS = [
