@@ -1,5 +1,7 @@
 """Self-align a code model: raw source shards in, a fine-tuned model and a benchmark report out."""
 
+import atexit
+
 from snakemake.utils import min_version
 
 min_version("9.25")
@@ -46,6 +48,16 @@ onstart:
         )
     except UserError as error:
         raise WorkflowError(str(error))
+
+
+# Snakemake prints some lines of its own after this; what a person needs comes behind them, at the very end.
+onerror:
+    failed = [one for job in workflow.scheduler.failed for one in (job.jobs if job.is_group() else [job])]
+    atexit.register(
+        print,
+        failures.last_words((Path(path) for job in failed for path in job.log), *map(str, log[:1])),
+        file=sys.stderr,
+    )
 
 
 rule all:

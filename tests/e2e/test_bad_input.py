@@ -15,7 +15,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def refused(checkout: Checkout, *words: str) -> str:
     done = subprocess.run(checkout.command(*words), cwd=checkout.folder, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
-    printed = done.stdout + done.stderr
+    printed = done.stdout + done.stderr  # Snakemake and its jobs print to the second alone.
     assert "Traceback" not in printed
     return printed
 
@@ -56,5 +56,11 @@ def test_an_unusable_shard_is_named(checkout, name, content, sentence):
     (checkout.folder / "mistake.yaml").write_text(f"data: {{raw_shards: [{shard.name}]}}")
     target = "results/extract_functions/00000.parquet"
     printed = refused(checkout, "--cores", "1", target, "--configfile", "mistake.yaml")
-    assert sentence in printed
-    assert "error: " in printed
+    *_, said, log, by_hand = printed.splitlines()
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert log == "log: logs/extract_functions/00000.log"
+    shown = subprocess.run(
+        by_hand.removeprefix("by hand: "), shell=True, cwd=checkout.folder, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith(f"To run this job by hand: cd {checkout.folder} && bash -c ")
