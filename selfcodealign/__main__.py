@@ -7,6 +7,7 @@ import sys
 from selfcodealign.errors import one_line_errors
 
 TOOLS = {
+    "status": "print how far a run is: jobs, rows, rate, time left and failures of every stage",
     "summary": "print where the report is and the headline numbers",
     "trace": "print the whole ancestry of a row, kept or dropped",
     "prompt": "print the exact prompt that a row was generated from",
