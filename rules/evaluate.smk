@@ -17,7 +17,7 @@ rule fetch_benchmark:
     input:
         script=script("fetch_benchmark"),
         decided_by=decided_by("fetch_benchmark"),
-        file=lambda wildcards: CONFIG.benchmarks[wildcards.benchmark].file or [],
+        file=lambda wildcards: PLAN.fetched[wildcards.benchmark].file or [],
     output:
         problems="<results>/fetch_benchmark/{benchmark}.gz",
         about="<results>/fetch_benchmark/{benchmark}.json",

@@ -36,6 +36,18 @@ def test_a_mistake_in_the_config_stops_before_any_job(checkout, config, sentence
     assert sentence in refused(checkout, "--dry-run", "--configfile", "mistake.yaml")
 
 
+def test_benchmarks_that_cannot_be_fetched_stop_before_any_job(checkout, monkeypatch):
+    """A model of one's own on a machine without internet: two lines of config, and nothing is fetched for hours."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    (checkout.folder / "mine.jsonl").write_text('{"content": "x = 1"}\n')
+    (checkout.folder / "own.yaml").write_text("model: {base: demo/model}\ndata: {raw_shards: mine.jsonl}\n")
+    printed = refused(checkout, "--cores", "1", "--configfile", "own.yaml")
+    assert "the tasks of 14 benchmarks cannot be fetched from here" in printed
+    assert "bring humaneval_plus, mbpp_plus with benchmarks.<name>.file, and bring humaneval, mbpp, evoeval" in printed
+    assert "or name in data.kept_out only what shall be kept out ([] waives all)" in printed
+    assert not (checkout.folder / "logs").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
