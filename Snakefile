@@ -1,7 +1,5 @@
 """Self-align a code model: raw source shards in, a fine-tuned model and a benchmark report out."""
 
-import atexit
-
 from snakemake.utils import min_version
 
 min_version("9.25")
@@ -50,14 +48,9 @@ onstart:
         raise WorkflowError(str(error))
 
 
-# Snakemake prints some lines of its own after this; what a person needs comes behind them, at the very end.
+# Snakemake prints lines of its own after this; what a person needs comes behind them, at the very end.
 onerror:
-    failed = [one for job in workflow.scheduler.failed for one in (job.jobs if job.is_group() else [job])]
-    atexit.register(
-        print,
-        failures.last_words((Path(path) for job in failed for path in job.log), *map(str, log[:1])),
-        file=sys.stderr,
-    )
+    failures.say_at_exit(workflow.scheduler.failed, log)
 
 
 rule all:

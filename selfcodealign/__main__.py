@@ -15,7 +15,7 @@ TOOLS = {
     "evaluate": "score samples of a benchmark",
     "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
     "cost": "estimate GPU-hours, tokens, disk and wall time of a run before it starts",
-    "publish": "push a finished dataset to the Hugging Face Hub",
+    "publish": "push a finished dataset or model to the Hugging Face Hub",
     "config": "write the config's JSON schema and its page of documentation",
 }
 

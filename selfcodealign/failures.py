@@ -1,8 +1,11 @@
 """What a failed job leaves in its log: one sentence, and the command that runs it again by hand."""
 
+import atexit
 import shlex
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 BY_HAND = "To run this job by hand: "
 """How the last line of a failed job's log begins; rules/common.smk has every shell write it."""
@@ -30,6 +33,18 @@ def sentence(text: str) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith(BY_HAND)]
     told = next((line for line in reversed(lines[-50:]) if line.startswith("error: ")), None)
     return told or (lines[-1] if lines else "")
+
+
+def say_at_exit(jobs: Iterable[Any], complete: Sequence[str]) -> None:
+    """Print the last words of Snakemake's failed jobs, or groups of jobs, when this process ends.
+
+    Args:
+        jobs: what failed.
+        complete: Snakemake's own logs.
+    """
+    single = [one for job in jobs for one in (job.jobs if job.is_group() else [job])]
+    text = last_words([Path(log) for job in single for log in job.log], *complete[:1])
+    atexit.register(print, text, file=sys.stderr)
 
 
 def last_words(logs: Iterable[Path], complete: str = ".snakemake/log") -> str:
