@@ -68,6 +68,7 @@ rule sample_solutions:
     resources:
         mem_mb=by_attempt(8_000),
         runtime=240,
+        tasks_per_gpu=0,
     params:
         benchmark=of(PLAN.benchmark, "benchmark"),
         model=of(PLAN.subject, "model", part=0),
