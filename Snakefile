@@ -48,6 +48,11 @@ onstart:
         raise WorkflowError(str(error))
 
 
+# Snakemake prints lines of its own after this; what a person needs comes behind them, at the very end.
+onerror:
+    failures.say_at_exit(workflow.scheduler.failed, log)
+
+
 rule all:
     default_target: True
     input:

@@ -16,7 +16,7 @@ rule prefetch:
     input:
         script=script("prefetch"),
         decided_by=decided_by("prefetch"),
-        implicit=collect("<results>/fetch_benchmark/{name}.gz", name=CONFIG.benchmarks),
+        implicit=collect("<results>/fetch_benchmark/{name}.gz", name=PLAN.fetched),
     output:
         fetched="<results>/prefetch/fetched.json",
     log:

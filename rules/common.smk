@@ -11,7 +11,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
-from selfcodealign import images, pipeline, preflight, stage
+from selfcodealign import failures, images, pipeline, preflight, stage
 from selfcodealign.errors import UserError
 from selfcodealign.plan import Plan, examples_of
 
@@ -31,7 +31,7 @@ config.update(CONFIG.model_dump(mode="json"))
 
 # A failed job ends its log with one command that runs it again by hand: the shell knows the command it was given.
 BY_HAND = (
-    '[ "$?" = 0 ] || { printf "To run this job by hand: cd %q && " "$PWD"; '
+    f'[ "$?" = 0 ] || {{ printf "{failures.BY_HAND}cd %q && " "$PWD"; '
     '[ -z "${APPTAINER_CONTAINER:-}" ] || printf "apptainer exec --bind %q --home %q %s %q " "${APPTAINER_BIND:-}" '
     f'"$PWD" {shlex.quote(workflow.deployment_settings.apptainer_args)} "$APPTAINER_CONTAINER"; '
     'printf "bash -c %q\\n" "$BASH_EXECUTION_STRING"; } >&2'

@@ -31,6 +31,7 @@ rule extract_concepts:
     resources:
         mem_mb=by_attempt(8_000),
         runtime=720,
+        tasks_per_gpu=0,
     params:
         work="work/extract_concepts/{generation}/{shard}",
         model=of(PLAN.writer, "generation", part=0),

@@ -19,7 +19,7 @@ rule fetch_benchmark:
     input:
         script=script("fetch_benchmark"),
         decided_by=decided_by("fetch_benchmark"),
-        file=lambda wildcards: CONFIG.benchmarks[wildcards.benchmark].files,
+        file=lambda wildcards: PLAN.fetched[wildcards.benchmark].files,
     output:
         problems="<results>/fetch_benchmark/{benchmark}.gz",
         about="<results>/fetch_benchmark/{benchmark}.json",
@@ -70,6 +70,7 @@ rule sample_solutions:
     resources:
         mem_mb=by_attempt(8_000),
         runtime=240,
+        tasks_per_gpu=0,
     params:
         benchmark=of(PLAN.benchmark, "benchmark"),
         model=of(PLAN.subject, "model", part=0),

@@ -32,6 +32,7 @@ rule write_responses:
     resources:
         mem_mb=by_attempt(8_000),
         runtime=720,
+        tasks_per_gpu=0,
     params:
         work="work/write_responses/{generation}/{shard}",
         model=of(PLAN.writer, "generation", part=0),

@@ -200,6 +200,7 @@ rule judge_seeds:
     resources:
         mem_mb=by_attempt(8_000),
         runtime=720,
+        tasks_per_gpu=0,
     params:
         work="work/judge_seeds/{shard}",
         model=lambda _: PLAN.judge()[0],

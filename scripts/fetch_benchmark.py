@@ -7,30 +7,12 @@ import tempfile
 from pathlib import Path
 
 from selfcodealign.config.evaluation import FetchBenchmark
-from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
-from selfcodealign.evaluation.base import Benchmark, Source
+from selfcodealign.evaluation.base import Benchmark
 from selfcodealign.rows_io import write_json
 from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
-
-
-def chosen(benchmark: Benchmark, version: str | None) -> Source:
-    """Return the published version asked for, the paper's by default.
-
-    Raises:
-        UserError: there is no such version, or the authors publish no single file.
-    """
-    if not benchmark.sources:
-        raise UserError(f"{benchmark.title} is fetched from nowhere; give its file by benchmarks.{benchmark.name}.file")
-    if version is None:
-        return benchmark.sources[0]
-    found = next((source for source in benchmark.sources if source.version == version), None)
-    if found is None:
-        known = ", ".join(source.version for source in benchmark.sources)
-        raise UserError(f"{benchmark.title} has no version {version!r}; known versions: {known}")
-    return found
 
 
 def joined(benchmark: Benchmark, files: list[Path]) -> bytes:
@@ -52,7 +34,7 @@ def main(benchmark: str, problems: Path, about: Path, *, settings: FetchBenchmar
         content = data.content(files[0]) if len(files) == 1 else joined(kind, files)
         origin = " + ".join(path.name for path in files)
     else:
-        source = chosen(kind, settings.version)
+        source = kind.source(settings.version)
         origin = source.url
         with tempfile.TemporaryDirectory() as folder:
             target = Path(folder) / "download"
@@ -61,7 +43,7 @@ def main(benchmark: str, problems: Path, about: Path, *, settings: FetchBenchmar
     problems.parent.mkdir(parents=True, exist_ok=True)
     # A fixed time in the header: equal content gives equal bytes.
     problems.write_bytes(gzip.compress(content, mtime=0))
-    found = kind.problems(problems)
+    found = kind.tasks(problems) if settings.version == base.WHOLE else kind.problems(problems)
     data.refuse_other_benchmark(kind, problems)
     known = data.version_of(kind, problems)
     write_json(

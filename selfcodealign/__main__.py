@@ -7,6 +7,7 @@ import sys
 from selfcodealign.errors import one_line_errors
 
 TOOLS = {
+    "status": "print how far a run is: jobs, rows, rate, time left and failures of every stage",
     "summary": "print where the report is and the headline numbers",
     "trace": "print the whole ancestry of a row, kept or dropped",
     "prompt": "print the exact prompt that a row was generated from",
@@ -14,7 +15,7 @@ TOOLS = {
     "evaluate": "score samples of a benchmark",
     "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
     "cost": "estimate GPU-hours, tokens, disk and wall time of a run before it starts",
-    "publish": "push a finished dataset to the Hugging Face Hub",
+    "publish": "push a finished dataset or model to the Hugging Face Hub",
     "config": "write the config's JSON schema and its page of documentation",
 }
 

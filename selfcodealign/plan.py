@@ -11,6 +11,7 @@ from typing import Any, TypedDict, TypeVar
 import yaml
 
 from selfcodealign.config import Config
+from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.config.cells import Cell, cells, evaluated
 from selfcodealign.config.dataset import SelectResponses
 from selfcodealign.config.tables import BASE
@@ -65,8 +66,10 @@ class Plan:
         self.seed_shards = [f"{number:05d}" for number in range(config.gather_seeds.shards)]
         self.chain = self._chain()
         self.evaluated = evaluated(config)
+        self.fetched = {**config.benchmarks, **only_kept_out(config)}
+        """Benchmarks whose problems are fetched: those that are measured, and those that are only kept out."""
         self.kept_out = {
-            **{name: f"{results}/fetch_benchmark/{name}.gz" for name in config.benchmarks},
+            **{name: f"{results}/fetch_benchmark/{name}.gz" for name in self.fetched},
             **config.data.other_benchmarks,
         }
         """Benchmarks that no row may overlap with, those of this run and others that the config names: name → file."""
@@ -112,6 +115,8 @@ class Plan:
             wanted.append((shard, *sections["seed_shard"]))
         if per == "evaluation":
             wanted.append((shard, *sections["benchmark"]))
+        if rule == "fetch_benchmark":
+            wanted = [(name, "benchmarks", self.fetched)]
         for asked, section, known in wanted:
             if not any(asked == one or asked.startswith(f"{one}.") for one in known):
                 raise UserError(
@@ -240,7 +245,7 @@ class Plan:
         if given:
             return given.model, given.revision, False, given.style
         if model == BASE:
-            return base.base, base.revision, base.trust_remote_code, "base"
+            return base.base, base.revision, base.trust_remote_code, base.style or "base"
         entry(self.config.models, "models", model)
         return self.tuned(model), base.revision, base.trust_remote_code, "instruct"
 
@@ -387,12 +392,12 @@ class Plan:
         )
 
     def benchmark(self, name: str) -> str:
-        """Which benchmark an entry of the config's `benchmarks` runs."""
-        return entry(self.config.benchmarks, "benchmarks", name).benchmark or name
+        """Which benchmark an entry of the config's `benchmarks` runs, or which is only kept out."""
+        return entry(self.fetched, "benchmarks", name).benchmark or name
 
     def benchmark_settings(self, name: str, *keys: str) -> dict[str, Any]:
         """Some keys of a benchmark's entry."""
-        values = entry(self.config.benchmarks, "benchmarks", name).model_dump(mode="json")
+        values = entry(self.fetched, "benchmarks", name).model_dump(mode="json")
         return {key: values[key] for key in keys}
 
     def island(self, name: str) -> str:

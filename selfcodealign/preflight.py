@@ -1,11 +1,14 @@
 """What would stop a run hours after its start, looked for before its first job: partitions, GPUs, access to models."""
 
+import json
 import os
 import shutil
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Collection, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +22,9 @@ from selfcodealign.config import (
     check_models,
     models,
 )
-from selfcodealign.errors import UserError
+from selfcodealign.config.benchmarks import only_kept_out
+from selfcodealign.errors import UserError, first_line
+from selfcodealign.evaluation import base
 
 TIMEOUT_S = 10
 
@@ -111,7 +116,8 @@ def check_before_start(
         in_containers: whether they run in the config's images.
 
     Raises:
-        UserError: an image, an interpreter, an API key, a partition, a GPU or a model of the Hub is not there.
+        UserError: an image, an interpreter, an API key, a partition, a GPU, a model of the Hub or a benchmark's file is
+            not there.
     """
     jobs = list(jobs)
     check_keys(config, {job.rule.name for job in jobs})
@@ -133,6 +139,9 @@ def check_before_start(
     else:
         check_gpu(config)
     check_hub(hub_models(config, results), Path(hub))
+    check_fetches(config, [job.wildcards.benchmark for job in jobs if job.rule.name == "fetch_benchmark"])
+    if warning := style_warning(config, Path(hub)):
+        print(f"warning: {warning}", file=sys.stderr)
 
 
 def hub_models(config: Config, results: str = "results") -> dict[str, tuple[str, str]]:
@@ -158,7 +167,7 @@ def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:
     """
     for key, (name, revision) in models.items():
         fetched = Path(os.environ.get("HF_HUB_CACHE", cache / "hub"))
-        if _is_fetched(fetched / f"models--{name.replace('/', '--')}", revision):
+        if (_snapshot(fetched, name, revision) / "config.json").exists():
             continue
         if os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0"):
             raise UserError(
@@ -178,11 +187,91 @@ def check_hub(models: Mapping[str, tuple[str, str]], cache: Path) -> None:
             )
 
 
-def _is_fetched(folder: Path, revision: str) -> bool:
-    """Whether the Hub's cache holds a model at a revision: a branch or tag is a file that names the commit."""
+def check_fetches(config: Config, names: Iterable[str]) -> None:
+    """Check that the files of benchmarks can be fetched from here, all at a time.
+
+    Args:
+        config: the run's config.
+        names: benchmarks that are to be fetched, measured or only kept out.
+
+    Raises:
+        UserError: some are not to be had; the sentence names them all, and how to bring or waive them.
+    """
+    kept = only_kept_out(config)
+    wanted = set(names)
+    urls: dict[str, str] = {}
+    for name, one in {**config.benchmarks, **kept}.items():
+        if name in wanted and not one.file:
+            urls[name] = base.get(one.benchmark or name).source(one.version).url
+    with ThreadPoolExecutor(max_workers=16) as pool:
+        told = dict(zip(urls, pool.map(_absent, urls.values()), strict=True))
+    absent = {name: why for name, why in told.items() if why}
+    if not absent:
+        return
+    measured = [name for name in absent if name not in kept]
+    others = [name for name in absent if name in kept]
+    ways = []
+    if measured:
+        ways.append(f"bring {', '.join(measured)} with benchmarks.<name>.file")
+    if others:
+        ways.append(
+            f"bring {', '.join(others)}, which {'is' if len(others) == 1 else 'are'} kept out of the data, with "
+            "data.other_benchmarks.<name>, or name in data.kept_out only what shall be kept out ([] waives all)"
+        )
+    why = "; ".join(dict.fromkeys(absent.values()))
+    raise UserError(f"the tasks of {len(absent)} benchmarks cannot be fetched from here ({why}): {', and '.join(ways)}")
+
+
+def _absent(url: str) -> str:
+    """Ask for a file's head; returns why it cannot be had, empty if it can."""
+    if not url:
+        return "not published as one file"
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, method="HEAD"), timeout=TIMEOUT_S):
+            return ""
+    except urllib.error.HTTPError as error:
+        # Some servers answer only to GET.
+        return f"{url} answers {error.code}" if error.code in (401, 403, 404, 410) else ""
+    except (OSError, ValueError) as error:
+        return first_line(error)
+
+
+def style_warning(config: Config, hub: Path) -> str:
+    """Say that a base model with a chat template is asked without it, if nobody has decided so; empty if all is well.
+
+    Args:
+        config: the run's config.
+        hub: HF_HOME, where a model of the Hub may lie already.
+    """
+    model = config.model
+    if model.style or not config.evaluate_base or not config.benchmarks:
+        return ""
+    folder = Path(model.base).expanduser()
+    if not folder.is_dir():
+        folder = _snapshot(Path(os.environ.get("HF_HUB_CACHE", hub / "hub")), model.base, model.revision)
+    if not has_chat_template(folder):
+        return ""
+    return (
+        f"{model.base} has a chat template, but benchmarks ask it by raw completion, as a base model: set model.style "
+        "to chat, or to base if that is meant"
+    )
+
+
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer files in a model's folder bring a chat template."""
+    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _snapshot(cache: Path, name: str, revision: str) -> Path:
+    """Folder of a model in the Hub's cache, there or not: a branch or tag is a file that names the commit."""
+    folder = cache / f"models--{name.replace('/', '--')}"
     named = folder / "refs" / revision
-    commit = named.read_text().strip() if named.is_file() else revision
-    return (folder / "snapshots" / commit / "config.json").exists()
+    return folder / "snapshots" / (named.read_text().strip() if named.is_file() else revision)
 
 
 def _token(cache: Path) -> str:

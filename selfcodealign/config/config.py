@@ -5,6 +5,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from selfcodealign.config.benchmarks import default_benchmarks
 from selfcodealign.config.dataset import (
     AugmentDataset,
     BuildPreferences,
@@ -108,8 +109,11 @@ class Config(Section):
         default={}, description="for a model evaluated here, the name under which the paper's tables have it"
     )
     benchmarks: dict[str, BenchmarkRun] = Field(
-        default={"demo": BenchmarkRun(file="results/make_demo_benchmark/tasks.jsonl")},
-        description="benchmarks that every model is evaluated on",
+        default={},
+        description=(
+            "benchmarks that every model is evaluated on; where the config has none, that of the toy with "
+            "`demo: true`, else HumanEval+ and MBPP+"
+        ),
     )
     tables: dict[str, Table] = Field(default={}, description="tables of the paper to fill with this run's numbers")
     execute_programs: ExecutePrograms = ExecutePrograms()
@@ -127,6 +131,13 @@ class Config(Section):
     def _other_images_stay(cls, given: dict[str, str]) -> dict[str, str]:
         """Let a config that names one island's image leave the others as they are."""
         return {**cls.model_fields["containers"].default, **given}
+
+    @model_validator(mode="after")
+    def _benchmarks_by_what_runs(self) -> "Config":
+        """Measure the toy by its own benchmark, any other model by those that everybody knows."""
+        if "benchmarks" not in self.model_fields_set:
+            self.benchmarks = default_benchmarks(self.demo)
+        return self
 
     @model_validator(mode="after")
     def _names_resolve(self) -> "Config":
@@ -163,6 +174,8 @@ class Config(Section):
             raise ValueError(f"models.{BASE}: {BASE!r} names the untrained base model; choose another name")
         for name, run in self.benchmarks.items():
             _known(f"benchmarks.{name}", run.benchmark or name, BENCHMARKS)
+        for name in self.data.kept_out if isinstance(self.data.kept_out, list) else ():
+            _known("data.kept_out", name, BENCHMARKS)
         for name in self.other_models:
             if name == BASE or name in self.models or not NAME.fullmatch(name):
                 raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")

@@ -1,6 +1,6 @@
 """Settings of the raw files and of the stages that turn them into seeds."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -33,11 +33,18 @@ class Data(Columns):
             "hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet"
         ),
     )
+    kept_out: Literal["paper"] | list[str] | None = Field(
+        default=None,
+        description=(
+            "benchmarks that are fetched and kept out of the data, besides those that the run measures: `paper` for "
+            "all that the paper measures, or their names, `[]` for none; `paper` if empty, none with `demo: true`"
+        ),
+    )
     other_benchmarks: dict[str, str] = Field(
         default={},
         description=(
-            "further benchmark files to keep out of the data, as name: file, parquet or JSON; of a name that is no "
-            "benchmark here, every text counts; every benchmark of this run is kept out anyway"
+            "benchmark files to keep out of the data, as name: file, parquet or JSON: further ones, and those of "
+            "`kept_out` that cannot be fetched; of a name that is no benchmark here, every text counts"
         ),
     )
 

@@ -16,6 +16,13 @@ class Model(Section):
         default=False,
         description="run Python code that comes with the model; only for a model and revision you have read",
     )
+    style: Literal["base", "instruct", "chat"] | None = Field(
+        default=None,
+        description=(
+            "how the base model is asked in benchmarks: raw completion, this project's training layout, or its own "
+            "chat template; raw completion if empty"
+        ),
+    )
 
 
 class GivenDataset(Section):

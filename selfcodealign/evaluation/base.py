@@ -33,6 +33,10 @@ FUNCTION_END = (*NEXT_STATEMENT, "\n# ")
 `reference` has it, sampling stops at every such comment."""
 
 
+WHOLE = "whole"
+"""In place of a version: the one with the most tasks, fetched only to keep their texts out of training data."""
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """One published version of a benchmark's data.
@@ -151,6 +155,8 @@ class Benchmark(ABC):
     """Groups that must all pass for a sample to count; all of them unless a subclass says otherwise."""
     sources: ClassVar[tuple[Source, ...]] = ()
     """Published versions, the paper's first."""
+    texts_url: ClassVar[str] = ""
+    """Where its tasks lie to be kept out of data, if no version is published as one file to be asked."""
     sampling: ClassVar[Sampling] = Sampling()
     """The paper's sampling, the default."""
     island: ClassVar[str] = "evaluate"
@@ -184,6 +190,23 @@ class Benchmark(ABC):
 
         Tests stay out of it: assertions are mostly literals, which other tests share by chance.
         """
+
+    def source(self, version: str | None = None) -> Source:
+        """Return the published version asked for, the paper's by default, or the one with the most tasks (`WHOLE`).
+
+        Raises:
+            UserError: there is no such version, or the authors publish no single file.
+        """
+        if version == WHOLE:
+            known = (source for source in self.sources if source.url)
+            return max(known, key=lambda one: one.records, default=Source(WHOLE, self.texts_url, "", 0))
+        if not self.sources:
+            raise UserError(f"{self.title} is fetched from nowhere; give its file by benchmarks.{self.name}.file")
+        found = next((source for source in self.sources if version in (None, source.version)), None)
+        if found is None:
+            known = ", ".join(source.version for source in self.sources)
+            raise UserError(f"{self.title} has no version {version!r}; known versions: {known}")
+        return found
 
     def tasks(self, path: Path) -> list[Problem]:
         """Read every task of a file, for `passages`: also those that are never asked, or that lack their tests."""

@@ -249,6 +249,11 @@ def need(records: list[dict[str, Any]], path: Path, *fields: str) -> list[dict[s
     return records
 
 
+BRING = (
+    "give the file by the config key benchmarks.<name>.file, or by data.other_benchmarks.<name> if it is only kept out"
+)
+
+
 def fetch(source: Source, target: Path) -> None:
     """Download one published version and check it before it takes its place.
 
@@ -259,9 +264,7 @@ def fetch(source: Source, target: Path) -> None:
     import urllib.request
 
     if not source.url:
-        raise UserError(
-            f"version {source.version} is not published as one file; give one by the config key benchmarks.<name>.file"
-        )
+        raise UserError(f"version {source.version} is not published as one file; {BRING}")
 
     target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(f".{target.name}.part")
@@ -272,8 +275,7 @@ def fetch(source: Source, target: Path) -> None:
     except (urllib.error.URLError, OSError) as error:
         part.unlink(missing_ok=True)
         raise UserError(
-            f"{source.url} could not be fetched ({error}); on a machine without internet, give the file by the config "
-            "key benchmarks.<name>.file"
+            f"{source.url} could not be fetched ({error}); on a machine without internet, {BRING}"
         ) from error
     found = sha256(part)
     if not source.sha256:

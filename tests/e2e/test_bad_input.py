@@ -15,7 +15,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
 def refused(checkout: Checkout, *words: str) -> str:
     done = subprocess.run(checkout.command(*words), cwd=checkout.folder, capture_output=True, text=True, timeout=120)
     assert done.returncode != 0
-    printed = done.stdout + done.stderr
+    printed = done.stdout + done.stderr  # Snakemake and its jobs print to the second alone.
     assert "Traceback" not in printed
     return printed
 
@@ -49,6 +49,18 @@ def test_a_key_twice_in_the_default_config_is_refused_too(checkout):
         file.write_text(kept)
 
 
+def test_benchmarks_that_cannot_be_fetched_stop_before_any_job(checkout, monkeypatch):
+    """A model of one's own on a machine without internet: two lines of config, and nothing is fetched for hours."""
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    (checkout.folder / "mine.jsonl").write_text('{"content": "x = 1"}\n')
+    (checkout.folder / "own.yaml").write_text("model: {base: demo/model}\ndata: {raw_shards: mine.jsonl}\n")
+    printed = refused(checkout, "--cores", "1", "--configfile", "own.yaml")
+    assert "the tasks of 14 benchmarks cannot be fetched from here" in printed
+    assert "bring humaneval_plus, mbpp_plus with benchmarks.<name>.file, and bring humaneval, mbpp, evoeval" in printed
+    assert "or name in data.kept_out only what shall be kept out ([] waives all)" in printed
+    assert not (checkout.folder / "logs").exists()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "sentence"),
     [
@@ -69,5 +81,11 @@ def test_an_unusable_shard_is_named(checkout, name, content, sentence):
     (checkout.folder / "mistake.yaml").write_text(f"data: {{raw_shards: [{shard.name}]}}")
     target = "results/extract_functions/00000.parquet"
     printed = refused(checkout, "--cores", "1", target, "--configfile", "mistake.yaml")
-    assert sentence in printed
-    assert "error: " in printed
+    *_, said, log, by_hand = printed.splitlines()
+    assert said.startswith("error: ")
+    assert sentence in said
+    assert log == "log: logs/extract_functions/00000.log"
+    shown = subprocess.run(
+        by_hand.removeprefix("by hand: "), shell=True, cwd=checkout.folder, capture_output=True, text=True, check=True
+    )
+    assert shown.stdout.startswith(f"To run this job by hand: cd {checkout.folder} && bash -c ")

@@ -46,6 +46,18 @@ def timeless(checkout: Checkout) -> list[dict[str, float]]:
     return [{key: value for key, value in step.items() if key not in ("wall_s", "cpu_s")} for step in steps]
 
 
+def test_its_status_says_that_all_is_done(finished):
+    command = [sys.executable, "-m", "selfcodealign", "status", "--json"]
+    done = subprocess.run(command, cwd=finished.folder, capture_output=True, text=True, check=True)
+    found = json.loads(done.stdout)
+    # The target `all` is no job of a stage.
+    jobs = {str(path.relative_to(finished.folder / "timings")) for path in finished.folder.glob("timings/**/*.jsonl")}
+    assert found["jobs"] == {"finished": len(jobs), "running": 0, "waiting": 0, "failed": 0, "stopped": 0}
+    rows = {stage["stage"]: stage["rows_done"] for stage in found["stages"]}
+    shards = finished.folder.glob("results/write_responses/self/*.funnel.json")
+    assert rows["write_responses"] == sum(json.loads(path.read_text())["produced"] for path in shards)
+
+
 def test_planning_a_run_takes_little_time(finished):
     start = time.monotonic()
     finished.run("--dry-run", "--forceall", "--quiet")

@@ -352,6 +352,16 @@ def test_overlaps_are_counted_by_benchmark_and_shown_with_their_text(page: str) 
     part = page[page.index('<section id="decontamination">') : page.index('<section id="training">')]
     assert re.search(r"<td>humaneval</td><td class=\"n\">164</td><td class=\"n\">2</td><td class=\"n\">0</td>", part)
     assert "result = list(items)" in part
+    assert "Kept out of the data: humaneval." in part
+    assert "does not keep out" not in part, "the toy is compared with its own tasks"
+
+
+def test_the_papers_benchmarks_that_the_data_may_hold_are_named(finished: SmallRun) -> None:
+    said = data.decontamination(opened(finished, demo=False, benchmarks={"mine": {"benchmark": "mbpp"}})).values
+    assert (
+        "Of the paper's, the config does not keep out humaneval_plus, mbpp_plus, evoeval_difficult" in said["sentence"]
+    )
+    assert "evalperf." in said["sentence"]
 
 
 def test_a_run_that_names_no_benchmark_to_compare_with_says_so(copy: SmallRun) -> None:

@@ -144,7 +144,8 @@ def test_entries_of_a_preset_replace_those_of_the_one_it_extends():
         ({"models": {"aligned": {"settings": {"nodes": 2}}}}, "nodes are the same for all models; set train_sft.nodes"),
         ({"generations": {"self": {"responses": {"samples": 0}}}}, "generations.self.responses.samples: Input should"),
         ({"datasets": {"passing": {"seed_shards": 3}}}, r"datasets.passing.seed_shards: there are 2 \(gather_seeds.sh"),
-        ({"models": {"aligned": {"benchmarks": ["x"]}}}, "models.aligned.benchmarks: no entry named 'x'; there are de"),
+        ({"models": {"aligned": {"benchmarks": ["x"]}}}, "models.aligned.benchmarks: no entry named 'x'; there are hu"),
+        ({"data": {"kept_out": ["x"]}}, "data.kept_out: no entry named 'x'; there are bigcodebench"),
     ],
 )
 def test_what_differs_for_one_entry_is_checked_like_the_section_itself(values, sentence):

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from scripts.fetch_benchmark import chosen, main
+from scripts.fetch_benchmark import main
+from selfcodealign.config.benchmarks import PAPER
 from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
@@ -55,10 +56,24 @@ def test_a_file_without_the_fields_is_refused(tmp_path):
 
 def test_the_papers_version_is_the_default_and_unknown_ones_are_refused():
     benchmark = base.get("mbpp_plus")
-    assert chosen(benchmark, None).version == "v0.1.0"
-    assert chosen(benchmark, "v0.2.0").records == 378
+    assert benchmark.source().version == "v0.1.0"
+    assert benchmark.source("v0.2.0").records == 378
     with pytest.raises(UserError, match=r"no version 'v9'; known versions: v0\.1\.0, v0\.2\.0"):
-        chosen(benchmark, "v9")
+        benchmark.source("v9")
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [("mbpp", "full"), ("mbpp_plus", "v0.1.0"), ("humaneval_plus", "v0.1.9"), ("canitedit", "whole")],
+)
+def test_to_be_kept_out_the_version_with_the_most_tasks_is_taken(name, version):
+    found = base.get(name).source(base.WHOLE)
+    assert found.version == version
+    assert found.url.startswith("https://")
+
+
+def test_every_benchmark_of_the_paper_can_be_fetched_to_be_kept_out():
+    assert [name for name in PAPER if not base.get(name).source(base.WHOLE).url] == []
 
 
 @pytest.fixture
@@ -90,3 +105,13 @@ def test_a_download_takes_its_place_only_with_the_pinned_hash(tmp_path, server):
     with pytest.raises(UserError, match=r"could not be fetched.*benchmarks\.<name>\.file"):
         data.fetch(Source("v1", f"{url}/absent", "0" * 64, 1), tmp_path / "bad")
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["good"]
+
+
+def test_what_is_only_kept_out_needs_no_tests(tmp_path, server, monkeypatch):
+    """EvalPerf is published without the inputs that asking it needs."""
+    site, url = server
+    (site / "0.parquet").write_text('{"task_id": "HumanEval/0", "reference": ["def f():\\n    return 1\\n"]}\n')
+    monkeypatch.setattr(type(base.get("evalperf")), "texts_url", f"{url}/0.parquet")
+    main("evalperf", tmp_path / "p.gz", tmp_path / "a.json", version=base.WHOLE)
+    assert json.loads((tmp_path / "a.json").read_text())["problems"] == 1
+    assert [passage.kind for passage in data.kept_out("evalperf", tmp_path / "p.gz")] == ["solution"]

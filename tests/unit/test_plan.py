@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from selfcodealign.config import load, placed
+from selfcodealign.config.benchmarks import PAPER
 from selfcodealign.errors import UserError
 from selfcodealign.ids import KINDS
 from selfcodealign.pipeline import RULES, STAGES, decided_by
@@ -39,7 +40,7 @@ PLUMBING = {
 
 
 def plan(shards=TWO, **values):
-    return Plan(load(values), shards)
+    return Plan(load({"demo": True, **values}), shards)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +129,7 @@ def test_the_subject_of_an_evaluation():
     assert made.subject("base") == ("demo/model", "main", True, "base")
     assert made.subject("aligned") == ("results/train_sft/aligned", "main", True, "instruct")
     assert made.subject("chat") == ("org/chat", "abc", False, "chat")
+    assert plan(model={"style": "chat"}).subject("base")[3] == "chat"
     assert made.scores("demo") == [f"results/score_benchmark/{name}/demo.json" for name in ("base", "aligned", "chat")]
 
 
@@ -142,8 +144,9 @@ def test_a_model_is_its_folder_its_files_or_nothing(tmp_path):
 
 
 def test_every_path_follows_the_folder_of_results():
-    values = {"other_datasets": {"theirs": {"source": "results/make_rehearsal_file/instructions.jsonl"}}}
-    values |= {"data": {"other_benchmarks": {"b": "results/make_rehearsal_file/b.jsonl"}}}
+    values = {"demo": True, "data": {"kept_out": ["mbpp"]}}
+    values |= {"other_datasets": {"theirs": {"source": "results/make_rehearsal_file/instructions.jsonl"}}}
+    values["data"] |= {"other_benchmarks": {"b": "results/make_rehearsal_file/b.jsonl"}}
     values |= {"model": {"base": "results/pretrain_demo_model"}, "mode": "reference"}
     values |= {"models": {"aligned": {}, "theirs": {"dataset": "theirs"}}}
     values |= {"tables": {"cost": {"rows": {"CodeQwen1.5-7B": "aligned"}}}}
@@ -211,6 +214,37 @@ def test_a_template_without_examples_has_none(tmp_path):
     assert examples_of(str(layout), None) == [str(tmp_path / "shots.txt")]
     assert examples_of(str(layout), "mine.txt") == ["mine.txt"]
     assert examples_of(str(tmp_path / "absent.yaml"), None) == []
+
+
+@pytest.mark.parametrize(
+    ("values", "measured", "kept"),
+    [
+        ({"demo": True}, ["demo"], []),
+        ({}, ["humaneval_plus", "mbpp_plus"], [name for name in PAPER if not name.endswith("_plus")]),
+        ({"data": {"kept_out": []}}, ["humaneval_plus", "mbpp_plus"], []),
+        ({"data": {"kept_out": ["ds1000", "mbpp_plus"]}}, ["humaneval_plus", "mbpp_plus"], ["ds1000"]),
+        ({"benchmarks": {"classeval": {}}, "data": {"kept_out": ["ds1000"]}}, ["classeval"], ["ds1000"]),
+        ({"benchmarks": {"mine": {"benchmark": "mbpp"}}, "data": {"kept_out": ["mbpp"]}}, ["mine"], []),
+        ({"demo": True, "data": {"kept_out": "paper"}}, ["demo"], list(PAPER)),
+        ({"benchmarks": {}, "data": {"kept_out": []}}, [], []),
+    ],
+    ids=["demo", "own", "waived", "named", "other", "alias", "demo-paper", "nothing"],
+)
+def test_what_is_measured_and_what_is_only_kept_out_follows_from_what_runs(values, measured, kept):
+    made = Plan(load(values), TWO)
+    assert list(made.config.benchmarks) == measured
+    assert list(made.kept_out) == [*measured, *kept]
+    assert all(not made.scores(name) for name in kept)
+    for name in kept:
+        made.check_target(f"results/fetch_benchmark/{name}.gz")
+        assert made.benchmark_settings(name, "version") == {"version": "whole"}
+    assert Plan(load(made.config.model_dump()), TWO).kept_out == made.kept_out, "a dumped config says the same"
+
+
+def test_a_file_takes_the_place_of_what_cannot_be_fetched():
+    made = Plan(load({"data": {"other_benchmarks": {"canitedit": "mine.parquet"}}}), TWO)
+    assert made.kept_out["canitedit"] == "mine.parquet"
+    assert "canitedit" not in made.fetched
 
 
 # ---- what decides ----

@@ -120,6 +120,61 @@ def test_every_model_of_the_hub_is_found_and_no_other(tmp_path):
     assert found == {"model.base": ("org/base", "abc"), "generations.teacher.model": ("org/teacher", "main")}
 
 
+def answering(monkeypatch, answers):
+    """Let benchmarks lie where a test says: name → an address, or why there is none."""
+    monkeypatch.setattr(preflight, "_absent", lambda url: next((why for end, why in answers.items() if end in url), ""))
+
+
+def test_files_that_cannot_be_fetched_are_one_sentence_with_what_to_do(monkeypatch):
+    config = load({"benchmarks": {"humaneval_plus": {}, "mine": {"benchmark": "mbpp", "file": "x.jsonl"}}})
+    names = ["canitedit", "humaneval_plus", "mine", "ds1000", "classeval"]
+    answering(monkeypatch, {"Plus": "no route", "DS-1000": "no route", "CanItEdit": "x answers 404"})
+    with pytest.raises(UserError) as told:
+        preflight.check_fetches(config, names)
+    assert str(told.value) == (
+        "the tasks of 3 benchmarks cannot be fetched from here (no route; x answers 404): bring humaneval_plus with "
+        "benchmarks.<name>.file, and bring ds1000, canitedit, which are kept out of the data, with "
+        "data.other_benchmarks.<name>, or name in data.kept_out only what shall be kept out ([] waives all)"
+    )
+    answering(monkeypatch, {})
+    preflight.check_fetches(config, names)
+
+
+def test_a_file_that_its_server_has_can_be_fetched(monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    with serving({"org/name": {"file": b"x"}}) as hub:
+        assert preflight._absent(f"{hub.url}/org/name/resolve/main/file") == ""
+        absent = f"{hub.url}/org/name/resolve/main/none"
+        assert preflight._absent(absent) == f"{absent} answers 404"
+    assert "refused" in preflight._absent("http://127.0.0.1:9/file")
+    assert preflight._absent("") == "not published as one file"
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("chat_template.jinja", "x"), ("tokenizer_config.json", '{"chat_template": "x"}')],
+)
+def test_a_base_model_with_a_chat_template_is_warned_about_until_the_key_is_set(tmp_path, monkeypatch, file, content):
+    monkeypatch.delenv("HF_HUB_CACHE", raising=False)
+    fetched(tmp_path / "hub", "main")
+    (tmp_path / "hub/models--org--name/snapshots/abc" / file).write_text(content)
+    local = tmp_path / "hub/models--org--name/snapshots/abc"
+    for base in ("org/name", str(local)):
+        warned = preflight.style_warning(load({"model": {"base": base}}), tmp_path)
+        assert warned.startswith(f"{base} has a chat template")
+        assert "set model.style to chat" in warned
+        for silent in ({"model": {"base": base, "style": "base"}}, {"model": {"base": base}, "evaluate_base": False}):
+            assert preflight.style_warning(load(silent), tmp_path) == ""
+
+
+@pytest.mark.parametrize("content", ['{"chat_template": null}', "[]", "{"], ids=["none", "list", "broken"])
+def test_a_model_without_a_chat_template_is_no_reason_to_warn(tmp_path, content):
+    assert not preflight.has_chat_template(tmp_path)
+    (tmp_path / "tokenizer_config.json").write_text(content)
+    assert not preflight.has_chat_template(tmp_path)
+
+
 @pytest.fixture
 def image(tmp_path, monkeypatch) -> Path:
     """A folder of images with one in it, found by the name that the config gives it."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfcodealign import __main__ as command
-from selfcodealign.commands.publish import checked, provenance_of
+from selfcodealign.commands.publish import checked, checked_model, contents, provenance_of
 from selfcodealign.dataset import card
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest_of_file
@@ -180,3 +180,110 @@ def test_an_unfinished_folder_is_refused(folder, damage, sentence):
     damage(folder)
     with pytest.raises(UserError, match=sentence):
         checked(folder)
+
+
+CARD = """---
+base_model: org/base
+library_name: transformers
+---
+
+# base, aligned by itself
+
+`org/base`, fine-tuned on 9 rows.
+"""
+FILES = {
+    "README.md": CARD,
+    "config.json": "{}",
+    "generation_config.json": "{}",
+    "tokenizer.json": "{}",
+    "chat_template.jinja": "x",
+    "model.safetensors": "weights",
+    "pytorch_model.bin": "a pickle",
+    "notes.txt": "not part of the model",
+}
+PUSHED = FILES.keys() - {"pytorch_model.bin", "notes.txt"}
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "results/train_sft/aligned"
+    folder.mkdir(parents=True)
+    for name, text in FILES.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def recorded(model: Path) -> dict:
+    files = {path.name: digest_of_file(path) for path in contents(model)[1:]} | {"pytorch_model.bin": "1"}
+    written = {"models": {"aligned": {"name": "results/train_sft/aligned", "files": files}}, "hash": "sha256:5678"}
+    (model.parent.parent / "provenance.json").write_text(json.dumps(written))
+    return written
+
+
+def test_a_model_goes_to_a_repository_of_models_with_its_card_and_record(hub, model, capsys):
+    written = recorded(model)
+    publish(model, "--repo", "someone/model", "--yes", "--licence", "apache-2.0")
+    (commit,) = hub.commits
+    assert commit.keys() == PUSHED | {"provenance.json"}
+    assert commit["model.safetensors"] == b"weights"
+    assert json.loads(commit["provenance.json"]) == written
+    card = commit["README.md"].decode()
+    assert card.startswith("---\nlicense: apache-2.0\nbase_model: org/base\n")
+    assert "`sha256:5678`" in card
+    assert hub.created[0].get("type") in (None, "model")
+    assert hub.created[0]["visibility"] == "private"
+    assert f"{model} → someone/model\n  a model of base org/base\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("flags", [["--dry-run"], []], ids=["dry-run", "no-terminal"])
+def test_a_model_is_not_pushed_without_consent(hub, model, capsys, flags):
+    publish(model, "--repo", "someone/model", *flags)
+    assert (hub.commits, hub.created) == ([], [])
+    printed = capsys.readouterr().out
+    assert "model.safetensors" in printed
+    assert "pytorch_model.bin" not in printed
+    assert "provenance not recorded" in printed
+
+
+def test_a_model_changed_after_its_record_is_refused(model):
+    recorded(model)
+    (model / "model.safetensors").write_text("other weights")
+    with pytest.raises(UserError, match=r"does not describe .*model\.safetensors as it is now"):
+        provenance_of(model)
+
+
+def test_a_model_of_train_dpo_is_none_of_the_record_of_the_same_name(model):
+    recorded(model)
+    other = model.parent.parent / "train_dpo/aligned"
+    other.parent.mkdir()
+    model.rename(other)
+    assert provenance_of(other) is None
+
+
+def test_a_base_that_was_a_folder_is_named_for_the_card(hub, model, capsys):
+    (model / "README.md").write_text(CARD.replace("org/base", "../models/base"))
+    with pytest.raises(SystemExit):
+        publish(model, "--repo", "someone/model", "--yes")
+    assert "which is no id on the Hub: name one with --base-model" in capsys.readouterr().err
+    publish(model, "--repo", "someone/model", "--yes", "--base-model", "org/base")
+    assert hub.commits[0]["README.md"].decode() == CARD
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "sentence"),
+    [
+        ("README.md", None, "has no card of a model"),
+        ("README.md", "# hello", "has no card of a model"),
+        ("model.safetensors", None, "has no weights"),
+        ("tokenizer.json", None, "has no tokenizer"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "model-2.safetensors"}}', r"lacks model-2\.safetensors"),
+    ],
+    ids=["no-card", "no-front", "no-weights", "no-tokenizer", "no-shard"],
+)
+def test_an_unfinished_model_is_refused(model, name, text, sentence):
+    if text is None:
+        (model / name).unlink()
+    else:
+        (model / name).write_text(text)
+    with pytest.raises(UserError, match=sentence):
+        checked_model(model, None)

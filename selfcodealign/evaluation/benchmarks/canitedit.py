@@ -47,6 +47,7 @@ class CanItEdit(Benchmark):
             records=105,
         ),
     )
+    texts_url = "https://huggingface.co/api/datasets/nuprl/CanItEdit/parquet/default/test/0.parquet"
 
     def problems(self, path: Path) -> list[Problem]:
         """Read edits; each becomes two problems, `<full name>/descriptive` and `<full name>/lazy`."""

@@ -41,6 +41,7 @@ class EvalPerf(Benchmark):
     paper = ("evalperf", "dps")
     sampling = Sampling(n=100, temperature=1.0, max_tokens=1024)
     sources = (Source(version="hub", url="", sha256="", records=118),)
+    texts_url = "https://huggingface.co/api/datasets/evalplus/evalperf/parquet/default/test/0.parquet"
     measures_programs = True
     unit = "instructions"
     """What cost is measured in: `instructions` where the processor's counter is readable, else `cpu_s`."""

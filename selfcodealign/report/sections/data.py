@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from selfcodealign.config.benchmarks import PAPER
 from selfcodealign.dataset.funnels import Funnel
 from selfcodealign.evaluation.statistics import wilson
 from selfcodealign.pipeline import SECTIONS, STAGES
@@ -319,12 +320,25 @@ def decontamination(run: Run) -> Section:
     hits = sum(sum(line["hits"]) for line in table)
     section.values = {
         "sentence": f"Compared with the prompts and solutions of each benchmark: {looked}. "
-        + ("What overlapped was removed." if hits else "Nothing overlapped."),
+        + ("What overlapped was removed." if hits else "Nothing overlapped.")
+        + f" Kept out of the data: {', '.join(names)}."
+        + _not_kept_out(run, names),
         "stages": list(found),
         "table": table,
         "examples": examples,
     }
     return section
+
+
+def _not_kept_out(run: Run, names: list[str]) -> str:
+    """Say which of the paper's benchmarks the data may hold; the toy is compared with none of them."""
+    known = {*names, *(one["benchmark"] for one in run.config["benchmarks"].values())}
+    absent = [name for name in PAPER if name not in known]
+    return (
+        f" Of the paper's, the config does not keep out {', '.join(absent)}."
+        if absent and not run.config["demo"]
+        else ""
+    )
 
 
 def rows(run: Run) -> Section:
