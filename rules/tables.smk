@@ -7,6 +7,8 @@ IN   <results>/score_benchmark/{model}/{benchmark}.json    scores of the models 
 OUT  <results>/build_table/{table}.json, .md               one table
 """
 
+import json
+
 
 wildcard_constraints:
     table=r"[a-z0-9_]+",

@@ -47,7 +47,7 @@ def check_config(config: Config) -> None:
     if config.sign_functions != type(config.sign_functions)():
         from selfcodealign.seeds.neardup import hasher_of
 
-        hasher_of(config.mode, **config.sign_functions.model_dump())
+        hasher_of(config.mode, config.sign_functions)
 
 
 def check_prompts(config: Config) -> None:
