@@ -194,7 +194,7 @@ def test_instruments_leave_the_tests_meaning_alone():
     tree = ast.parse(test)
     names = {}
     code = compile(ast.fix_missing_locations(instruments.Instrument("mark", tree).visit(tree)), "tests", "exec")
-    marks = {"mark": Instruments(), **values.Compared(values.Look(frozenset(), (), None)).marks("mark")}
+    marks = {"mark": Instruments(), **values.Compared(values.Look(frozenset(), (), None, ())).marks("mark")}
     exec(instruments.installed(code, marks), names)
     assert names["total"] == 10
     assert seen.count("ran") == seen.count("held") == 6

@@ -4,6 +4,8 @@ import json
 import shutil
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 
@@ -47,22 +49,33 @@ def test_the_cache_spares_a_second_run_and_knows_the_limits(tmp_path):
     assert other["stdout"] != first["stdout"]
 
 
-def test_verdicts_of_other_rules_are_not_taken_from_the_cache(tmp_path):
-    ignored = shutil.ignore_patterns("__pycache__")
-    shutil.copytree(suite.ROOT / "selfcodealign", tmp_path / "selfcodealign", ignore=ignored)
-    (tmp_path / "cases.jsonl").write_text(json.dumps({"id": "a", **GOOD}) + "\n")
+@pytest.fixture
+def checkout():
+    """Lay out a copy of the package, in a folder that other users can read, as pytest's own are not."""
+    with tempfile.TemporaryDirectory(prefix="sandbox-checkout-") as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(suite.ROOT / "selfcodealign", folder / "selfcodealign", ignore=ignored)
+        yield folder
+
+
+def test_verdicts_of_other_rules_are_not_taken_from_the_cache(checkout):
+    case = {"id": "a", "code": "def f(peculiar): return peculiar + 1", "test": GOOD["test"]}
+    (checkout / "cases.jsonl").write_text(json.dumps(case) + "\n")
     command = [sys.executable, "-m", "selfcodealign", "sandbox", "--input", "cases.jsonl", "--cache", "cache.sqlite"]
 
     def verdict(name: str) -> str:
         command_line = [*command, "--isolation", "bubblewrap", "--output", name]
-        subprocess.run(command_line, cwd=tmp_path, check=True, capture_output=True)
-        return json.loads((tmp_path / name).read_text())["verdict"]
+        done = subprocess.run(command_line, cwd=checkout, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr[-1000:]
+        return json.loads((checkout / name).read_text())["verdict"]
 
     assert verdict("first.jsonl") == "pass"
-    rules = tmp_path / "selfcodealign/sandbox/inside/harness.py"
-    loaded = "    channel.loaded()\n    # The tests' own code"
-    assert loaded in rules.read_text()
-    rules.write_text(rules.read_text().replace(loaded, f'    channel.finish("fail", "a newer rule", 1)\n{loaded}'))
+    rules = checkout / "selfcodealign/sandbox/inside/refused.py"
+    words = "FRAME_WALKING = {"
+    assert words in rules.read_text()
+    rules.write_text(rules.read_text().replace(words, f'{words}"peculiar", '))
     assert verdict("second.jsonl") == "fail"
 
 

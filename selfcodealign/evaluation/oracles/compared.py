@@ -16,19 +16,20 @@ class Watched:
     Args:
         program: text and tree of the program.
         tests: the same of the tests.
+        file: the name of both.
         other: number of the run with other values; None while the tests decide.
     """
 
-    def __init__(self, program, tests, other=None):
+    def __init__(self, program, tests, file, other=None):
         self.lent: Any = globals()["lent"]  # by the sandbox, to scripts that judge
-        self.tests = tests
+        self.tests, self.file = tests, file
         self.other, self.builtins = other, None
         self.means = self.lent.refused.means(program[1])
         self.patches = self.lent.translate.patches(tests[1], tests[0])
         mentioned = self.lent.translate.mentioned(program[0], tests[0])
-        self.look = self.lent.values.Look(self.lent.saved.known, mentioned, other)
+        self.look = self.lent.values.Look(self.lent.saved.known, mentioned, other, (file,))
 
-    def code(self, name, flags):
+    def code(self, flags):
         """Return the code of the tests, which asks here where values of the program may decide."""
         hook = "sandbox_" + os.urandom(8).hex()
         tree = self.lent.instruments.Comparisons(hook, self.tests[1], "make" in self.means).visit(self.tests[1])
@@ -36,7 +37,7 @@ class Watched:
             # The marks of the instruments are texts, and stand where functions will.
             warnings.filterwarnings("ignore", "'str' object is not callable", SyntaxWarning)
             flags &= self.lent.translate.FUTURE
-            code = compile(ast.fix_missing_locations(tree), name, "exec", flags=flags, dont_inherit=True)
+            code = compile(ast.fix_missing_locations(tree), self.file, "exec", flags=flags, dont_inherit=True)
         self.builtins = self.lent.saved.for_tests()  # held, for it is looked at
         return self.lent.instruments.installed(code, self.lent.values.Compared(self.look).marks(hook))
 

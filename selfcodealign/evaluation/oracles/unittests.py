@@ -22,11 +22,11 @@ def judge(program, data, report):
     with open("solution.py", "w", encoding="utf-8") as file:
         file.write(whole)  # some programs look at their own source
     first, rest = divided(whole, program.count("\n") + 1)
-    watched = Watched((program, first), (data["tests"], rest), data.get("other"))
+    watched = Watched((program, first), (data["tests"], rest), "solution.py", data.get("other"))
     with silent():
         code = compile(first, "solution.py", "exec", dont_inherit=True)
         exec(code, module.__dict__)
-        exec(watched.code("solution.py", code.co_flags), module.__dict__)
+        exec(watched.code(code.co_flags), module.__dict__)
     for name, group in zip(data["classes"], data["groups"], strict=True):
         if group not in data.get("again", [group]):
             continue

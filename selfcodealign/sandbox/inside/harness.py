@@ -95,7 +95,7 @@ def run_tested(case, channel, saved, translated):
     saved.note_table()
     names = main.__dict__
     hooks = Instruments(main, names)
-    look = values.Look(saved.known, (), case["number"] if case["role"] == "other" else None)
+    look = values.Look(saved.known, (), case["number"] if case["role"] == "other" else None, (RESPONSE, TESTS))
 
     def stop(error, when) -> NoReturn:
         if case["role"] == "other":

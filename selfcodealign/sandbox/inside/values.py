@@ -130,11 +130,12 @@ class Compared:
 class Look:
     """What is known of the compared values of one run.
 
-    `other` is None while the tests decide, else the number of the run with other values.
+    `other` is None while the tests decide, else the number of the run with other values. `files` are those of the
+    response and its tests.
     """
 
-    def __init__(self, known, mentioned, other):
-        self.known, self.mentioned, self.other = known, mentioned, other
+    def __init__(self, known, mentioned, other, files):
+        self.known, self.mentioned, self.other, self.files = known, mentioned, other, files
         self.theirs = set()
         self.trusted, self.deciding = set(), set()
         self.asked_for, self.loose = 0, False
@@ -344,8 +345,8 @@ class Look:
         if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
             return function(*values, **words)
         code = getattr(getattr(function, "__func__", function), "__code__", None)
-        if code is not None and (not os.path.isabs(code.co_filename) or code.co_filename.startswith("/tmp/")):
-            # No library's: comparisons in functions of the tests are looked at where they stand.
+        if code is not None and code.co_filename in self.files:
+            # Comparisons in functions of the tests are looked at where they stand.
             return function(*values, **words)
         self.met.add(site)
         if self.other is not None:
