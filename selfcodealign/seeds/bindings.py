@@ -19,6 +19,10 @@ _NAMED = re.compile(rb"(?:async\s+)?(?:def|class)\s+(\w+)")
 _IMPORT = re.compile(rb"(?:import|from)\b")
 _ASSIGNED = re.compile(rb"\w+\s*(?:[:=]|,|[-+*/|&]=)")
 _BLOCK = re.compile(rb"(?:(?:if|for|while|with|async)\b|(?:try|elif|else|except|finally)\b[^\n]*?:)")
+_FILLS = (
+    rb"^[ \t]*%s(?:\.(?:append|extend|insert|add|update|setdefault|pop|clear|remove)\("
+    rb"|\[[^\]\n]*\][ \t]*[-+*/|&]?=[^=])"
+)
 _TYPE_VARIABLES = {"TypeVar", "ParamSpec", "NewType", "TypeVarTuple"}
 
 
@@ -54,8 +58,19 @@ def bindings(source: bytes, starts: Iterable[int]) -> dict[str, list[str]]:
     found = dict(imports)
     for name, statements in own.items():
         constant = len(statements) == 1 and statements[0] and name not in imports
+        constant = constant and not _is_filled(name, statements[0], source)
         found[name] = statements if constant else [name]
     return found
+
+
+def _is_filled(name: str, statement: str, source: bytes) -> bool:
+    """Say whether a constant is a container that is empty, or that its file changes: its content is not known here."""
+    value = statement.partition("=")[2].strip()
+    if value[:1] not in "[{(":
+        return False
+    if not value[1:-1].strip():
+        return value[:1] != "("
+    return bool(re.search(_FILLS % re.escape(name.encode()), source, re.MULTILINE))
 
 
 def used(function: str, bound: dict[str, list[str]]) -> list[str]:

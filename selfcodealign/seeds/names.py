@@ -146,7 +146,8 @@ class Resolved:
     Attributes:
         statements: imports, in order, then constants of the file and stand-ins for types that cannot be had.
         unknown: names that nothing can provide.
-        undecorated: names of decorators that nothing can provide, while the function itself needs none of them.
+        undecorated: names of decorators that nothing can provide, while the function itself needs none of them, and
+            private decorators of a package, which may serve that package's own functions alone.
     """
 
     statements: list[str]
@@ -157,7 +158,7 @@ class Resolved:
 def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
     """Find what provides the names that code does not define: its file's bindings first, then what is known.
 
-    A name that only annotations use and nothing provides stands for any type.
+    A name that only annotations use and nothing provides stands for any type, which has no parameters.
 
     Args:
         code: a function.
@@ -187,7 +188,7 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
     plain: list[str] = []
     constants: list[str] = []
     unknown: list[str] = []
-    undecorated: list[str] = []
+    undecorated = _PRIVATE.findall(code)
     for name in sorted(free):
         use = used.get(name, Use(elsewhere=True))
         if name in bound:
@@ -196,7 +197,8 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
             statement = _by_use(name, use)
         else:
             statement = known.get(name)
-        if statement is None and use.annotated and not use.elsewhere and not use.decorating and not use.attributes:
+        any_type = use.annotated and not (use.elsewhere or use.decorating or use.attributes or use.subscripted)
+        if statement is None and any_type:
             imports.setdefault("typing", []).append("Any")
             constants.append(f"{name} = Any")
         elif statement is None:
@@ -212,6 +214,10 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
             kind = statement.partition("=")[2].partition("(")[0].strip()
             if kind in typing.__all__:
                 imports.setdefault("typing", []).append(kind)
+    if undecorated and not unknown:
+        # What only those decorators used is not wanted either.
+        bare = resolve(without_decorators(code, undecorated), bindings)
+        return Resolved(bare.statements, bare.unknown, undecorated)
     grouped = [f"from {module} import {', '.join(sorted(set(names)))}" for module, names in sorted(imports.items())]
     return Resolved(sorted(set(plain)) + grouped + constants, unknown, undecorated)
 
@@ -223,8 +229,9 @@ def _name_of(statement: str) -> str:
     return _NAME.match(statement)[0]  # pyright: ignore[reportOptionalSubscript]
 
 
-# Without these a function's arguments mean nothing: the decorator is where they come from.
-_FEEDS = re.compile(r"^@[\w.]*(?:fixture|parametrize|given)\b", re.MULTILINE)
+# Without these a function means nothing: the decorator is where its arguments, or what it returns, come from.
+_FEEDS = re.compile(r"^@[\w.]*(?:fixture|parametrize|given|singleton)\b", re.MULTILINE)
+_PRIVATE = re.compile(r"^@((?:\w+\.)+_\w+)", re.MULTILINE)
 _DOTTED = re.compile(r"import [\w.]+$")
 _NAME = re.compile(r"\w*")
 _QUOTED_TYPE = re.compile(r"# type:|->\s*[^:]*[\"']|:\s*[\w.\[\], |]*[\"']|\bcast\(")
@@ -251,12 +258,13 @@ def _by_use(name: str, use: Use) -> str:
 
 
 def without_decorators(code: str, names: Iterable[str]) -> str:
-    """Take away the decorators that use any of the names."""
+    """Take away the decorators that use any of the names, or are called by one with dots."""
     gone = set(names)
     lines = code.split("\n")
     function = ast.parse(code).body[0]
     for decorator in reversed(getattr(function, "decorator_list", [])):
-        if gone & {node.id for node in ast.walk(decorator) if isinstance(node, ast.Name)}:
+        called = decorator.func if isinstance(decorator, ast.Call) else decorator
+        if gone & {ast.unparse(called), *(node.id for node in ast.walk(decorator) if isinstance(node, ast.Name))}:
             del lines[decorator.lineno - 1 : decorator.end_lineno]
     return "\n".join(lines)
 

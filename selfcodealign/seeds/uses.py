@@ -14,12 +14,14 @@ class Use:
         attributes: what is taken from it, as `now` in `datetime.now`.
         bare: it stands alone, called or handed on.
         as_type: it stands alone as a type: in an annotation or in `isinstance`.
+        subscripted: it has parameters, as `Column` in `Column[int]`.
         annotated, decorating, elsewhere: the places.
     """
 
     attributes: set[str] = field(default_factory=set)
     bare: bool = False
     as_type: bool = False
+    subscripted: bool = False
     annotated: bool = False
     decorating: bool = False
     elsewhere: bool = False
@@ -48,6 +50,7 @@ def uses(tree: ast.Module) -> dict[str, Use]:
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
             use = found.setdefault(node.id, Use())
             setattr(use, place.partition(" ")[0], True)
+            use.subscripted |= place.endswith("subscripted")
             if not place.endswith("base"):
                 use.bare = True
                 use.as_type |= place.startswith("annotated") or place.endswith("type")
@@ -101,6 +104,8 @@ def _place_of(node: ast.AST, name: str, child: ast.AST, place: str) -> str:
         return f"{place} base"
     if isinstance(node, ast.Subscript) and _called(node.value) == "Literal":
         return "elsewhere" if name == "slice" else place
+    if isinstance(node, ast.Subscript) and name == "value":
+        return f"{place} subscripted"
     if isinstance(node, ast.Call) and name == "args":
         called = _called(node.func)
         if called == "cast" and child is node.args[0]:

@@ -189,6 +189,14 @@ def test_a_signature_in_a_type_comment_is_found():
         ("LIMIT = 3\nLIMIT += 4", "return x < LIMIT", "LIMIT"),
         ("LIMIT = -1.5e3", "return x < LIMIT", ["LIMIT = -1.5e3"]),
         ("TABLE = " + repr(list(range(300))), "return TABLE[x]", "TABLE"),
+        ("TABLE = {}\nfor i in range(9):\n    TABLE[i] = chr(i)", "return TABLE[x]", "TABLE"),
+        ("SEEN = []\n\n\ndef add(x):\n    SEEN.append(x)", "return SEEN[x]", "SEEN"),
+        ("NAMES = ['a']\nNAMES.extend(load())", "return NAMES[x]", "NAMES"),
+        ("SIZES = {'a': 1}\nSIZES['b'] = 2", "return SIZES[x]", "SIZES"),
+        ("COUNTS = {'a': 1}\nCOUNTS['a'] += load()", "return COUNTS[x]", "COUNTS"),
+        ("SEEN = {1}\n\n\ndef add(x):\n    SEEN.add(x)", "return x in SEEN", "SEEN"),
+        ("SIZES = {'a': 1}\nprint(SIZES['b'] == 2)", "return SIZES[x]", ["SIZES = {'a': 1}"]),
+        ("NONE = ()", "return x in NONE", ["NONE = ()"]),
     ],
 )
 def test_a_file_s_own_bindings_come_first(head, body, found, tmp_path):
@@ -214,12 +222,28 @@ def test_a_file_s_own_bindings_come_first(head, body, found, tmp_path):
         ("@ours(1)\n" + DOUBLE, [], ["ours"]),
         ("@ours.deprecated\n@functools.cache\n" + DOUBLE, ["import functools"], ["ours"]),
         ("@ours(\n    limit=LIMIT,\n)\n" + DOUBLE, [], ["LIMIT", "ours"]),
+        ("@ours(Counter, math.pi)\n" + DOUBLE, [], ["ours"]),
+        ("@math._ours\n@functools.cache\n" + DOUBLE, ["import functools"], ["math._ours"]),
+        ("@math._ours(limit=3)\n" + function("return math.sqrt(x)"), ["import math"], ["math._ours"]),
     ],
 )
 def test_names_of_annotations_and_decorators_alone_lose_no_function(code, statements, undecorated):
     resolved, reason, _ = imports_of(code)
     assert (resolved.statements, resolved.undecorated, reason) == (statements, undecorated, "")
-    assert "@ours" not in seed_row(function_row(code), resolved)["content"]
+    assert "ours" not in seed_row(function_row(code), resolved)["content"]
+
+
+@pytest.mark.parametrize(
+    ("code", "unknown"),
+    [
+        (function("return x", "f(x: Column[int])"), "Column"),
+        (function("return x", "f(x) -> Optional[Result[int, str]]"), "Result"),
+        (function("return x", "f(x: Node, y: Node[int])"), "Node"),
+        ("@ours.singleton(DOMAIN)\n" + DOUBLE, "DOMAIN ours"),
+    ],
+)
+def test_a_type_with_parameters_has_no_stand_in_and_a_singleton_is_no_function(code, unknown):
+    assert imports_of(code)[1:] == ("undefined_name", unknown)
 
 
 @pytest.mark.parametrize(
