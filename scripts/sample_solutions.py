@@ -3,12 +3,11 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 from selfcodealign.config.asking import AskedModel
 from selfcodealign.config.evaluation import SampleSolutions
 from selfcodealign.evaluation import base
-from selfcodealign.evaluation.base import Sampling
+from selfcodealign.evaluation.base import Asking, Sampling
 from selfcodealign.evaluation.rows import SampleRow
 from selfcodealign.evaluation.sampling import Asked, answers
 from selfcodealign.generation.engine import model_revision
@@ -29,7 +28,7 @@ def main(
     problems: Path,
     rows: Path,
     *,
-    style: Literal["base", "instruct", "chat"] = "instruct",
+    style: Asking = "instruct",
     run_seed: int,
     asking: AskedModel,
     settings: SampleSolutions,

@@ -2,10 +2,10 @@
 
 import logging
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from selfcodealign.config.asking import Prompting
-from selfcodealign.config.generation import WriteInstructions
+from selfcodealign.config.generation import WriteInstructions, WritingPath
 from selfcodealign.generation.attributes import Draw
 from selfcodealign.generation.engine import Answer, fault, make_stage, write_one_each
 from selfcodealign.ids import content_id
@@ -32,7 +32,7 @@ def main(
     run_seed: int,
     prompting: Prompting,
     settings: WriteInstructions,
-    path: Literal["concepts", "direct"] = "concepts",
+    path: WritingPath = "concepts",
 ) -> None:
     """Write a coding task from each list of concepts, or from each seed itself.
 

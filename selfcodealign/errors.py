@@ -8,6 +8,19 @@ from pathlib import Path
 ERROR_FILE = "SELFCODEALIGN_ERROR_FILE"
 """Environment variable: a file to which a process also writes its sentence, for the launcher that started it."""
 
+NOT_READ = {
+    b"PK\x03\x04": "a ZIP archive; unpack it",
+    b"FEA1": "a Feather file of version 1; write it as parquet",
+    b"ORC": "an ORC file; write it as parquet",
+    b"Obj\x01": "an Avro file; write it as parquet",
+    b"SQLite format 3": "a SQLite database; write its table as parquet",
+    b"\x89HDF": "an HDF5 file; write its table as parquet",
+    b"\x80\x04\x95": "a pickle, which is never loaded; write it as parquet",
+    b"version https://git-lfs": "a pointer of Git LFS in place of the file; run git lfs pull",
+    b"<": "a page of HTML or XML, not data; check its address and fetch it again",
+}
+"""How files begin that are not read, and what to do with them."""
+
 
 class UserError(Exception):
     """Say in one sentence which file, key or row is wrong and what to do about it.

@@ -25,11 +25,11 @@ from selfcodealign.config import (
 from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.errors import UserError, first_line
 from selfcodealign.evaluation import base
+from selfcodealign.pipeline import WRITING
 
 TIMEOUT_S = 10
 
 JUDGING = frozenset({"judge_seeds", "sample_solutions"})
-WRITING = frozenset({"extract_concepts", "write_instructions", "write_responses"})
 
 
 def check_config(config: Config) -> None:
@@ -306,7 +306,7 @@ def check_keys(config: Config, rules: Collection[str]) -> None:
     """
     base = config.engine.model_dump()
     engines = {"engine": base} if JUDGING.intersection(rules) else {}
-    if WRITING.intersection(rules):
+    if set(WRITING).intersection(rules):
         engines |= {f"generations.{name}.engine": base | entry.engine for name, entry in config.generations.items()}
     for key, engine in engines.items():
         variable = engine["api_key_env"]

@@ -7,7 +7,7 @@ import os
 import sys
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     flag("--work", type=Path, default=Path("work/evaluate"), help="folder of expected outputs and unfinished answers")
     flag("--seed", type=int, default=3407, help="seed of sampling and of the bootstrap")
     flag("--paper-model", default="", help="name of the model in the paper's tables, to print its number beside")
-    flag("--style", choices=["base", "instruct", "chat"], default="chat", help="--model: how it is asked")
+    flag("--style", choices=get_args(base.Asking), default="chat", help="--model: how it is asked")
     flag("--revision", default="main", help="--model: revision on the Hub")
     flag("--trust-remote-code", action="store_true", help="--model: run Python code that comes with it")
     flag("--n", type=int, help="--model: samples of each task; like the following, the paper's number if not given")

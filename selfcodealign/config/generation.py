@@ -6,8 +6,8 @@ from pydantic import Field, field_validator
 
 from selfcodealign.config.section import Count, Section
 
-Seeds = Literal["functions", "snippets"]
-Path = Literal["concepts", "direct"]
+SeedKind = Literal["functions", "snippets"]
+WritingPath = Literal["concepts", "direct"]
 
 
 class Prompts(Section):
@@ -107,11 +107,11 @@ class Generation(Section):
         description="writer: a local folder or Hub id, or the name of an entry of `models`; the base model if empty",
     )
     revision: str = Field(default="main", description="revision of a writer from the Hub")
-    seeds: Seeds = Field(
+    seeds: SeedKind = Field(
         default="functions",
         description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)",
     )
-    path: Path = Field(
+    path: WritingPath = Field(
         default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
     )
     seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")

@@ -15,9 +15,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.errors import UserError, first_line
+from selfcodealign.errors import NOT_READ, UserError, first_line
 from selfcodealign.evaluation.base import Benchmark, Passage, Source, find, get, names, prompt_passages
-from selfcodealign.seeds.raw import NOT_READ
 
 log = logging.getLogger(__name__)
 

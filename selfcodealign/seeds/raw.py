@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from selfcodealign.config.seeds import Columns
-from selfcodealign.errors import UserError
+from selfcodealign.errors import NOT_READ, UserError
 from selfcodealign.ids import content_id
 from selfcodealign.rows_io import first_line
 
@@ -95,18 +95,6 @@ _COMPRESSED = {
     b"\x28\xb5\x2f\xfd": "zstd",
     b"\x04\x22\x4d\x18": "lz4",
 }
-NOT_READ = {
-    b"PK\x03\x04": "a ZIP archive; unpack it",
-    b"FEA1": "a Feather file of version 1; write it as parquet",
-    b"ORC": "an ORC file; write it as parquet",
-    b"Obj\x01": "an Avro file; write it as parquet",
-    b"SQLite format 3": "a SQLite database; write its table as parquet",
-    b"\x89HDF": "an HDF5 file; write its table as parquet",
-    b"\x80\x04\x95": "a pickle, which is never loaded; write it as parquet",
-    b"version https://git-lfs": "a pointer of Git LFS in place of the file; run git lfs pull",
-    b"<": "a page of HTML or XML, not data; check its address and fetch it again",
-}
-"""How files begin that are not read, and what to do with them."""
 
 
 def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:

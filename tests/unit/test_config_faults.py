@@ -46,6 +46,22 @@ def test_a_key_twice_is_refused_with_its_file(tmp_path, text, key):
         read(file)
 
 
+@pytest.mark.parametrize(
+    ("section", "sentence"),
+    [
+        pytest.param({"permutations": 250, "ngram": 4}, None, id="fits"),
+        pytest.param({"bands": 50, "rows": 10}, "sign_functions: 50 bands of 10 rows need 500", id="too-many"),
+    ],
+)
+def test_bands_must_fit_the_signature_before_any_job(section, sentence):
+    values = {"model": {"base": "demo/model"}, "sign_functions": section}
+    if sentence is None:
+        check(values)
+        return
+    with pytest.raises(UserError, match=sentence):
+        check(values)
+
+
 def test_an_anchor_may_be_laid_under_keys_of_the_same_name(tmp_path):
     (tmp_path / "a.yaml").write_text("a: &a {k: 1}\nb: {<<: *a, k: 2}\nc: {<<: *a}\n")
     assert read(tmp_path / "a.yaml") == {"a": {"k": 1}, "b": {"k": 2}, "c": {"k": 1}}
