@@ -1,8 +1,8 @@
 """Settings of the stages in which a model writes: the judge, concepts, instructions and responses."""
 
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from selfcodealign.config.section import Count, Section
 
@@ -65,9 +65,6 @@ class ExtractConcepts(Sampled):
     """Read the programming concepts off each seed (S→C)."""
 
 
-Weight = Annotated[float, Field(ge=0)]
-
-
 class WriteInstructions(Sampled):
     """Write a task from each list of concepts (C→I), or from each seed (S→I)."""
 
@@ -75,21 +72,14 @@ class WriteInstructions(Sampled):
         default="Python",
         description="programming language asked for: the only one whose programs are read and run here",
     )
-    categories: dict[str, Weight] = Field(
+    categories: dict[str, float] = Field(
         default={"function implementation": 2, "class implementation": 1, "program implementation": 1},
         description="weight of each category of task; whole numbers in mode `reference`",
     )
-    difficulties: dict[str, Weight] = Field(
+    difficulties: dict[str, float] = Field(
         default={"easy": 1, "medium": 1, "hard": 1},
         description="weight of each difficulty; whole numbers in mode `reference`",
     )
-
-    @field_validator("categories", "difficulties")
-    @classmethod
-    def _one_can_be_drawn(cls, weights: dict[str, float]) -> dict[str, float]:
-        if not any(weights.values()):
-            raise ValueError("none of them can be drawn; give at least one a weight above 0")
-        return weights
 
 
 class WriteResponses(Sampled):

@@ -54,7 +54,7 @@ def test_a_key_twice_is_refused_with_its_file(tmp_path, text, key):
     ],
 )
 def test_bands_must_fit_the_signature_before_any_job(section, sentence):
-    values = {"model": {"base": "demo/model"}, "sign_functions": section}
+    values = {"mode": "reference", "model": {"base": "demo/model"}, "sign_functions": section}
     if sentence is None:
         check(values)
         return
