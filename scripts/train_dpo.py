@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selfcodealign.config.training import Model, TrainDpo
+from selfcodealign.config.training import Start, TrainDpo
 from selfcodealign.stage import run
 from selfcodealign.training.dpo import prefer
 from selfcodealign.training.processes import leave, relaunch_if_needed
@@ -21,7 +21,7 @@ def main(
 ) -> None:
     """Train a fine-tuned model to prefer responses that pass their tests to responses that fail."""
     relaunch_if_needed(settings.processes, settings.nodes, container, str(work))
-    prefer(pairs, Model(base=base), model, metrics, work, settings, run_seed)
+    prefer(pairs, Start(base=base), model, metrics, work, settings, run_seed)
     leave()
 
 

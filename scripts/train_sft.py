@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from selfcodealign.config.section import Mode
-from selfcodealign.config.training import Model, TrainSft
+from selfcodealign.config.training import Start, TrainSft
 from selfcodealign.stage import run
 from selfcodealign.training.processes import leave, relaunch_if_needed
 from selfcodealign.training.sft import Paths, fine_tune
@@ -18,7 +18,7 @@ def main(
     work: Path,
     *,
     mode: Mode,
-    base: Model,
+    base: Start,
     run_seed: int,
     settings: TrainSft,
     container: str = "",

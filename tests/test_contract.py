@@ -31,7 +31,7 @@ RULES = [
     for name, body in RULE.findall(path.read_text())
 ]
 NAMES = [name for _, name, _ in RULES if name not in TARGETS]
-CONFIG = Config.model_validate({"other_datasets": {"other": {"source": "rows.jsonl"}}})
+CONFIG = Config.model_validate({"demo": True, "other_datasets": {"other": {"source": "rows.jsonl"}}})
 PLAN = Plan(CONFIG, ["00000.parquet"])
 
 

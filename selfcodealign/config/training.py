@@ -7,8 +7,8 @@ from pydantic import Field
 from selfcodealign.config.section import Count, Section, Share
 
 
-class Model(Section):
-    """The base model: the one that is aligned and, unless a generation says otherwise, writes its own data."""
+class Start(Section):
+    """The model that a training starts from."""
 
     base: str = Field(default="demo/model", description="local folder or Hub id of the base model")
     revision: str = Field(default="main", description="commit, tag or branch on the Hub; ignored for a local folder")
@@ -16,6 +16,11 @@ class Model(Section):
         default=False,
         description="run Python code that comes with the model; only for a model and revision you have read",
     )
+
+
+class Model(Start):
+    """The base model: the one that is aligned and, unless a generation says otherwise, writes its own data."""
+
     style: Literal["base", "instruct", "chat"] | None = Field(
         default=None,
         description=(

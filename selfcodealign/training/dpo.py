@@ -9,7 +9,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.config.training import Model, TrainDpo
+from selfcodealign.config.training import Start, TrainDpo
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity
@@ -19,7 +19,7 @@ from selfcodealign.training import checks, documents, processes, sft
 log = logging.getLogger(__name__)
 
 
-def prefer(pairs: Path, base: Model, model: Path, metrics: Path, work: Path, settings: TrainDpo, seed: int) -> None:
+def prefer(pairs: Path, base: Start, model: Path, metrics: Path, work: Path, settings: TrainDpo, seed: int) -> None:
     """Train a model to prefer passing responses with TRL's DPOTrainer, resuming from its last whole checkpoint.
 
     The log-probabilities under the starting model are computed once beforehand, so that no second model is held in

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from selfcodealign.config.section import Mode
-from selfcodealign.config.training import Model, TrainSft
+from selfcodealign.config.training import Start, TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity as identity_of
@@ -48,7 +48,7 @@ class Paths:
     work: Path
 
 
-def fine_tune(paths: Paths, base: Model, settings: TrainSft, seed: int, mode: Mode) -> None:
+def fine_tune(paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mode) -> None:
     """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
 
     Every process of a distributed run calls this. In mode `reference` the first step has the learning rate 0, as with

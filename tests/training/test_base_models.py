@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, T5Config, T5ForConditionalGeneration
 
-from selfcodealign.config.training import Model, TrainSft
+from selfcodealign.config.training import Start, TrainSft
 from selfcodealign.errors import UserError
 from selfcodealign.training.sft import Paths, fine_tune
 
@@ -72,7 +72,7 @@ def trained(folder: Path, base: Path, dataset: Path, **changes: Any) -> Path:
     )
     settings = TrainSft(**(SETTINGS | {"epochs": 1, "deepspeed": "none"} | changes))
     try:
-        fine_tune(paths, Model(base=str(base)), settings, 1, "fixed")
+        fine_tune(paths, Start(base=str(base)), settings, 1, "fixed")
     finally:
         AcceleratorState._reset_state()
         PartialState._reset_state()

@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from selfcodealign.config.training import Model, TrainSft
+from selfcodealign.config.training import Start, TrainSft
 from selfcodealign.training.sft import Paths, fine_tune
 
 
@@ -24,7 +24,7 @@ def main() -> None:
             folder / "work",
         )
         mode = changes.pop("mode", "fixed")
-        fine_tune(paths, Model(base=job["base"]), TrainSft(**changes), job["seed"], mode)
+        fine_tune(paths, Start(base=job["base"]), TrainSft(**changes), job["seed"], mode)
         # A process normally trains once; transformers keeps its DeepSpeed state in a singleton.
         AcceleratorState._reset_state()
         PartialState._reset_state()
