@@ -14,11 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from demo import domain
 from demo.domain import Task
-from demo.formats import FORMATS
-from scripts.make_demo_benchmark import held_out_tasks
+from demo.formats import FORMATS, assertions
+from scripts.make_demo_benchmark import held_out_tasks, row_of
 from scripts.make_demo_shards import EVERYDAY, SourceFile, documented, write_shard
 from selfcodealign.config import Config, extended, load, read
+from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.pipeline import RULES, before
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import write_rows
@@ -29,6 +31,8 @@ PRESETS = sorted(path.name for path in (ROOT / "config").glob("*.yaml"))
 RAW_SHARD = "data/the-stack.parquet"
 PROBLEMS = 3
 PUBLISHED = {
+    "humaneval": "HumanEval.jsonl.gz",
+    "mbpp": "mbpp.jsonl",
     "humaneval_plus": "HumanEvalPlus.jsonl.gz",
     "mbpp_plus": "MbppPlus.jsonl.gz",
     "livecodebench": "test.jsonl",
@@ -44,6 +48,14 @@ PUBLISHED = {
 
 def records(name: str, tasks: list[Task]) -> list[dict[str, Any]]:
     """Write problems as a benchmark's authors do."""
+    if name == "humaneval":
+        return [
+            row_of(number, task) | {"task_id": f"HumanEval/{number}"} for number, task in enumerate(tasks[:PROBLEMS])
+        ]
+    if name == "mbpp":
+        names = ("task_id", "text", "code", "test_list")
+        texts = [(domain.instruction_of(task), documented(task), [assertions(task, task.name)]) for task in tasks]
+        return [dict(zip(names, (11 + number, *text), strict=True)) for number, text in enumerate(texts[:PROBLEMS])]
     write, each = FORMATS[name]
     found = [write(number, *tasks[each * number : each * (number + 1)]) for number in range(PROBLEMS)]
     if name == "evalperf":  # Published without the inputs that HumanEval+ has, and with its own as text.
@@ -89,7 +101,9 @@ class Place:
             if not own.files or own.files[0].startswith("results/make_rehearsal_file/"):
                 benchmarks[name]["file"] = [f"data/{PUBLISHED[name]}", *(inputs if name == "evalperf" else [])]
         written = self.folder / "overlay.yaml"
-        written.write_text(yaml.safe_dump({"data": {"raw_shards": [RAW_SHARD]}, "benchmarks": benchmarks}))
+        kept_out = {name: f"data/{PUBLISHED[name]}" for name in only_kept_out(config)}
+        data = {"raw_shards": [RAW_SHARD], "other_benchmarks": kept_out}
+        written.write_text(yaml.safe_dump({"data": data, "benchmarks": benchmarks}))
         return written
 
     def run(self, preset: str) -> Config:

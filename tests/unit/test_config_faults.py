@@ -117,8 +117,8 @@ def test_other_names_stay(name):
         ({"data": {"other_benchmarks": {"mine:humanevil": "x"}}}, r"mine:humanevil: there is no benchmark 'humanevil'"),
         ({"data": {"other_benchmarks": {"": "x"}}}, r"other_benchmarks\.: use letters"),
         (
-            {"data": {"other_benchmarks": {"demo": "x"}}},
-            r"other_benchmarks\.demo: benchmarks has an entry of this name",
+            {"data": {"other_benchmarks": {"mbpp_plus": "x"}}},
+            r"other_benchmarks\.mbpp_plus: benchmarks has an entry of this name",
         ),
         ({"models": {"": {}}}, r"models\.: use lower-case"),
         ({"datasets": {"passing": {}, "a b": {}}}, r"datasets\.a b: use lower-case"),
