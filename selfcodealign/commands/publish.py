@@ -36,8 +36,9 @@ def main(arguments: argparse.Namespace) -> None:
     """Check the folder, show what would be pushed, and push it.
 
     Raises:
-        UserError: the folder is no finished dataset or model, or the Hub refuses.
+        UserError: the folder is no finished dataset or model, the repository's name can be none, or the Hub refuses.
     """
+    check_name(arguments.repo)
     if is_model(arguments.folder):
         base = checked_model(arguments.folder, arguments.base_model)
         told = [f"a model of base {base}"]
@@ -57,6 +58,21 @@ def main(arguments: argparse.Namespace) -> None:
         print("nothing was pushed")
         return
     print(push(arguments))
+
+
+def check_name(repo: str) -> None:
+    """Check a repository's name as the Hub does, before anything is shown or pushed.
+
+    Raises:
+        UserError: no repository can have this name.
+    """
+    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.utils import validate_repo_id
+
+    try:
+        validate_repo_id(repo)
+    except HFValidationError as error:
+        raise UserError(f"--repo {repo} is not a repository name: {first_line(error)}") from error
 
 
 def is_model(folder: Path) -> bool:
@@ -175,7 +191,7 @@ def push(arguments: argparse.Namespace) -> str:
     """
     import httpx2
     from huggingface_hub import CommitOperationAdd, HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    from huggingface_hub.errors import HfHubHTTPError, LocalTokenNotFoundError
 
     api = HfApi()
     folder, kind = arguments.folder, "model" if is_model(arguments.folder) else "dataset"
@@ -192,8 +208,6 @@ def push(arguments: argparse.Namespace) -> str:
         )
     except LocalTokenNotFoundError as error:
         raise UserError("no Hub token is set; run `hf auth login` or set HF_TOKEN to a token that may write") from error
-    except HFValidationError as error:
-        raise UserError(f"--repo {arguments.repo} is not a repository name: {first_line(error)}") from error
     except HfHubHTTPError as error:
         raise UserError(
             f"the Hub refused to take {_place(arguments)} ({first_line(error)}); check that your token may write there"

@@ -150,6 +150,19 @@ def test_nothing_is_pushed_without_consent(hub, folder, capsys, flags):
     assert "sft" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("flag", ["--dry-run", "--yes"])
+@pytest.mark.parametrize(
+    "repo",
+    ["bad name/x y/z", "a/b/c", "some one/data", "someone/", "/data", "someone/data.git", "someone/-data", "", "é/x"],
+)
+def test_a_name_that_no_repository_can_have_is_refused_in_a_dry_run_too(hub, folder, capsys, repo, flag):
+    with pytest.raises(SystemExit):
+        publish(folder, "--repo", repo, flag)
+    printed = capsys.readouterr()
+    assert printed.err.startswith(f"error: --repo {repo} is not a repository name: ")
+    assert (printed.out, hub.created) == ("", [])
+
+
 def test_a_refusal_is_one_sentence(hub, folder, capsys):
     hub.status = 403
     with pytest.raises(SystemExit):
