@@ -188,7 +188,7 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
     plain: list[str] = []
     constants: list[str] = []
     unknown: list[str] = []
-    undecorated = _PRIVATE.findall(code)
+    undecorated: list[str] = []
     for name in sorted(free):
         use = used.get(name, Use(elsewhere=True))
         if name in bound:
@@ -214,10 +214,14 @@ def resolve(code: str, bindings: Iterable[str] = ()) -> Resolved:
             kind = statement.partition("=")[2].partition("(")[0].strip()
             if kind in typing.__all__:
                 imports.setdefault("typing", []).append(kind)
-    if undecorated and not unknown:
-        # What only those decorators used is not wanted either.
-        bare = resolve(without_decorators(code, undecorated), bindings)
-        return Resolved(bare.statements, bare.unknown, undecorated)
+    private = _PRIVATE.findall(code)
+    if (undecorated or private) and not unknown:
+        stripped = without_decorators(code, [*undecorated, *private])
+        if stripped != code:  # What only those decorators used is not wanted either.
+            bare = resolve(stripped, bindings)
+            return Resolved(bare.statements, bare.unknown, [*undecorated, *private])
+        unknown = undecorated  # They stand inside the function, where they cannot be taken away.
+        undecorated = []
     grouped = [f"from {module} import {', '.join(sorted(set(names)))}" for module, names in sorted(imports.items())]
     return Resolved(sorted(set(plain)) + grouped + constants, unknown, undecorated)
 

@@ -240,6 +240,7 @@ def test_names_of_annotations_and_decorators_alone_lose_no_function(code, statem
         (function("return x", "f(x) -> Optional[Result[int, str]]"), "Result"),
         (function("return x", "f(x: Node, y: Node[int])"), "Node"),
         ("@ours.singleton(DOMAIN)\n" + DOUBLE, "DOMAIN ours"),
+        (function("@ours\ndef g():\n    return x\nreturn g"), "ours"),
     ],
 )
 def test_a_type_with_parameters_has_no_stand_in_and_a_singleton_is_no_function(code, unknown):
@@ -282,3 +283,9 @@ def test_seeds_lead_back_to_their_functions(tmp_path):
     (dropped,) = read_rows(tmp_path / "d.parquet")
     assert dropped == {**bad, "reason": "undefined_name", "detail": "helper"}
     assert json.loads((tmp_path / "n.json").read_text())["dropped"] == {"undefined_name": 1}
+
+
+def test_what_looks_like_a_decorator_in_a_docstring_is_none():
+    code = 'def f(x):\n    """Double.\n\n@math._ours\n"""\n    return 2 * x\n'
+    resolved, reason, _ = imports_of(code)
+    assert (resolved.statements, resolved.undecorated, reason) == ([], [], "")
