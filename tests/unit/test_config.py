@@ -25,9 +25,6 @@ ROOT = Path(__file__).parent.parent.parent
     [
         ({"modle": {}}, r"config key modle is unknown; known keys there: .*model"),
         ({"model": {"bse": "x"}}, r"config key model\.bse is unknown; known keys there: base"),
-        ({"write_instructions": {"categories": {}}}, r"write_instructions\.categories: none of them can be drawn"),
-        ({"write_instructions": {"difficulties": {"easy": 0}}}, r"write_instructions\.difficulties: none of them can"),
-        ({"write_instructions": {"categories": {"a": -1, "b": 1}}}, r"categories\.a: .*greater than or equal to 0"),
         ({"write_instructions": {"language": "Rust"}}, r"instructions\.language: .*should be 'Python', not 'Rust'"),
         ({"seed": "many"}, r"config key seed: .*integer.*'many'"),
         ({"mode": "paper"}, r"config key mode: .*'fixed' or 'reference'.*'paper'"),
