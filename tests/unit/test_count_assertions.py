@@ -4,6 +4,7 @@ import pytest
 
 from scripts.count_assertions import main, separate
 from scripts.select_responses import main as select
+from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
 from selfcodealign.config.execution import RunResponses
 from selfcodealign.errors import UserError
 from selfcodealign.rows import VerdictRow
@@ -49,9 +50,17 @@ def verdicts(tmp_path):
     return path
 
 
-def chosen(folder, verdicts, **options) -> list[str]:
+def chosen(folder, verdicts, assertions=None, **options) -> list[str]:
     outputs = [folder / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    select([verdicts], *outputs, **options)
+    select(
+        [verdicts],
+        *outputs,
+        assertions=assertions,
+        mode="fixed",
+        run_seed=1,
+        settings=SelectResponses(**options),
+        sanitizing=SanitizeResponses(),
+    )
     return sorted(row["response_id"] for row in read_rows(outputs[0]))
 
 

@@ -4,6 +4,7 @@ import pytest
 
 from scripts.cross_verify_responses import agreement, main, pair_id, pairs
 from scripts.select_responses import main as select
+from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
 from selfcodealign.config.execution import RunResponses
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -75,6 +76,16 @@ def test_the_majority_wins_in_the_sandbox(tmp_path):
     assert rows["res-c"]["score"] == 1 / 9
     assert (tmp_path / "first.parquet").read_bytes() == (tmp_path / "second.parquet").read_bytes()
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    select([tmp_path / "verdicts.parquet"], *outputs, consensus=[tmp_path / "first.parquet"], selection="consensus")
+    by_agreement = {"settings": SelectResponses(selection="consensus"), "sanitizing": SanitizeResponses()}
+    scores = [tmp_path / "first.parquet"]
+    select(
+        [tmp_path / "verdicts.parquet"],
+        *outputs,
+        consensus=scores,
+        mode="fixed",
+        run_seed=1,
+        settings=by_agreement,
+        sanitizing=SanitizeResponses(),
+    )
     (chosen,) = read_rows(outputs[0])
     assert chosen["response_id"] in ("res-a", "res-b")

@@ -112,6 +112,6 @@ def test_what_is_only_kept_out_needs_no_tests(tmp_path, server, monkeypatch):
     site, url = server
     (site / "0.parquet").write_text('{"task_id": "HumanEval/0", "reference": ["def f():\\n    return 1\\n"]}\n')
     monkeypatch.setattr(type(base.get("evalperf")), "texts_url", f"{url}/0.parquet")
-    main("evalperf", tmp_path / "p.gz", tmp_path / "a.json", version=base.WHOLE)
+    main("evalperf", tmp_path / "p.gz", tmp_path / "a.json", settings=FetchBenchmark(version=base.WHOLE))
     assert json.loads((tmp_path / "a.json").read_text())["problems"] == 1
     assert [passage.kind for passage in data.kept_out("evalperf", tmp_path / "p.gz")] == ["solution"]

@@ -9,6 +9,7 @@ import pytest
 from demo import domain
 from scripts import make_demo_shards as shards
 from selfcodealign.config.demo import MakeDemoShards
+from selfcodealign.config.seeds import FilterSeeds
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.filters import why_dropped
@@ -54,7 +55,7 @@ def test_shards_depend_on_the_seed_alone(tmp_path):
 def test_good_functions_are_right_and_different_and_not_held_out():
     rng = random.Random(0)
     functions = shards.toy_functions(rng, 80)
-    good = [code for code in functions if why_dropped(code) is None]
+    good = [code for code in functions if why_dropped(code, FilterSeeds()) is None]
     assert len(good) >= 80
     names = {code.split("(")[0].removeprefix("def ").split("_", 1)[-1] for code in good}
     held_out = {f"{a.name}_{b.name}" for split in ("dev", "test") for a, b in domain.compositions(split)}
@@ -73,7 +74,7 @@ def test_good_functions_are_right_and_different_and_not_held_out():
 )
 def test_a_flawed_function_is_rejected_for_its_flaw(flaw, reason):
     code = flaw(random.Random(0), TASK)
-    fate = why_dropped(code)
+    fate = why_dropped(code, FilterSeeds())
     assert fate is not None, code
     assert fate[0] == reason
 
@@ -81,14 +82,14 @@ def test_a_flawed_function_is_rejected_for_its_flaw(flaw, reason):
 @pytest.mark.parametrize("flaw", [shards.vague, shards.misdescribed, shards.ill_typed])
 def test_other_flaws_are_left_to_the_judge_and_the_type_checker(flaw):
     code = flaw(random.Random(0), TASK)
-    assert why_dropped(code) is None
+    assert why_dropped(code, FilterSeeds()) is None
     assert domain.docstring_of(TASK) not in code or flaw is shards.ill_typed
 
 
 def test_everyday_functions_are_well_formed():
     for code in shards.EVERYDAY:
         compile(code, "everyday", "exec")
-        assert why_dropped(code) is None
+        assert why_dropped(code, FilterSeeds()) is None
 
 
 def test_no_parser_reads_the_broken_files():
