@@ -78,14 +78,6 @@ def test_the_majority_wins_in_the_sandbox(tmp_path):
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
     by_agreement = {"settings": SelectResponses(selection="consensus"), "sanitizing": SanitizeResponses()}
     scores = [tmp_path / "first.parquet"]
-    select(
-        [tmp_path / "verdicts.parquet"],
-        *outputs,
-        consensus=scores,
-        mode="fixed",
-        run_seed=1,
-        settings=by_agreement,
-        sanitizing=SanitizeResponses(),
-    )
+    select([tmp_path / "verdicts.parquet"], *outputs, consensus=scores, mode="fixed", run_seed=1, **by_agreement)
     (chosen,) = read_rows(outputs[0])
     assert chosen["response_id"] in ("res-a", "res-b")
