@@ -2,6 +2,9 @@
 
 import json
 import math
+import signal
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -237,6 +240,44 @@ def test_a_step_in_progress_has_an_hour_after_sigterm() -> None:
     command = processes.launcher(2, 1, {})
     assert command is not None
     assert command[command.index("--shutdown-timeout") + 1] == "3600"
+
+
+HOLDER = """
+import signal, sys, time
+from pathlib import Path
+from selfcodealign.training import checks
+lock = checks.sole_writer(Path(sys.argv[1]))
+if sys.argv[2] == "deaf":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("writes", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("holder", ["asked", "deaf"])
+def test_one_training_writes_into_a_folder(
+    holder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A training that outlived its killed Snakemake is asked to stop; while it goes on, no second one begins."""
+    monkeypatch.setattr(processes, "SHUTDOWN_S", 10 if holder == "asked" else 1)
+    other = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path / "work"), holder], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "writes\n"
+        if holder == "asked":
+            checks.sole_writer(tmp_path / "work").close()
+            assert other.wait(timeout=10) == -signal.SIGTERM
+        else:
+            with pytest.raises(UserError, match=rf"another training \(process {other.pid} on .*\) writes into"):
+                checks.sole_writer(tmp_path / "work")
+        assert f"training process {other.pid} still writes into" in caplog.text
+        checks.sole_writer(tmp_path / "elsewhere").close()
+    finally:
+        other.kill()
+        other.wait()
+    checks.sole_writer(tmp_path / "work").close()
 
 
 @pytest.mark.parametrize(
