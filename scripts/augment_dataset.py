@@ -11,7 +11,7 @@ import warnings
 from pathlib import Path
 
 from selfcodealign.config.dataset import AugmentDataset
-from selfcodealign.config.section import Mode
+from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.dataset import fences
 from selfcodealign.ids import rng_for
 from selfcodealign.rows import SelectedRow
@@ -92,8 +92,8 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Mode,
-    run_seed: int,
+    mode: Mode = "fixed",
+    run_seed: int = RUN_SEED,
     settings: AugmentDataset,
 ) -> None:
     """Show some of the tests in about half of the instructions.

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign import __version__
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.dataset import card
 from selfcodealign.dataset.funnels import one_line, read_funnels
 from selfcodealign.dataset.rows import turn
@@ -131,7 +132,7 @@ def main(
     funnels: list[Path] | None = None,
     dropped_before: list[Path] | None = None,
     recipe: dict[str, str] | None = None,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
 ) -> None:
     """Write a dataset as it is published: parquet files, one configuration each, and a card made from them.
 

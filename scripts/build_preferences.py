@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import BuildPreferences, DecontaminateDataset
-from selfcodealign.config.section import Mode
+from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.dataset import code
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.decontamination import Index, ReferenceIndex, index_for
@@ -118,8 +118,8 @@ def main(
     funnel: Path,
     *,
     benchmarks: dict[str, str],
-    mode: Mode,
-    run_seed: int,
+    mode: Mode = "fixed",
+    run_seed: int = RUN_SEED,
     settings: BuildPreferences,
     decontamination: DecontaminateDataset,
 ) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.statistics import Estimate, mean_over_benchmarks, wilson
 from selfcodealign.paper import COLUMNS, published, rows_of
@@ -139,7 +140,7 @@ def warnings_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
     return [f"{', '.join(models)}: {text}." for text, models in about.items()]
 
 
-def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int, demo: bool) -> None:
+def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int = RUN_SEED, demo: bool) -> None:
     """Fill one of the paper's tables.
 
     Args:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import BuildViewer
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.ids import seed_for
 from selfcodealign.pipeline import stage_of
 from selfcodealign.rows_io import count_rows, read_rows, whole_folder, write_text
@@ -165,7 +166,7 @@ def main(
     folder: Path,
     *,
     name: str,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: BuildViewer,
 ) -> None:
     """Write a page in which every response of a dataset, kept or dropped, can be filtered, searched and read.

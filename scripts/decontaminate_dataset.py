@@ -32,7 +32,7 @@ def main(
     overlaps: Path,
     *,
     benchmarks: dict[str, str],
-    mode: Mode,
+    mode: Mode = "fixed",
     settings: DecontaminateDataset,
 ) -> None:
     """Drop rows that overlap with a benchmark.

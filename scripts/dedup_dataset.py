@@ -136,7 +136,7 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    mode: Mode,
+    mode: Mode = "fixed",
     settings: DedupDataset,
 ) -> None:
     """Drop rows that say again what another row says.

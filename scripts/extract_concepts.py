@@ -6,6 +6,7 @@ from typing import Any
 
 from selfcodealign.config.asking import Prompting
 from selfcodealign.config.generation import ExtractConcepts
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.generation.attributes import Draw
 from selfcodealign.generation.engine import Answer, fault, make_stage, write_one_each
 from selfcodealign.ids import content_id
@@ -41,7 +42,7 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     prompting: Prompting,
     settings: ExtractConcepts,
 ) -> None:

@@ -5,6 +5,7 @@ from bisect import bisect_right
 from collections import defaultdict
 from pathlib import Path
 
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.seeds import GatherSeeds
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
@@ -94,7 +95,7 @@ def main(
     dropped: list[Path],
     funnel: list[Path],
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: GatherSeeds,
 ) -> None:
     """Collect the judged seeds of all shards, ordered by id, and cut them into seed shards of equal size.

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from scripts.gather_seeds import gather
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.seeds import GatherSeeds
 from selfcodealign.stage import run
 
@@ -13,7 +14,7 @@ def main(
     dropped: list[Path],
     funnel: list[Path],
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: GatherSeeds,
 ) -> None:
     """Collect the random snippets of all shards, ordered by id, and cut them into seed shards of equal size.

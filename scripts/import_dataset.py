@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.training import GivenDataset
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.data import records
@@ -111,7 +112,7 @@ def main(
     funnel: Path,
     *,
     name: str,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: GivenDataset,
 ) -> None:
     """Read an instruction dataset of others, from files or from the Hub, as rows that a model can be trained on.

@@ -5,6 +5,7 @@ import logging
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.seeds import Columns, SampleSnippets
 from selfcodealign.ids import content_id
 from selfcodealign.rows import FunctionRow, SeedRow
@@ -60,7 +61,7 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     columns: Columns,
     settings: SampleSnippets,
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfcodealign.config.asking import AskedModel
 from selfcodealign.config.evaluation import SampleSolutions
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Asking, Sampling
 from selfcodealign.evaluation.rows import SampleRow
@@ -29,7 +30,7 @@ def main(
     rows: Path,
     *,
     style: Asking = "instruct",
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     asking: AskedModel,
     settings: SampleSolutions,
 ) -> None:

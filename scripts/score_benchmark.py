@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.evaluation import ScoreBenchmark
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Sampling
 from selfcodealign.evaluation.rows import ExecutedRow, SampleRow
@@ -52,7 +53,7 @@ def main(
     scores: Path,
     *,
     name: str,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     paper_model: str = "",
     settings: ScoreBenchmark,
 ) -> None:

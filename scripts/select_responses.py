@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import SanitizeResponses, Selection, SelectResponses
-from selfcodealign.config.section import Mode
+from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.dataset import code
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id, rng_for
@@ -202,8 +202,8 @@ def main(
     *,
     consensus: list[Path] | None = None,
     assertions: list[Path] | None = None,
-    mode: Mode,
-    run_seed: int,
+    mode: Mode = "fixed",
+    run_seed: int = RUN_SEED,
     settings: SelectResponses,
     sanitizing: SanitizeResponses,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.training import Start, TrainDpo
 from selfcodealign.stage import run
 from selfcodealign.training.dpo import prefer
@@ -15,7 +16,7 @@ def main(
     metrics: Path,
     work: Path,
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: TrainDpo,
     container: str = "",
 ) -> None:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from selfcodealign.config.section import Mode
+from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.config.training import Start, TrainSft
 from selfcodealign.stage import run
 from selfcodealign.training.processes import leave, relaunch_if_needed
@@ -17,9 +17,9 @@ def main(
     funnel: Path,
     work: Path,
     *,
-    mode: Mode,
+    mode: Mode = "fixed",
     base: Start,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     settings: TrainSft,
     container: str = "",
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from selfcodealign.config.asking import Prompting
 from selfcodealign.config.generation import WriteResponses
+from selfcodealign.config.section import RUN_SEED
 from selfcodealign.generation.engine import Answer, Totals, answered, make_stage
 from selfcodealign.ids import content_id
 from selfcodealign.rows import InstructionRow, ResponseRow
@@ -32,7 +33,7 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    run_seed: int,
+    run_seed: int = RUN_SEED,
     prompting: Prompting,
     settings: WriteResponses,
 ) -> None:

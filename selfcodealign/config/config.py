@@ -26,7 +26,7 @@ from selfcodealign.config.generation import (
     WriteInstructions,
     WriteResponses,
 )
-from selfcodealign.config.section import Count, Mode, Section
+from selfcodealign.config.section import RUN_SEED, Count, Mode, Section
 from selfcodealign.config.seeds import (
     ClusterFunctions,
     Data,
@@ -61,7 +61,7 @@ class Config(Section):
         description="config file that this one is laid over, looked up in the working folder, then beside the "
         "Snakefile; without it a file named with --configfile stands alone",
     )
-    seed: int = Field(default=3407, description="run seed; every random choice derives from it")
+    seed: int = Field(default=RUN_SEED, description="run seed; every random choice derives from it")
     mode: Mode = "fixed"
     demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
     rounds: Count = Field(

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 
+RUN_SEED = 3407
+"""Seed of the paper's run."""
+
 Mode = Annotated[
     Literal["fixed", "reference"],
     Field(description="fixed: this project's rules; reference: the published code's, defects included"),

@@ -148,18 +148,19 @@ def test_all_three_rules_that_run_responses_run_them_in_one_image(checkout):
         f"results/{rule}/self/00000.parquet"
         for rule in ("verify_responses", "cross_verify_responses", "count_assertions")
     ]
+    (checkout.folder / "mine.sif").touch()
     printed = planned(checkout, config, *targets)
     for target in targets:
         script = target.split("/")[1]
         (command,) = re.findall(rf"python \S*scripts/{script}\.py.*?\n\s*\n", printed, re.DOTALL)
-        assert "--image mine.sif" in command, script
-        assert "--timeout-s 7.0" in command, script
+        assert "--image=mine.sif" in command, script
+        assert "--timeout-s=7.0" in command, script
 
 
 def test_a_version_of_a_benchmark_stays_one_word_of_the_shell(checkout):
     config = "benchmarks: {humaneval_plus: {version: 'v 1; echo hi'}}\n"
     printed = planned(checkout, config, "results/fetch_benchmark/humaneval_plus.gz")
-    assert "--version 'v 1; echo hi'" in printed
+    assert "'--version=v 1; echo hi'" in printed
 
 
 def test_models_that_rules_make_are_made_before_they_are_used(checkout):
@@ -167,7 +168,7 @@ def test_models_that_rules_make_are_made_before_they_are_used(checkout):
     assert {"pretrain_demo_model", "judge_seeds"} <= jobs(
         planned(checkout, config, "results/judge_seeds/00000.parquet")
     )
-    config = "other_models: {preferring: {model: results/train_dpo/aligned, style: instruct}}\n"
+    config = "demo: true\nother_models: {preferring: {model: results/train_dpo/aligned, style: instruct}}\n"
     target = "results/sample_solutions/preferring/demo.parquet"
     assert {"train_dpo", "sample_solutions"} <= jobs(planned(checkout, config, target))
 
