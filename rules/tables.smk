@@ -9,6 +9,10 @@ OUT  <results>/build_table/{table}.json, .md               one table
 
 import json
 
+from selfcodealign.planned_tables import PlannedTables
+
+TABLES = PlannedTables(PLAN)
+
 
 wildcard_constraints:
     table=r"[a-z0-9_]+",
@@ -19,7 +23,7 @@ rule build_table:
     input:
         script=script("build_table"),
         decided_by=decided_by("build_table"),
-        implicit=of(PLAN.table_inputs, "table"),
+        implicit=of(TABLES.inputs, "table"),
     output:
         numbers="<results>/build_table/{table}.json",
         page=report(
@@ -39,7 +43,7 @@ rule build_table:
         mem_mb=1_000,
         runtime=30,
     params:
-        cells=lambda wildcards: json.dumps(PLAN.cells(wildcards.table)),
+        cells=lambda wildcards: json.dumps(TABLES.cells(wildcards.table)),
         run_seed=CONFIG.seed,
         demo=str(CONFIG.demo).lower(),
     message:

@@ -6,32 +6,20 @@ Paths are those of a run's own folder of results, so that the pipeline may be a 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from selfcodealign.config import Config
 from selfcodealign.config.benchmarks import only_kept_out
-from selfcodealign.config.cells import Cell, cells, evaluated
+from selfcodealign.config.cells import evaluated
 from selfcodealign.config.dataset import SelectResponses
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.models import identity_files
-from selfcodealign.pipeline import RULES, STAGES, WRITING, before
+from selfcodealign.pipeline import RULES, STAGES, before
 
 Entry = TypeVar("Entry")
-
-
-class PlannedCell(TypedDict):
-    """One number of a table, as `build_table` takes it; `divide` is the jobs that ran side by side."""
-
-    row: str
-    column: str
-    model: str
-    kind: str
-    metric: str
-    files: list[str]
-    divide: int
 
 
 def entry(entries: dict[str, Entry], section: str, name: str) -> Entry:
@@ -438,56 +426,6 @@ class Plan:
             for name in names
             if benchmark in (None, name)
         ]
-
-    def cells(self, table: str) -> list[PlannedCell]:
-        """Every cell that this run fills of a table, with the files that its number is read from."""
-        parallel = entry(self.config.tables, "tables", table).parallel_jobs
-        found = cells(self.config, table)
-        players = list(dict.fromkeys(cell.model for cell in found if cell.source.kind == "wins"))
-        return [
-            {
-                "row": cell.row,
-                "column": cell.column,
-                "model": cell.model,
-                "kind": cell.source.kind,
-                "metric": cell.source.metric,
-                "files": self._files_of_cell(cell, players),
-                "divide": parallel if cell.source.kind == "generation_h" else 1,
-            }
-            for cell in found
-        ]
-
-    def _files_of_cell(self, cell: Cell, players: list[str]) -> list[str]:
-        """Files of a cell's number; `players` are the models that EvalPerf's wins are counted against."""
-        kind, model, scores = cell.source.kind, cell.model, f"{self.results}/score_benchmark"
-        if kind == "score":
-            return [f"{scores}/{model}/{name}.json" for name in cell.source.benchmarks]
-        if kind == "wins":
-            others = [other for other in players if other != model]
-            return [f"{scores}/{player}/{cell.source.benchmarks[0]}.json" for player in [model, *others]]
-        dataset = self.config.models[model].dataset
-        if kind == "pass_rate":
-            return [f"{self.results}/build_dataset/{dataset}/sft/train.parquet"]
-        if kind == "rows":
-            return [f"{self.results}/build_dataset/{dataset}.funnel.json"]
-        if kind == "finetune_h":
-            return [f"{self.timings}/train_sft/{model}.jsonl"]
-        if kind == "generation_h":
-            written = [one for one in self.stages_before(dataset) if one.partition("/")[0] in WRITING]
-            return [f"{self.timings}/{one}/{shard}.jsonl" for one in written for shard in self.shards_of(dataset)]
-        return self.gathered(dataset, ".funnel.json")
-
-    def table_inputs(self, table: str) -> list[str]:
-        """Inputs of a table: what its cells are read from, and the models whose jobs were timed."""
-        found: list[str] = []
-        for cell in self.cells(table):
-            if cell["kind"] == "pass_rate":
-                found.append(f"{self.results}/build_dataset/{self.config.models[cell['model']].dataset}")
-            elif cell["kind"] in ("generation_h", "finetune_h"):
-                found.append(self.tuned(cell["model"]))
-            else:
-                found += cell["files"]
-        return list(dict.fromkeys(found))
 
 
 def examples_of(template: str, examples: str | None) -> list[str]:

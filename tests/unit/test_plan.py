@@ -12,6 +12,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.ids import KINDS
 from selfcodealign.pipeline import RULES, STAGES, decided_by
 from selfcodealign.plan import Plan, examples_of
+from selfcodealign.planned_tables import PlannedTables
 
 ROOT = Path(__file__).parent.parent.parent
 TWO = ["results/make_demo_shards/00000.parquet", "results/make_demo_shards/00001.parquet"]
@@ -160,7 +161,7 @@ def test_every_path_follows_the_folder_of_results():
         *made.model_files(made.judge()[0]),
         *made.given_files("theirs"),
         *(made.training_dataset(name) for name in ("aligned", "theirs")),
-        *made.table_inputs("cost"),
+        *PlannedTables(made).inputs("cost"),
         made.source("self", "00000"),
         made.tasks("self", "00000"),
         made.pairs("aligned"),
@@ -168,7 +169,7 @@ def test_every_path_follows_the_folder_of_results():
         config.benchmarks["demo"].file,
     ]
     assert [path for path in found if not path.startswith("out/x/")] == []
-    hours = [path for cell in made.cells("cost") for path in cell["files"] if path.startswith("out/t/")]
+    hours = [path for cell in PlannedTables(made).cells("cost") for path in cell["files"] if path.startswith("out/t/")]
     assert "out/t/train_sft/aligned.jsonl" in hours
 
 

@@ -1,0 +1,82 @@
+"""Which files the tables of a run are read from: for each cell that the run fills, its number's sources."""
+
+from typing import TypedDict
+
+from selfcodealign.config.cells import Cell, cells
+from selfcodealign.pipeline import WRITING
+from selfcodealign.plan import Plan, entry
+
+
+class PlannedCell(TypedDict):
+    """One number of a table, as `build_table` takes it; `divide` is the jobs that ran side by side."""
+
+    row: str
+    column: str
+    model: str
+    kind: str
+    metric: str
+    files: list[str]
+    divide: int
+
+
+class PlannedTables:
+    """What the tables of a run are made from.
+
+    Args:
+        plan: the plan of the run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+
+    def cells(self, table: str) -> list[PlannedCell]:
+        """Every cell that this run fills of a table, with the files that its number is read from."""
+        parallel = entry(self.plan.config.tables, "tables", table).parallel_jobs
+        found = cells(self.plan.config, table)
+        players = list(dict.fromkeys(cell.model for cell in found if cell.source.kind == "wins"))
+        return [
+            {
+                "row": cell.row,
+                "column": cell.column,
+                "model": cell.model,
+                "kind": cell.source.kind,
+                "metric": cell.source.metric,
+                "files": self._files_of_cell(cell, players),
+                "divide": parallel if cell.source.kind == "generation_h" else 1,
+            }
+            for cell in found
+        ]
+
+    def _files_of_cell(self, cell: Cell, players: list[str]) -> list[str]:
+        """Files of a cell's number; `players` are the models that EvalPerf's wins are counted against."""
+        kind, model, scores = cell.source.kind, cell.model, f"{self.plan.results}/score_benchmark"
+        if kind == "score":
+            return [f"{scores}/{model}/{name}.json" for name in cell.source.benchmarks]
+        if kind == "wins":
+            others = [other for other in players if other != model]
+            return [f"{scores}/{player}/{cell.source.benchmarks[0]}.json" for player in [model, *others]]
+        dataset = self.plan.config.models[model].dataset
+        if kind == "pass_rate":
+            return [f"{self.plan.results}/build_dataset/{dataset}/sft/train.parquet"]
+        if kind == "rows":
+            return [f"{self.plan.results}/build_dataset/{dataset}.funnel.json"]
+        if kind == "finetune_h":
+            return [f"{self.plan.timings}/train_sft/{model}.jsonl"]
+        if kind == "generation_h":
+            written = [one for one in self.plan.stages_before(dataset) if one.partition("/")[0] in WRITING]
+            return [
+                f"{self.plan.timings}/{one}/{shard}.jsonl" for one in written for shard in self.plan.shards_of(dataset)
+            ]
+        return self.plan.gathered(dataset, ".funnel.json")
+
+    def inputs(self, table: str) -> list[str]:
+        """Inputs of a table: what its cells are read from, and the models whose jobs were timed."""
+        found: list[str] = []
+        for cell in self.cells(table):
+            if cell["kind"] == "pass_rate":
+                found.append(f"{self.plan.results}/build_dataset/{self.plan.config.models[cell['model']].dataset}")
+            elif cell["kind"] in ("generation_h", "finetune_h"):
+                found.append(self.plan.tuned(cell["model"]))
+            else:
+                found += cell["files"]
+        return list(dict.fromkeys(found))
