@@ -17,8 +17,12 @@ from selfcodealign.plan import Plan, examples_of
 
 RESULTS, TIMINGS = (workflow.pathvars.apply(f"<{name}>") for name in ("results", "timings"))
 
+# Files of the pipeline are named through a link in the run's folder: their names, which Snakemake compares, then do not
+# change when the run or the pipeline is moved.
+LINK = schema.link_to(ROOT)
+
 try:
-    CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT), workflow.configfiles)), ROOT)
+    CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT), workflow.configfiles)), LINK)
     preflight.check_config(CONFIG)
     CONFIG = schema.placed(CONFIG, RESULTS)
     PLAN = Plan(CONFIG, schema.raw_shards(CONFIG, RESULTS), RESULTS, TIMINGS)
@@ -67,12 +71,12 @@ wildcard_constraints:
 
 def script(name):
     """Path of a stage's script; naming it as input makes its edits visible."""
-    return os.path.relpath(ROOT / "scripts" / f"{name}.py")
+    return f"{LINK}/scripts/{name}.py"
 
 
 def decided_by(rule):
     """Paths of the modules that decide what a rule writes, so that their edits are visible too."""
-    return [os.path.relpath(path) for path in pipeline.decided_by(rule)[1:]]
+    return [f"{LINK}/{path.relative_to(ROOT)}" for path in pipeline.decided_by(rule)[1:]]
 
 
 def of(function, *names, part=slice(None)):

@@ -164,6 +164,7 @@ def code_of(*modules: Path) -> str:
     return digest([[path.name, _meaning(path.read_text(encoding="utf-8"))] for path in modules])
 
 
+@cache
 def _meaning(source: str) -> str:
     tree = ast.parse(source)
     for node in ast.walk(tree):

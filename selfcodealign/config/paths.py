@@ -176,6 +176,19 @@ def _check_file(key: str, file: str) -> None:
         raise UserError(f"config key {key}: {file} may not be read by you; change its permissions")
 
 
+def link_to(root: Path, link: Path = Path(".snakemake/pipeline")) -> Path:
+    """Make a link to the pipeline in the folder of the run, or renew it, and return its path.
+
+    It is renewed in one step, so that jobs that read it meanwhile always find the pipeline.
+    """
+    if not (link.is_symlink() and link.resolve() == root.resolve()):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        fresh = link.with_name(f"{link.name}.{os.getpid()}")
+        fresh.symlink_to(root.resolve())
+        fresh.replace(link)
+    return link
+
+
 def located(config: Config, root: Path) -> Config:
     """Find the files that come with the pipeline when it runs in another folder than its own.
 
@@ -199,11 +212,11 @@ def located(config: Config, root: Path) -> Config:
     for section, key in shipped:
         path = getattr(section, key)
         if path and not Path(path).exists() and (root / path).exists():
-            setattr(section, key, os.path.relpath(root / path))
+            setattr(section, key, str(root / path))
     for model in found.models.values():
         path = str(model.settings.get("deepspeed", ""))
         if path and not Path(path).exists() and (root / path).exists():
-            model.settings["deepspeed"] = os.path.relpath(root / path)
+            model.settings["deepspeed"] = str(root / path)
     return found
 
 

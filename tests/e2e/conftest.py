@@ -18,7 +18,7 @@ class Checkout:
     """A copy of the repository with the workflow's command line."""
 
     def __init__(self, folder: Path, config: str | None = "tests/e2e/small.yaml") -> None:
-        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND))
+        shutil.copytree(ROOT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND), dirs_exist_ok=True)
         self.folder = folder
         self.config = ["--configfile", config] if config else []
 

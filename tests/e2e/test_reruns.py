@@ -87,14 +87,20 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     checkout = Checkout(tmp_path_factory.mktemp("reruns") / "checkout", config="reruns.yaml")
     (checkout.folder / "reruns.yaml").write_text(CONFIG)
     (checkout.folder / "tasks.jsonl").write_text("{}\n")
-    for name in re.findall(r"^(results/\S+)\t", checkout.run("--summary"), re.MULTILINE):
-        output = checkout.folder / name
+    finish(checkout, checkout.folder)
+    return checkout
+
+
+def finish(checkout: Checkout, run: Path) -> None:
+    """Let a run in a folder count as finished."""
+    where = ["--directory", str(run)]
+    for name in re.findall(r"^(results/\S+)\t", checkout.run("--summary", *where), re.MULTILINE):
+        output = run / name
         (output.parent if output.suffix else output).mkdir(parents=True, exist_ok=True)
         if output.suffix:
             output.touch()
-    checkout.run("--touch", "--cores", "1")
-    assert jobs(checkout.run("--dry-run")) == set()
-    return checkout
+    checkout.run("--touch", "--cores", "1", *where)
+    assert jobs(checkout.run("--dry-run", *where)) == set()
 
 
 def jobs(printed: str) -> set[str]:
@@ -127,6 +133,18 @@ def test_the_page_has_the_edits_that_are_walked_and_where_each_begins():
         named = re.findall(r"`(\w+)`", said) or ["nothing"]
         assert first == named[0], what
         assert set(named) <= {*expected, "nothing"}, what
+
+
+def test_a_run_runs_nothing_again_after_it_or_the_pipeline_was_moved(tmp_path):
+    here = Checkout(tmp_path / "here", config=str(ROOT / "tests/e2e/small.yaml"))
+    finish(here, tmp_path / "run")
+    run = tmp_path / "another" / "place" / "run"
+    run.parent.mkdir(parents=True)
+    (tmp_path / "run").rename(run)
+    assert jobs(here.run("--dry-run", "--directory", str(run))) == set()
+    here.folder.rename(tmp_path / "elsewhere")
+    here.folder = tmp_path / "elsewhere"
+    assert jobs(here.run("--dry-run", "--directory", str(run))) == set()
 
 
 # ---- what a config may name ----

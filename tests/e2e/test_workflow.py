@@ -1,6 +1,8 @@
 """The whole pipeline: raw shards become a report, the same bytes however often it is disturbed."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import time
@@ -24,6 +26,15 @@ def test_raw_shards_become_a_report(finished):
 
 def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.run("--cores", "2")
+
+
+def test_a_run_that_was_moved_with_new_files_of_the_pipeline_has_nothing_to_do(finished, tmp_path):
+    shutil.copytree(finished.folder, tmp_path / "another" / "place", symlinks=True)
+    moved = Checkout(tmp_path / "another" / "place")  # as a clone writes them
+    for folder in ("rules", "scripts", "selfcodealign", "demo", "prompts"):
+        for file in (moved.folder / folder).rglob("*"):
+            os.utime(file)
+    assert "Nothing to be done" in moved.run("--cores", "1", "--dry-run")
 
 
 def test_killed_at_any_stage_on_one_core_the_run_ends_in_the_same_bytes(finished, tmp_path):

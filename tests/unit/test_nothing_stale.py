@@ -114,14 +114,15 @@ def edited(rule, module, folder):
 @pytest.mark.parametrize("rule", ["typecheck_functions", "execute_programs", *RUNNERS])
 def test_an_edit_of_any_deciding_module_sets_the_ledger_aside(tmp_path, monkeypatch, rule):
     real = pipeline.decided_by(rule)
-    with Ledger(tmp_path, {}, decided_by=rule) as kept:
+    with Ledger(tmp_path / "kept", {}, decided_by=rule) as kept:
         kept.append("a", {})
     for module in real:
         found = edited(rule, module, tmp_path)
         monkeypatch.setattr(ledger, "modules_of", lambda rule, found=found: found)
-        shutil.copytree(tmp_path, tmp_path.with_name("copy"), dirs_exist_ok=True)
-        with Ledger(tmp_path.with_name("copy"), {}, decided_by=rule) as other:
+        shutil.copytree(tmp_path / "kept", tmp_path / "copy")
+        with Ledger(tmp_path / "copy", {}, decided_by=rule) as other:
             assert "a" not in other, module
+        shutil.rmtree(tmp_path / "copy")
 
 
 @pytest.mark.parametrize("rule", RUNNERS)
