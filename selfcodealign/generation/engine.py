@@ -213,8 +213,12 @@ def answered(
     with Ledger(work, settings, decided_by=RENDERING) as ledger:
         # Counted by id: a ledger may also hold answers about rows that are no longer there.
         missing, first = 0, 0
+        # Draws are kept, each once: rows share sets of examples, and a draw costs as much as reading its row.
+        known: dict[Draw, Draw] = {}
+        drawn: list[Draw] = []
         for place, row in enumerate(rows()):
             draw = stage.drawer.draw(row["id"], stage.first_index + place)
+            drawn.append(known.setdefault(draw, draw))
             mark = mark_of(str(draw.examples), *(text for item in fields(row, draw).items() for text in item))
             held = [ledger.holds(f"{row['id']}/{sample}", mark) for sample in range(stage.samples)]
             if not all(held):
@@ -236,8 +240,7 @@ def answered(
                 _record(stage.name, backend, requests, stage.sampling, ledger, missing * stage.samples)
             finally:
                 backend.close()
-        for index, row in enumerate(rows()):
-            draw = stage.drawer.draw(row["id"], stage.first_index + index)
+        for index, (row, draw) in enumerate(zip(rows(), drawn, strict=True)):
             answers = []
             for sample in range(stage.samples):
                 record = ledger.get(f"{row['id']}/{sample}")
