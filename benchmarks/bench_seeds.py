@@ -404,7 +404,7 @@ def measure_processes(files: list[SourceFile], python: str) -> dict[str, float]:
         found, keys = at("extract_functions.functions"), at("sign_functions.band-keys")
         job("extract_functions", "functions dropped funnel", "--shard", shard, "--path-column", "path")
         job("sign_functions", "band-keys", "--functions", found)
-        job("match_functions", "copies matches", "--band-keys", keys)
+        job("match_functions", "copies matches", "--band-keys", keys, "--group", "0", "--groups", "1")
         copies, matches = at("match_functions.copies"), at("match_functions.matches")
         flags = ("--functions", found, "--band-keys", keys, "--copies", copies, "--matches", matches)
         job("cluster_functions", "clusters short counts", *flags)

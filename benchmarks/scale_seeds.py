@@ -61,7 +61,7 @@ def near_deduplication(functions: list[Path], folder: Path) -> dict[str, object]
     keys = [folder / f"{number}.npy" for number in range(len(functions))]
     copies, matches, clusters, short = (folder / f"{name}.npy" for name in ("copies", "matches", "clusters", "short"))
     costs = {"sign": [run("sign_functions", functions=f, band_keys=k) for f, k in zip(functions, keys, strict=True)]}
-    costs["match"] = [run("match_functions", band_keys=keys, copies=copies, matches=matches)]
+    costs["match"] = [run("match_functions", band_keys=keys, copies=copies, matches=matches, group=0, groups=1)]
     places = {"clusters": clusters, "short": short, "counts": folder / "counts.json"}
     costs["cluster"] = [
         run("cluster_functions", functions=functions, band_keys=keys, copies=[copies], matches=[matches], **places)

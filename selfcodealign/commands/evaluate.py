@@ -129,12 +129,7 @@ def fetched(benchmark: Benchmark, version: str | None, work: Path) -> Path:
     Raises:
         UserError: there is no such version, or the network is not there.
     """
-    known = {source.version: source for source in benchmark.sources}
-    if not known:
-        raise UserError(f"{benchmark.title} is fetched from nowhere; give its file by --problems")
-    if version is not None and version not in known:
-        raise UserError(f"{benchmark.title} has no version {version!r}; known versions: {', '.join(known)}")
-    source = known[version] if version else benchmark.sources[0]
+    source = benchmark.source(version, given_by="--problems")
     target = work / "problems" / f"{benchmark.name}-{source.version}"
     if not target.exists():
         data.fetch(source, target)

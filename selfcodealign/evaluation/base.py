@@ -191,8 +191,10 @@ class Benchmark(ABC):
         Tests stay out of it: assertions are mostly literals, which other tests share by chance.
         """
 
-    def source(self, version: str | None = None) -> Source:
+    def source(self, version: str | None = None, given_by: str | None = None) -> Source:
         """Return the published version asked for, the paper's by default, or the one with the most tasks (`WHOLE`).
+
+        `given_by` is the key or flag that names a file of one's own, for the sentence of the error.
 
         Raises:
             UserError: there is no such version, or the authors publish no single file.
@@ -201,7 +203,9 @@ class Benchmark(ABC):
             known = (source for source in self.sources if source.url)
             return max(known, key=lambda one: one.records, default=Source(WHOLE, self.texts_url, "", 0))
         if not self.sources:
-            raise UserError(f"{self.title} is fetched from nowhere; give its file by benchmarks.{self.name}.file")
+            raise UserError(
+                f"{self.title} is fetched from nowhere; give its file by {given_by or f'benchmarks.{self.name}.file'}"
+            )
         found = next((source for source in self.sources if version in (None, source.version)), None)
         if found is None:
             known = ", ".join(source.version for source in self.sources)
