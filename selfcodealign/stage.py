@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import threading
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,7 +20,10 @@ from typing_extensions import TypedDict
 from selfcodealign.errors import UserError, one_line_errors
 
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
-LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
+LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}{postfix}\n"
+
+BEAT_S = 30.0
+"""Seconds between two lines of a log that say how far a loop is."""
 
 PAIRS = "NAME=VALUE"
 """Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
@@ -211,22 +215,44 @@ class _Pairs(argparse.Action):
         setattr(namespace, self.dest, pairs)
 
 
-def progress(items: Iterable[Any], total: int | None = None, unit: str = "rows", label: str = "") -> Iterator[Any]:
-    """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log."""
+def progress(
+    items: Iterable[Any],
+    total: int | None = None,
+    unit: str = "rows",
+    label: str = "",
+    state: Callable[[], str] | None = None,
+) -> Iterator[Any]:
+    """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log.
+
+    The line also comes while no item does; `state` then says what goes on.
+    """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
-    return iter(
-        tqdm(
-            items,
-            total=total,
-            unit=f" {unit}",
-            desc=label or None,
-            file=sys.stderr,
-            mininterval=0.2 if terminal else 30,
-            maxinterval=0.2 if terminal else 30,
-            dynamic_ncols=terminal,
-            ascii=not terminal,
-            bar_format=None if terminal else LOG_LINE,
-        )
+    shown = tqdm(
+        items,
+        total=total,
+        unit=f" {unit}",
+        desc=label or None,
+        file=sys.stderr,
+        mininterval=0.2 if terminal else BEAT_S,
+        maxinterval=0.2 if terminal else BEAT_S,
+        dynamic_ncols=terminal,
+        ascii=not terminal,
+        bar_format=None if terminal else LOG_LINE,
     )
+    ended = threading.Event()
+
+    def beat() -> None:
+        seen = shown.n
+        while not ended.wait(BEAT_S):
+            if shown.n == seen:
+                shown.set_postfix_str(state() if state else "", refresh=False)
+                shown.refresh()
+            seen = shown.n
+
+    threading.Thread(target=beat, daemon=True).start()
+    try:
+        yield from shown
+    finally:
+        ended.set()

@@ -116,7 +116,7 @@ def _ask(
         sampling = backends.Sampling(asked.sampling.temperature, asked.sampling.top_p, asked.sampling.max_tokens, stop)
         waiting = sum(turn.key not in ledger for turn in group)
         finished = backend.complete(_requests(asked, group, render), sampling, ledger)
-        for completion in progress(finished, total=waiting, unit="answers", label=asked.benchmark.name):
+        for completion in progress(finished, waiting, "answers", asked.benchmark.name, backend.doing):
             record = asdict(completion)
             del record["id"]
             ledger.append(completion.id, record)

@@ -289,7 +289,7 @@ def _record(
         log.info("resuming: the ledger holds %d answers; %d are missing", len(ledger), missing)
     begun, tokens_in, tokens_out = time.perf_counter(), 0, 0
     finished = backend.complete(requests, sampling, ledger)
-    for number, completion in enumerate(progress(finished, total=missing, unit="answers", label=name), start=1):
+    for number, completion in enumerate(progress(finished, missing, "answers", name, backend.doing), start=1):
         ledger.append(completion.id, record_of(completion))
         if number % SYNC_EVERY == 0:
             ledger.sync()
@@ -332,7 +332,7 @@ def scored(
             try:
                 requests = (Request(row["id"], 0, lambda row=row: prompt(row)) for row in rows())
                 finished = backend.score(requests, candidates, ledger)
-                for scores in progress(finished, total=missing, unit="rows", label=name):
+                for scores in progress(finished, missing, "rows", name, backend.doing):
                     ledger.append(scores.id, asdict(scores))
                 ledger.sync()
             finally:

@@ -1,7 +1,10 @@
 """A script's command line is its `main`, and a person's mistake is one sentence."""
 
 import argparse
+import itertools
 import shlex
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -10,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
+from selfcodealign import stage
 from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.errors import UserError, one_line_errors
 from selfcodealign.stage import PAIRS, pairs, parser, progress, read, run, words
@@ -60,6 +64,28 @@ def test_a_users_mistake_is_one_line(capsys):
 
 def test_progress_passes_items_on():
     assert list(progress(range(3), total=3, label="counting")) == [0, 1, 2]
+
+
+def test_progress_says_what_goes_on_while_no_item_comes(monkeypatch, capsys):
+    monkeypatch.setattr(stage, "BEAT_S", 0.05)
+    said = threading.Event()
+    steps = itertools.count(1)
+
+    def state() -> str:
+        step = next(steps)
+        if step == 3:
+            said.set()
+        return f"token {step} of 160"
+
+    def slow() -> Iterator[str]:
+        assert said.wait(60)
+        yield "answer"
+
+    assert list(progress(slow(), total=1, unit="answers", label="write_responses", state=state)) == ["answer"]
+    lines = [line for line in capsys.readouterr().err.splitlines() if "token" in line]
+    assert lines[0].startswith("write_responses: 0/1")
+    assert lines[0].endswith("token 1 of 160")
+    assert lines[1].endswith("token 2 of 160")
 
 
 def test_a_full_disk_is_one_line(capsys):

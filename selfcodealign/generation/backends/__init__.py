@@ -84,6 +84,10 @@ class Backend(Protocol):
         """Score candidate continuations of each prompt; the requests' seeds are not used."""
         ...
 
+    def doing(self) -> str:
+        """Say what goes on while no answer comes, in a few words; any thread may ask."""
+        ...
+
     def close(self) -> None:
         """Free the model or the connections; end a server that was started."""
         ...

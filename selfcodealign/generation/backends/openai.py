@@ -80,6 +80,7 @@ class OpenAIBackend:
         self.engine = engine
         self.url = engine.base_url.rstrip("/")
         self._key = _key(engine.api_key_env)
+        self.in_flight = 0
         # The library below reports every request; with a hundred thousand of them that drowns the log.
         logging.getLogger("httpx2").setLevel(logging.WARNING)
 
@@ -88,6 +89,10 @@ class OpenAIBackend:
         """Return the server's address without user name and password, for messages."""
         parts = urlsplit(self.url)
         return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+    def doing(self) -> str:
+        """Say how many requests wait for the server; see `Backend`."""
+        return f"{self.in_flight} requests wait for an answer"
 
     def close(self) -> None:
         """Do nothing: connections live as long as a call of `complete` or `score`."""
@@ -353,6 +358,7 @@ class Call:
         patience = max(FEW, self.engine.concurrency)
         while (unit := self._again.pop() if self._again else next(self.units, None)) is not None:
             begun = next(self._steps)
+            self.backend.in_flight += 1
             try:
                 finished = await self.answer(self, unit)
             except Failed as error:
@@ -365,6 +371,8 @@ class Call:
                 if len(self._waiting) >= patience:
                     await self._decide(patience)
                 continue
+            finally:
+                self.backend.in_flight -= 1
             self.answered += 1
             self._settle(begun)
             for item in finished:

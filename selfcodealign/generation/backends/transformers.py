@@ -37,6 +37,10 @@ MIN_GROUP = 4
 MAX_GROUPS = 32
 """Most different beginnings in a batch: each costs two small matrix products per layer and step."""
 
+CPU_BATCH_OPERATIONS = 4e12
+"""A batch on a CPU is cut after about so many operations, one to two minutes of a core: a run that is killed loses no
+more, and weights are still read once for dozens of rows. Cut by what it measures, bytes would depend on the machine."""
+
 SELF_CHECK_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.02}
 """Largest difference of logits, relative to the largest logit, at which `attend` is trusted with a model."""
 
@@ -65,12 +69,20 @@ class TransformersBackend:
         config = self.model.config.get_text_config()
         own = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**20
         self.context = min(engine.max_model_len or own, own)
+        self.batch_tokens = engine.batch_tokens
+        if self.device.type == "cpu":
+            self.batch_tokens = min(self.batch_tokens, int(CPU_BATCH_OPERATIONS / (2 * self.model.num_parameters())))
         self.end_tokens = _end_tokens(self.model, self.tokenizer)
         # Padding is never seen, so any token serves a tokenizer without a pad token.
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else next(iter(self.end_tokens), 0)
         self.decoder = self._trusted_decoder()
         self._may_stop: dict[tuple[int, tuple[str, ...]], bool] = {}
+        self._doing = "the first prompts are encoded"
+
+    def doing(self) -> str:
+        """Say how far the batch is; see `Backend`."""
+        return self._doing
 
     def close(self) -> None:
         """Free the model."""
@@ -241,6 +253,7 @@ class TransformersBackend:
         live = [Progress(batch[place], sampling, self) for place in order]
         shared = {copy: row.shared for copy, row in zip(copies, batch, strict=True)}
         prompts = [list(prompt) for prompt in numbers]
+        self._doing = f"{len(prompts)} prompts are encoded"
         logits = self.decoder.start(prompts, [shared[number] for number in range(len(prompts))], sorted(copies))
         draws = _draws(live, sampling, self.device)
         step = 0
@@ -260,6 +273,7 @@ class TransformersBackend:
                 self.decoder.keep(left)
             logits = self.decoder.step(tokens)
             step += 1
+            self._doing = f"token {step} of at most {sampling.max_tokens} in {len(left)} answers at once"
 
 
 class Progress:
