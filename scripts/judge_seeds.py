@@ -1,6 +1,7 @@
 """Keep the functions whose docstring says what they do, as a model judges (paper B.2)."""
 
 import logging
+import math
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any
 
 from selfcodealign.config.asking import Prompting
 from selfcodealign.config.generation import Judging
+from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Completion, Request, Sampling
 from selfcodealign.generation.engine import completed, digest_of_ids, scored
 from selfcodealign.generation.judge import DUMMY, Judge, load_judge, shuffled_orders
@@ -35,6 +37,25 @@ def why_dropped(score: float, threshold: float, *, reference: bool = False) -> s
     """Name why a score is too low, or None; in mode `reference` a tie is dropped."""
     kept = score > 0 if reference else score >= threshold
     return None if kept else "judged_no"
+
+
+def best(scores: list[tuple[str, float | None]], share: float) -> set[int]:
+    """Choose the best share of what has a score, at least one; the lower id wins a tie.
+
+    Args:
+        scores: id and score of each row, in the rows' order.
+        share: above 0, up to 1.
+
+    Returns:
+        places of the chosen in `scores`.
+    """
+    ranked = sorted(
+        (math.inf if math.isnan(score) else -score, row_id, place)
+        for place, (row_id, score) in enumerate(scores)
+        if score is not None
+    )
+    count = max(1, round(share * len(ranked)))
+    return {place for _, _, place in ranked[:count]}
 
 
 def by_score(judge: Judge, seeds: Path, prompting: Prompting) -> Iterator[tuple[dict[str, Any], float | None, str]]:
@@ -92,23 +113,41 @@ def main(seeds: Path, rows: Path, dropped: Path, funnel: Path, *, prompting: Pro
     """Keep the functions whose docstring says what they do, as a model judges.
 
     Mode `fixed` scores log P(yes) - log P(no), and every prompt begins alike; `reference` asks as the published code
-    does, with chained shuffles, and counts words in a greedy answer.
+    does, with chained shuffles, and counts words in a greedy answer. A threshold decides, or the place among the scores
+    of the shard.
 
     Args:
         seeds: a shard of functions (SeedRow).
         rows: the kept functions, with `judge_score`.
         dropped: the others, with the reason.
         funnel: counts by reason.
+
+    Raises:
+        UserError: the settings contradict each other or the mode.
     """
     reference = prompting.reference
+    if fault := settings.contradiction(prompting.mode):
+        raise UserError(f"config key judge_seeds.{fault}")
     judge = load_judge(prompting.prompts, prompting.examples)
     judged = (
         by_words(judge, seeds, prompting, settings.reference_seed) if reference else by_score(judge, seeds, prompting)
     )
+    chosen: set[int] = set()
+    if settings.keep_share:
+        # Rows are read again from their file, so that only their scores are in memory together.
+        fates = [(row["id"], score, failure) for row, score, failure in judged]
+        chosen = best([(row_id, score) for row_id, score, _ in fates], settings.keep_share)
+        again = zip(read_rows(seeds, list(SeedRow.model_fields)), fates, strict=True)
+        judged = ((row, score, failure) for row, (_, score, failure) in again)
     with StageOutput(STAGE, rows=rows, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
-        for row, score, failure in judged:
+        for place, (row, score, failure) in enumerate(judged):
             row["judge_score"] = score
-            reason = failure if score is None else why_dropped(score, settings.threshold, reference=reference)
+            if score is None:
+                reason = failure
+            elif settings.keep_share:
+                reason = None if place in chosen else "judged_lower"
+            else:
+                reason = why_dropped(score, settings.threshold or 0.0, reference=reference)
             if reason:
                 output.drop(row, reason, "" if score is None else f"score {score:.3f}")
             else:

@@ -27,6 +27,8 @@ def check_values(config: Config) -> None:
         UserError: one sentence for each fault, naming the keys.
     """
     faults = [*_names(config), *_weights(config), *_empty(config)]
+    if fault := config.judge_seeds.contradiction(config.mode):
+        faults.append(f"config key judge_seeds.{fault}")
     for key, section in _sections(config):
         faults += [f"config key {key}{fault}" for fault in (*_numbers(section), *_between(section))]
     if faults:

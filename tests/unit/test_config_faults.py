@@ -152,6 +152,15 @@ def test_a_name_that_no_file_or_flag_may_have_is_refused(values, sentence):
         ({"seed": 2**63}, "is no seed"),
         ({"models": {"aligned": {"seed": -1}}}, "models.aligned.seed: -1 is no seed"),
         ({"train_sft": {"learning_rate": float("inf")}}, "train_sft.learning_rate: inf is no finite number"),
+        (
+            {"judge_seeds": {"keep_share": 0.3, "threshold": 0.0}},
+            "config key judge_seeds.keep_share: threshold is given too, and only one of them can decide; leave one out",
+        ),
+        (
+            {"mode": "reference", "judge_seeds": {"keep_share": 0.3}},
+            "config key judge_seeds.keep_share: mode reference keeps what the published code keeps",
+        ),
+        ({"judge_seeds": {"keep_share": 0.0}}, "judge_seeds.keep_share: Input should be greater than 0"),
         ({"judge_seeds": {"threshold": float("nan")}}, "judge_seeds.threshold: nan is no finite number"),
         ({"verify_responses": {"timeout_s": float("inf")}}, "verify_responses.timeout_s: inf is no finite number"),
         (
