@@ -11,8 +11,8 @@ from selfcodealign.evaluation.statistics import wilson
 from selfcodealign.pipeline import SECTIONS, STAGES
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, count, percent, plural
-from selfcodealign.report.results import Run, column_names, place_of
-from selfcodealign.rows_io import read_rows
+from selfcodealign.report.results import Run, place_of
+from selfcodealign.rows_io import column_names, read_rows
 
 DECONTAMINATING = {"decontaminate_seeds": "function", "decontaminate_dataset": "row"}
 """Stages that compare with benchmarks, and what one of their rows is."""
