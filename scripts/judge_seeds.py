@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,12 @@ def why_dropped(score: float, threshold: float, *, reference: bool = False) -> s
     return None if kept else "judged_no"
 
 
-def best(scores: list[tuple[str, float | None]], share: float) -> set[int]:
-    """Choose the best share of what has a score, at least one; the lower id wins a tie.
+def best(scores: Sequence[tuple[str, float | None]], count: int) -> set[int]:
+    """Choose the best so many of what has a score; the lower id wins a tie.
 
     Args:
         scores: id and score of each row, in the rows' order.
-        share: above 0, up to 1.
+        count: how many.
 
     Returns:
         places of the chosen in `scores`.
@@ -54,8 +54,25 @@ def best(scores: list[tuple[str, float | None]], share: float) -> set[int]:
         for place, (row_id, score) in enumerate(scores)
         if score is not None
     )
-    count = max(1, round(share * len(ranked)))
     return {place for _, _, place in ranked[:count]}
+
+
+def chosen(scores: Sequence[tuple[str, float | None]], settings: Judging, *, reference: bool = False) -> set[int]:
+    """Choose which rows are kept, by their scores and by those of the others; returns their places in `scores`.
+
+    Of a share, at least one row is kept.
+    """
+    if settings.keep_share:
+        scored = sum(score is not None for _, score in scores)
+        kept = best(scores, max(1, round(settings.keep_share * scored)))
+    else:
+        least = settings.threshold or 0.0
+        kept = {
+            place
+            for place, (_, score) in enumerate(scores)
+            if score is not None and why_dropped(score, least, reference=reference) is None
+        }
+    return kept if len(kept) >= settings.keep_at_least else best(scores, settings.keep_at_least)
 
 
 def by_score(judge: Judge, seeds: Path, prompting: Prompting) -> Iterator[tuple[dict[str, Any], float | None, str]]:
@@ -132,26 +149,18 @@ def main(seeds: Path, rows: Path, dropped: Path, funnel: Path, *, prompting: Pro
     judged = (
         by_words(judge, seeds, prompting, settings.reference_seed) if reference else by_score(judge, seeds, prompting)
     )
-    chosen: set[int] = set()
-    if settings.keep_share:
-        # Rows are read again from their file, so that only their scores are in memory together.
-        fates = [(row["id"], score, failure) for row, score, failure in judged]
-        chosen = best([(row_id, score) for row_id, score, _ in fates], settings.keep_share)
-        again = zip(read_rows(seeds, list(SeedRow.model_fields)), fates, strict=True)
-        judged = ((row, score, failure) for row, (_, score, failure) in again)
+    # Rows are read again from their file, so that only their scores are in memory together.
+    fates = [(row["id"], score, failure) for row, score, failure in judged]
+    kept = chosen([(row_id, score) for row_id, score, _ in fates], settings, reference=reference)
+    lower = "judged_lower" if settings.keep_share else "judged_no"
     with StageOutput(STAGE, rows=rows, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
-        for place, (row, score, failure) in enumerate(judged):
+        for place, row in enumerate(read_rows(seeds, list(SeedRow.model_fields))):
+            _, score, failure = fates[place]
             row["judge_score"] = score
-            if score is None:
-                reason = failure
-            elif settings.keep_share:
-                reason = None if place in chosen else "judged_lower"
-            else:
-                reason = why_dropped(score, settings.threshold or 0.0, reference=reference)
-            if reason:
-                output.drop(row, reason, "" if score is None else f"score {score:.3f}")
-            else:
+            if place in kept:
                 output.keep(row)
+            else:
+                output.drop(row, failure if score is None else lower, "" if score is None else f"score {score:.3f}")
     log.info("kept %d of %d functions", output.kept, output.entered)
 
 

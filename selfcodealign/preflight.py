@@ -117,8 +117,8 @@ def check_before_start(
         in_containers: whether they run in the config's images.
 
     Raises:
-        UserError: given seeds lack a column; an image, an interpreter, an API key, a partition, a GPU, a model of the Hub
-            or a benchmark's file is not there.
+        UserError: given seeds lack a column; an image, an interpreter, an API key, a partition, a GPU, a model of the
+            Hub or a benchmark's file is not there.
     """
     jobs = list(jobs)
     if config.data.seeds is not None:

@@ -6,6 +6,7 @@ import json
 import logging
 import re
 import sys
+import time
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -18,8 +19,13 @@ from typing_extensions import TypedDict
 
 from selfcodealign.errors import UserError, one_line_errors
 
+log = logging.getLogger(__name__)
+
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}\n"
+
+TOOK = re.compile(r"(\d+) (\w+) took ([\d.]+) s$", re.MULTILINE)
+"""The line that ends a loop's progress in a log: how many of what, and seconds."""
 
 PAIRS = "NAME=VALUE"
 """Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
@@ -212,21 +218,27 @@ class _Pairs(argparse.Action):
 
 
 def progress(items: Iterable[Any], total: int | None = None, unit: str = "rows", label: str = "") -> Iterator[Any]:
-    """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log."""
+    """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log.
+
+    At the end one line says how many there were and how long they took (`TOOK`).
+    """
     from tqdm import tqdm
 
     terminal = sys.stderr.isatty()
-    return iter(
-        tqdm(
-            items,
-            total=total,
-            unit=f" {unit}",
-            desc=label or None,
-            file=sys.stderr,
-            mininterval=0.2 if terminal else 30,
-            maxinterval=0.2 if terminal else 30,
-            dynamic_ncols=terminal,
-            ascii=not terminal,
-            bar_format=None if terminal else LOG_LINE,
-        )
+    shown = tqdm(
+        items,
+        total=total,
+        unit=f" {unit}",
+        desc=label or None,
+        file=sys.stderr,
+        mininterval=0.2 if terminal else 30,
+        maxinterval=0.2 if terminal else 30,
+        dynamic_ncols=terminal,
+        ascii=not terminal,
+        bar_format=None if terminal else LOG_LINE,
     )
+    begun, count = time.perf_counter(), 0
+    for item in shown:
+        count += 1
+        yield item
+    log.info("%s%d %s took %.2f s", f"{label}: " if label else "", count, unit, time.perf_counter() - begun)

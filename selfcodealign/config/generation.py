@@ -40,6 +40,11 @@ class Judging(Section):
             "says yes or no to nearly all; not in mode `reference`"
         ),
     )
+    keep_at_least: int = Field(
+        default=0,
+        ge=0,
+        description="seeds that a shard keeps in any case: where fewer are kept, the best scored are; for trials",
+    )
     reference_seed: int = Field(
         default=0,
         description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",

@@ -2,7 +2,8 @@ from itertools import islice
 
 import pytest
 
-from scripts.judge_seeds import best, main, reference_score, score_of, why_dropped
+from scripts.judge_seeds import chosen, main, reference_score, score_of, why_dropped
+from selfcodealign.config.generation import Judging
 from selfcodealign.errors import UserError
 from selfcodealign.generation.judge import DUMMY, load_judge, shuffled_orders, split_docstring
 from selfcodealign.rows import SeedRow
@@ -105,7 +106,7 @@ def test_the_threshold_decides(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("scores", "share", "chosen"),
+    ("scores", "share", "places"),
     [
         ([("a", 0.1), ("b", 0.3), ("c", 0.2), ("d", -4.0)], 0.5, {1, 2}),
         ([("b", 1.0), ("a", 1.0), ("c", 1.0)], 0.34, {1}),
@@ -118,8 +119,18 @@ def test_the_threshold_decides(tmp_path):
     ],
     ids=["the best half", "ties by id", "two of three", "no score", "no number", "at least one", "none scored", "none"],
 )
-def test_the_best_share_of_the_scored_is_chosen(scores, share, chosen):
-    assert best(scores, share) == chosen
+def test_the_best_share_of_the_scored_is_chosen(scores, share, places):
+    assert chosen(scores, Judging(keep_share=share)) == places
+
+
+@pytest.mark.parametrize(
+    ("least", "places"),
+    [(0, {1}), (1, {1}), (2, {0, 1}), (3, {0, 1, 3}), (9, {0, 1, 3})],
+    ids=["none", "one", "two", "three", "more than there are"],
+)
+def test_so_many_are_kept_in_any_case_the_best_first(least, places):
+    scores = [("b", -1.0), ("a", 0.5), ("d", None), ("c", -1.0)]
+    assert chosen(scores, Judging(keep_at_least=least)) == places
 
 
 def test_a_share_is_kept_whatever_the_scores_are(tmp_path):
