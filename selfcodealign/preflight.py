@@ -402,14 +402,15 @@ def check_gpu(config: Config) -> None:
     engines |= {f"generations.{name}.engine": entry.engine for name, entry in config.generations.items()}
     for key, engine in engines.items():
         device = str(engine.get("device", "auto"))
-        if device.startswith("cuda") and not _has_gpu():
+        if device.startswith("cuda") and not has_gpu():
             raise UserError(
                 f"config key {key}.device is {device}, but this machine has no NVIDIA GPU (nvidia-smi lists none): set "
                 "it to auto, or run where there is one"
             )
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA's."""
     if shutil.which("nvidia-smi") is None:
         return False
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)

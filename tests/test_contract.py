@@ -23,7 +23,7 @@ NAMED = re.compile(r"^        (\w+)=", re.MULTILINE)
 UNFOLDED = re.compile(r"{params\.(\w+)}")
 IMPORT = re.compile(r"^from selfcodealign\..*", re.MULTILINE)
 # Rules of this kind only name targets.
-TARGETS = {"all", "tables"}
+TARGETS = {"all", "tables", "pilot"}
 
 RULES = [
     (path.stem, name, body)
