@@ -38,9 +38,11 @@ rule run_pilot:
         runtime=1440,
     params:
         work="work/run_pilot",
-        results=RESULTS,
+        results=lambda _: RESULTS,
         config=lambda _: CONFIG.model_dump_json(),
         arguments=lambda _: written_flags({"arguments": passed_on()}),
+        gpu=lambda _: str(preflight.has_gpu()).lower(),
+        style=lambda _: preflight.style_warning(CONFIG, Path(HUB_HOME)),
         flags=flags("run_pilot"),
     message:
         "Trying the run on a few seeds"
@@ -55,6 +57,8 @@ rule run_pilot:
             --work {params.work:q} \
             --results {params.results:q} \
             --config {params.config:q} \
+            --gpu {params.gpu} \
+            --style={params.style:q} \
             {params.arguments} \
             {params.flags}
         """

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import shutil
 import subprocess
 import sys
@@ -14,9 +13,9 @@ from selfcodealign.config.config import Config
 from selfcodealign.config.pilot import RunPilot
 from selfcodealign.errors import UserError
 from selfcodealign.failures import has_failed, sentence, tail
+from selfcodealign.models import title
 from selfcodealign.pilot import findings, forecast, measure, setup
 from selfcodealign.pilot.page import page as written
-from selfcodealign.preflight import has_gpu, style_warning
 from selfcodealign.rows_io import write_json, write_text
 from selfcodealign.stage import run
 
@@ -48,11 +47,15 @@ def failed(work: Path) -> list[str]:
     ]
 
 
-def gpus(config: Config) -> dict[str, int]:
-    """Count the GPUs of a job that runs a model, by generation; `""` is the judge and the benchmarks."""
+def gpus(config: Config, there: bool) -> dict[str, int]:
+    """Count the GPUs of a job that runs a model, by generation; `""` is the judge and the benchmarks.
+
+    Args:
+        config: the run's.
+        there: whether jobs find a GPU.
+    """
     engines = {"": config.engine.model_dump()}
     engines |= {name: config.engine.model_dump() | one.engine for name, one in config.generations.items()}
-    there = has_gpu()
 
     def of(engine: dict[str, Any]) -> int:
         device = str(engine["device"])
@@ -63,7 +66,9 @@ def gpus(config: Config) -> dict[str, int]:
     return {name: of(engine) for name, engine in engines.items()}
 
 
-def record(config: Config, results: Path, shards: int, before_judge: int, work: Path) -> dict[str, Any]:
+def record(
+    config: Config, results: Path, shards: int, before_judge: int, work: Path, *, gpu: bool, style: str
+) -> dict[str, Any]:
     """Read what a pilot did, and extrapolate it.
 
     Args:
@@ -72,6 +77,8 @@ def record(config: Config, results: Path, shards: int, before_judge: int, work: 
         shards: files that the run's judge reads.
         before_judge: seeds in them.
         work: folder of the pilot's run.
+        gpu: whether jobs find a GPU.
+        style: what is to say of how the base model is asked; empty for nothing.
 
     Raises:
         UserError: no stage in which a model writes has finished; the sentence is that of the job that failed.
@@ -94,16 +101,15 @@ def record(config: Config, results: Path, shards: int, before_judge: int, work: 
             shards,
             before_judge,
             {name: int(json.loads(path.read_text())["problems"]) for name, path in about.items()},
-            gpus(config),
-            has_gpu(),
+            gpus(config, gpu),
+            gpu,
         ),
         pilot,
         judged,
     )
-    hub = Path(os.environ.get("HF_HOME", "~/.cache/huggingface")).expanduser()
-    wrong = findings.found(config, pilot, judged, whole, style_warning(config, hub))
+    wrong = findings.found(config, pilot, judged, whole, style)
     return {
-        "model": config.model.base,
+        "model": title(config.model.base),
         "judged": functions,
         "seeds": {
             "before_judge": before_judge,
@@ -137,6 +143,8 @@ def main(
     results: Path,
     config: str,
     arguments: list[str],
+    gpu: bool = False,
+    style: str = "",
     settings: RunPilot,
 ) -> None:
     """Try a run on a few seeds, in a run of its own with the same rules.
@@ -149,6 +157,8 @@ def main(
         results: folder of the run's results.
         config: the run's config, as JSON.
         arguments: words of Snakemake's command line that say where and with how much jobs run.
+        gpu: whether jobs find a GPU.
+        style: what is to say of how the base model is asked, if anything.
 
     Raises:
         UserError: there are no seeds, the folder cannot be written to, or no model answered.
@@ -168,7 +178,7 @@ def main(
     few = Config.model_validate_json((work / "config.json").read_text())
     log.info("%d of %d seeds are tried, %d written about, in %s", shown, there, settings.seeds, work)
     subprocess.run(command(work, few, arguments), check=False)
-    found = record(whole, results, len(before_judge), there, work)
+    found = record(whole, results, len(before_judge), there, work, gpu=gpu, style=style)
     write_json(pilot, found)
     write_text(page, written(found))
     print(written(found))

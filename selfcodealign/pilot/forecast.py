@@ -1,9 +1,9 @@
 """From what a pilot measured to what the whole run will leave and take.
 
-A job takes a fixed time, in which Python starts and a model is loaded, and time for each row. The log of a stage tells
-the two apart; where it does not, the shortest job of the pilot is taken for a start. Rows go from stage to stage by the
-shares that the pilot saw. Two things that grow with a run are not foreseen: near-duplicates, of which more are found
-among more rows, and the speed of a GPU that has more rows to work on at once.
+A job takes a fixed time, in which Python starts and a model is loaded, and time for each row. The log of a stage says
+what its rows took; a stage whose log does not is over in seconds, and taken for fixed. Rows go from stage to stage by
+the shares that the pilot saw. Two things that grow with a run are not foreseen: near-duplicates, of which more are
+found among more rows, and the speed of a GPU that has more rows to work on at once.
 """
 
 import math
@@ -95,7 +95,6 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
         judged: seeds that the judge was shown, those with a score, those that the run would keep; all alike where the
             run has no judge.
     """
-    start = min((one.seconds / one.jobs for one in pilot.values()), default=0.0)
     shown, scored, kept = judged
     settings = run.config.judge_seeds
     if settings.keep_share:
@@ -105,20 +104,19 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
     limit = run.config.gather_seeds.limit
     found = Forecast(run.before_judge, min(seeds, limit) if limit else seeds)
     if setup.from_functions(run.config) and (judge := pilot.get("judge_seeds")):
-        found.costs.append(_cost(judge, run.before_judge, run.shards, start, gpus=run.gpus.get("", 0)))
+        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("", 0)))
     leaving = {
-        name: _generation(found, run, pilot, name, writer, start)
-        for name, writer in setup.generations(run.config).items()
+        name: _generation(found, run, pilot, name, writer) for name, writer in setup.generations(run.config).items()
     }
     for name, one in setup.datasets(run.config).items():
         shards, dataset = run.config.gather_seeds.shards, run.config.datasets[name]
         entering = leaving[dataset.generation] * (dataset.seed_shards or shards) / shards
-        rows = _dataset(found, run, pilot, name, one, entering, start)
+        rows = _dataset(found, run, pilot, name, one, entering)
         spread = _spread(pilot, one, kept, shown)
         found.rows[name] = (round(rows), round(rows * max(0.0, 1 - spread)), round(rows * (1 + spread)))
     _equal(found, run.config)
-    _trainings(found, run, pilot, start)
-    _evaluations(found, run, pilot, start)
+    _trainings(found, run, pilot)
+    _evaluations(found, run, pilot)
     if any(cost.gpus for cost in found.costs):
         found.notes.append(
             "A GPU that works on more rows at once is faster than it was in the pilot: its hours are an upper bound."
@@ -127,25 +125,24 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
 
 
 def _cost(
-    one: Measured, rows: float, jobs: int, start: float, *, branch: str | None = None, gpus: int = 0, size: float = -1.0
+    one: Measured, rows: float, jobs: int, *, branch: str | None = None, gpus: int = 0, size: float = -1.0
 ) -> Cost:
     """Scale a stage to the rows that enter it, in so many jobs."""
     scale = rows / one.entered if one.entered else 0.0
-    fixed = (one.seconds - one.looped_s) / one.jobs if one.looped else min(start, one.seconds / one.jobs)
-    worked = one.seconds - fixed * one.jobs
+    fixed = (one.seconds - one.looped_s) / one.jobs
     return Cost(
         one.stage,
         one.branch if branch is None else branch,
         jobs,
         round(rows),
-        (fixed * jobs + worked * scale) / 3600,
+        (fixed * jobs + one.looped_s * scale) / 3600,
         gpus,
         round(one.tokens_out * scale),
         one.size * scale if size < 0 else size,
     )
 
 
-def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, writer: str, start: float) -> float:
+def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, writer: str) -> float:
     """Add the stages of a generation; returns the rows that leave its last one."""
     rows = float(found.seeds)
     config = run.config.generations[name]
@@ -161,14 +158,12 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         if one is None:
             return 0.0
         asks = stage in ("extract_concepts", "write_instructions", "write_responses")
-        found.costs.append(_cost(one, rows, jobs, start, branch=name, gpus=gpus if asks else 0))
+        found.costs.append(_cost(one, rows, jobs, branch=name, gpus=gpus if asks else 0))
         rows *= _ratio(one)
     return rows
 
 
-def _dataset(
-    found: Forecast, run: Run, pilot: dict[str, Measured], name: str, stand_in: str, entering: float, start: float
-) -> float:
+def _dataset(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, stand_in: str, entering: float) -> float:
     """Add the stages of a dataset; returns its rows."""
     stages = ["build_dataset"]
     while RULES[earlier := before(stages[0], run.config.mode)[0]].per == "dataset":
@@ -177,7 +172,7 @@ def _dataset(
         one = pilot.get(f"{stage}/{stand_in}")
         if one is None:
             return 0.0
-        found.costs.append(_cost(one, entering, 1, start, branch=name))
+        found.costs.append(_cost(one, entering, 1, branch=name))
         entering *= _ratio(one)
     return entering
 
@@ -206,7 +201,7 @@ def _equal(found: Forecast, config: Config) -> None:
             found.rows[other] = least
 
 
-def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured], start: float) -> None:
+def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
     """Add the trainings, by the speed of the pilot's."""
     one = next((one for one in pilot.values() if one.stage == "train_sft" and one.steps.get("seconds")), None)
     if one is None:
@@ -226,7 +221,7 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured], start: flo
         found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))
 
 
-def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured], start: float) -> None:
+def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
     """Add the benchmarks of every model, as if each answered as long as the base."""
     for model, names in evaluated(run.config).items():
         for name in names:
@@ -238,4 +233,4 @@ def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured], start: f
                 asked = min(run.problems[name], run_tasks)
                 rows = one.entered * asked / min(few, asked)
                 gpus = run.gpus.get("", 0) if stage == "sample_solutions" else 0
-                found.costs.append(_cost(one, rows, 1, start, branch=f"{model}/{name}", gpus=gpus))
+                found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))
