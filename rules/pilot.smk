@@ -11,7 +11,7 @@ from selfcodealign.planned_pilot import PlannedPilot, passed_on
 PILOT = PlannedPilot(PLAN)
 
 
-# It starts a Snakemake of its own, which sends its jobs wherever this one does.
+# It starts a Snakemake of its own, which sends its jobs wherever this one does, and so runs in no container.
 localrules:
     run_pilot,
 
@@ -31,7 +31,7 @@ rule run_pilot:
     benchmark:
         "<timings>/run_pilot.jsonl"
     container:
-        None
+        lambda _: None
     threads: 1
     resources:
         mem_mb=by_attempt(1_000),

@@ -9,7 +9,6 @@ from typing import Any
 from selfcodealign import config as schema
 from selfcodealign.cost import PARAMETERS, Stage, estimate
 from selfcodealign.errors import UserError
-from selfcodealign.models import title
 from selfcodealign.pilot.page import short
 
 PAPER_SEEDS = 248_934
@@ -78,7 +77,7 @@ def _by_pilot(file: Path, base: str, gpus: int, cores: int) -> None:
         ]
     except (OSError, ValueError, LookupError, TypeError) as error:
         raise UserError(f"{file} is no pilot's figures ({error}); delete it, or make it again") from error
-    if model != title(base):
+    if Path(model).name != Path(base).name:
         raise UserError(f"{file} is of {model}, not of {base}; make the pilot again, or name another file with --pilot")
     print(f"{model}: about {seeds:,} seeds, extrapolated from a pilot of {few:,} ({file})")
     print(f"on {gpus} GPUs such as the pilot had and {cores} cores; each row has them to itself\n")
