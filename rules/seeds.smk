@@ -2,6 +2,7 @@
 Seeds: functions worth learning from, gathered in seed shards of equal size (paper, appendix B).
 
 IN   <results>/dedup_functions/{shard}.parquet          documented functions, one file per raw shard
+     data.seeds                                         or filtered seeds of others: then the judge comes first
 OUT  <results>/infer_imports/{shard}.parquet            … whose every name is known, imports added
      <results>/typecheck_functions/{shard}.parquet      … in which pyright finds no error
      <results>/filter_seeds/{shard}.parquet             … worth learning from
@@ -178,13 +179,10 @@ rule judge_seeds:
     input:
         script=script("judge_seeds"),
         decided_by=decided_by("judge_seeds"),
-        seeds=PLAN.rows_before("judge_seeds"),
+        seeds=of(PLAN.unjudged, "shard"),
         prompts=lookup(dpath="judge_seeds/prompts", within=config),
         examples=examples_of(CONFIG.judge_seeds.prompts, CONFIG.judge_seeds.examples),
-        earlier=lambda wildcards: expand(
-            PLAN.rows_before("judge_seeds"),
-            shard=PLAN.earlier(wildcards.shard, PLAN.shards),
-        ),
+        earlier=lambda wildcards: [PLAN.unjudged(one) for one in PLAN.earlier(wildcards.shard, PLAN.shards)],
         implicit=PLAN.model_files(PLAN.judge()[0]),
     output:
         rows="<results>/judge_seeds/{shard}.parquet",

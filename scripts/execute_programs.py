@@ -80,6 +80,7 @@ def judged(
             next(shown, None)
 
         execute(benchmark, waiting, settings, references, keep)
+        next(shown, None)  # The end, at which it says what all took.
         return [row(benchmark, program, Outcome(**ledger.get(program["id"]))) for program in programs]
 
 

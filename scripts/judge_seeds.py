@@ -1,13 +1,15 @@
 """Keep the functions whose docstring says what they do, as a model judges (paper B.2)."""
 
 import logging
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.asking import Prompting
 from selfcodealign.config.generation import Judging
+from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Completion, Request, Sampling
 from selfcodealign.generation.engine import completed, digest_of_ids, scored
 from selfcodealign.generation.judge import DUMMY, Judge, load_judge, shuffled_orders
@@ -35,6 +37,42 @@ def why_dropped(score: float, threshold: float, *, reference: bool = False) -> s
     """Name why a score is too low, or None; in mode `reference` a tie is dropped."""
     kept = score > 0 if reference else score >= threshold
     return None if kept else "judged_no"
+
+
+def best(scores: Sequence[tuple[str, float | None]], count: int) -> set[int]:
+    """Choose the best so many of what has a score; the lower id wins a tie.
+
+    Args:
+        scores: id and score of each row, in the rows' order.
+        count: how many.
+
+    Returns:
+        places of the chosen in `scores`.
+    """
+    ranked = sorted(
+        (math.inf if math.isnan(score) else -score, row_id, place)
+        for place, (row_id, score) in enumerate(scores)
+        if score is not None
+    )
+    return {place for _, _, place in ranked[:count]}
+
+
+def chosen(scores: Sequence[tuple[str, float | None]], settings: Judging, *, reference: bool = False) -> set[int]:
+    """Choose which rows are kept, by their scores and by those of the others; returns their places in `scores`.
+
+    Of a share, at least one row is kept.
+    """
+    if settings.keep_share:
+        scored = sum(score is not None for _, score in scores)
+        kept = best(scores, max(1, round(settings.keep_share * scored)))
+    else:
+        least = settings.threshold or 0.0
+        kept = {
+            place
+            for place, (_, score) in enumerate(scores)
+            if score is not None and why_dropped(score, least, reference=reference) is None
+        }
+    return kept if len(kept) >= settings.keep_at_least else best(scores, settings.keep_at_least)
 
 
 def by_score(judge: Judge, seeds: Path, prompting: Prompting) -> Iterator[tuple[dict[str, Any], float | None, str]]:
@@ -92,27 +130,37 @@ def main(seeds: Path, rows: Path, dropped: Path, funnel: Path, *, prompting: Pro
     """Keep the functions whose docstring says what they do, as a model judges.
 
     Mode `fixed` scores log P(yes) - log P(no), and every prompt begins alike; `reference` asks as the published code
-    does, with chained shuffles, and counts words in a greedy answer.
+    does, with chained shuffles, and counts words in a greedy answer. A threshold decides, or the place among the scores
+    of the shard.
 
     Args:
         seeds: a shard of functions (SeedRow).
         rows: the kept functions, with `judge_score`.
         dropped: the others, with the reason.
         funnel: counts by reason.
+
+    Raises:
+        UserError: the settings contradict each other or the mode.
     """
     reference = prompting.reference
+    if fault := settings.contradiction(prompting.mode):
+        raise UserError(f"config key judge_seeds.{fault}")
     judge = load_judge(prompting.prompts, prompting.examples)
     judged = (
         by_words(judge, seeds, prompting, settings.reference_seed) if reference else by_score(judge, seeds, prompting)
     )
+    # Rows are read again from their file, so that only their scores are in memory together.
+    fates = [(row["id"], score, failure) for row, score, failure in judged]
+    kept = chosen([(row_id, score) for row_id, score, _ in fates], settings, reference=reference)
+    lower = "judged_lower" if settings.keep_share else "judged_no"
     with StageOutput(STAGE, rows=rows, dropped=dropped, funnel=funnel, schema=SeedRow) as output:
-        for row, score, failure in judged:
+        for place, row in enumerate(read_rows(seeds, list(SeedRow.model_fields))):
+            _, score, failure = fates[place]
             row["judge_score"] = score
-            reason = failure if score is None else why_dropped(score, settings.threshold, reference=reference)
-            if reason:
-                output.drop(row, reason, "" if score is None else f"score {score:.3f}")
-            else:
+            if place in kept:
                 output.keep(row)
+            else:
+                output.drop(row, failure if score is None else lower, "" if score is None else f"score {score:.3f}")
     log.info("kept %d of %d functions", output.kept, output.entered)
 
 

@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def chosen(paper: Sampling, settings: SampleSolutions) -> Sampling:
     """Return the sampling to use: the paper's, but for what is given."""
-    given = settings.model_dump(exclude_none=True)
+    given = settings.model_dump(exclude_none=True, exclude={"tasks"})
     return replace(paper, **{"n" if key == "samples" else key: value for key, value in given.items()})
 
 
@@ -53,7 +53,7 @@ def main(
         revision=model_revision(asking.given, asking.engine),
         run_seed=run_seed,
     )
-    found = answers(asked, kind.problems(problems), asking.engine, asking.work)
+    found = answers(asked, kind.problems(problems)[: settings.tasks], asking.engine, asking.work)
     count = write_rows(rows, SampleRow, found)
     log.info("%s: %d answers", kind.title, count)
 

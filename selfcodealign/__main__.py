@@ -14,10 +14,15 @@ TOOLS = {
     "sandbox": "run programs with their tests in isolation and write verdicts",
     "evaluate": "score samples of a benchmark",
     "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
+    "pilot": "try a run on a few seeds: what each stage keeps, what the whole will take, what looks wrong",
     "cost": "estimate GPU-hours, tokens, disk and wall time of a run before it starts",
     "publish": "push a finished dataset or model to the Hugging Face Hub",
     "config": "write the config's JSON schema and its page of documentation",
 }
+
+
+PASSED_ON = {"pilot"}
+"""Tools that hand words which they do not know to another program (`arguments.rest`)."""
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -28,11 +33,14 @@ def main(argv: list[str] | None = None) -> None:
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     module = None
     for name, summary in TOOLS.items():
-        tool = tools.add_parser(name, help=summary, description=summary[0].upper() + summary[1:] + ".")
+        about = summary[0].upper() + summary[1:] + "."
+        tool = tools.add_parser(name, help=summary, description=about, allow_abbrev=name not in PASSED_ON)
         if name == chosen:
             module = importlib.import_module(f"selfcodealign.commands.{name.replace('-', '_')}")
             module.add_arguments(tool)
-    parsed = parser.parse_args(arguments)
+    parsed, parsed.rest = parser.parse_known_args(arguments)
+    if parsed.rest and chosen not in PASSED_ON:
+        parser.error(f"unrecognized arguments: {' '.join(parsed.rest)}")
     if module is None:
         raise SystemExit(2)
     with one_line_errors():

@@ -314,6 +314,11 @@ RULES: dict[str, Stage] = {
         "a table of the paper filled",
         decided_by=("paper.py", "paper.yaml", "evaluation/statistics.py", "report/layout.py", "report/results.py"),
     ),
+    "run_pilot": Stage(
+        "run",
+        "a few seeds tried in every stage",
+        decided_by=("pilot", "failures.py", "status.py"),
+    ),
     "record_provenance": Stage("run", "what the run is made from recorded", decided_by=("crate.py", "models.py")),
     "build_report": Stage(
         "run", "the report built", decided_by=("dataset/funnels.py", "ids.py", "paper.py", "paper.yaml", "report")

@@ -20,6 +20,8 @@ from selfcodealign.models import identity_files
 from selfcodealign.pipeline import RULES, STAGES, before
 
 Entry = TypeVar("Entry")
+FIRST_WITH_SEEDS = "judge_seeds"
+"""Stage that a run begins with when the config gives it seeds (`data.seeds`)."""
 
 
 def entry(entries: dict[str, Entry], section: str, name: str) -> Entry:
@@ -38,7 +40,7 @@ class Plan:
 
     Args:
         config: a checked config, whose paths under results/ have been placed.
-        raw_shards: files or Hub paths of the raw shards; a shard's number is its place.
+        raw_shards: files or Hub paths of the raw shards, or files of given seeds; a shard's number is its place.
         results: folder of the run's results.
         timings: folder of its jobs' timings.
     """
@@ -86,9 +88,11 @@ class Plan:
         if not target.startswith(f"{self.results}/") or rule not in RULES or not rest:
             return
         config, per = self.config, RULES[rule].per
+        if config.data.seeds is not None and per == "raw_shard" and rule != FIRST_WITH_SEEDS:
+            raise UserError(f"{target}: data.seeds of the config gives seeds, and this stage comes before them")
         name, _, shard = rest.partition("/")
         sections: dict[str, tuple[str, Any]] = {
-            "raw_shard": ("data.raw_shards", self.shards),
+            "raw_shard": (f"data.{'raw_shards' if config.data.seeds is None else 'seeds'}", self.shards),
             "seed_shard": ("gather_seeds.shards", self.seed_shards),
             "generation": ("generations", config.generations),
             "dataset": ("datasets", config.datasets),
@@ -147,6 +151,8 @@ class Plan:
         shut = {"gather_seeds" if generation.seeds == "snippets" else "gather_snippets"}
         if generation.path == "direct":
             shut.add("extract_concepts")
+        if self.config.data.seeds is not None:
+            shut.update(before(FIRST_WITH_SEEDS, self.config.mode))
         found: list[str] = []
         stage: str | None = self.verdicts
         writer = name
@@ -177,6 +183,12 @@ class Plan:
         """File of a raw shard; a Hub path is no input file, the job streams it."""
         path = self.raw_shards[int(shard)]
         return [] if path.startswith("hf://") else [path]
+
+    def unjudged(self, shard: str) -> str:
+        """Seeds that the judge reads: those that the stages before it left, or given ones."""
+        if self.config.data.seeds is not None:
+            return self.raw_shards[int(shard)]
+        return self.rows_before(FIRST_WITH_SEEDS).format(shard=shard)
 
     def earlier(self, shard: str, shards: Iterable[str] | None = None) -> list[str]:
         """Shards before one, seed shards by default: mode `reference` draws from line numbers over all of them."""

@@ -21,6 +21,7 @@ from selfcodealign.config import (
     check_given_datasets,
     check_models,
     models,
+    raw_shards,
 )
 from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.errors import UserError, first_line
@@ -116,10 +117,12 @@ def check_before_start(
         in_containers: whether they run in the config's images.
 
     Raises:
-        UserError: an image, an interpreter, an API key, a partition, a GPU, a model of the Hub or a benchmark's file is
-            not there.
+        UserError: given seeds lack a column; an image, an interpreter, an API key, a partition, a GPU, a model of the
+            Hub or a benchmark's file is not there.
     """
     jobs = list(jobs)
+    if config.data.seeds is not None:
+        check_seeds(raw_shards(config, results))
     check_keys(config, {job.rule.name for job in jobs})
     if in_containers:
         used = {job.container_img_url for job in jobs}
@@ -142,6 +145,25 @@ def check_before_start(
     check_fetches(config, [job.wildcards.benchmark for job in jobs if job.rule.name == "fetch_benchmark"])
     if warning := style_warning(config, Path(hub)):
         print(f"warning: {warning}", file=sys.stderr)
+
+
+def check_seeds(files: Iterable[str]) -> None:
+    """Check that given seeds have the columns of a seed.
+
+    Raises:
+        UserError: a file is no parquet or lacks columns; the sentence names them.
+    """
+    from selfcodealign.rows import SeedRow
+    from selfcodealign.rows_io import column_names
+
+    for file in files:
+        there = column_names(Path(file))
+        absent = [name for name in SeedRow.model_fields if name not in there]
+        if absent:
+            raise UserError(
+                f"config key data.seeds: {file} has no column {', '.join(absent)}; give rows as decontaminate_seeds "
+                f"leaves them, with the columns {', '.join(SeedRow.model_fields)}"
+            )
 
 
 def hub_models(config: Config, results: str = "results") -> dict[str, tuple[str, str]]:
@@ -380,14 +402,15 @@ def check_gpu(config: Config) -> None:
     engines |= {f"generations.{name}.engine": entry.engine for name, entry in config.generations.items()}
     for key, engine in engines.items():
         device = str(engine.get("device", "auto"))
-        if device.startswith("cuda") and not _has_gpu():
+        if device.startswith("cuda") and not has_gpu():
             raise UserError(
                 f"config key {key}.device is {device}, but this machine has no NVIDIA GPU (nvidia-smi lists none): set "
                 "it to auto, or run where there is one"
             )
 
 
-def _has_gpu() -> bool:
+def has_gpu() -> bool:
+    """Whether this machine has a GPU of NVIDIA's."""
     if shutil.which("nvidia-smi") is None:
         return False
     listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)

@@ -44,6 +44,15 @@ def count_rows(paths: Path | str | Iterable[Path | str]) -> int:
     return sum(_open(Path(path)).metadata.num_rows for path in ([paths] if isinstance(paths, str | Path) else paths))
 
 
+def column_names(path: Path) -> list[str]:
+    """List the columns of a parquet file.
+
+    Raises:
+        UserError: it is missing, or is not parquet.
+    """
+    return _open(path).schema_arrow.names
+
+
 def _open(path: Path, columns: Sequence[str] | None = None) -> "pq.ParquetFile":
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -7,6 +7,7 @@ import logging
 import re
 import sys
 import threading
+import time
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -19,11 +20,16 @@ from typing_extensions import TypedDict
 
 from selfcodealign.errors import UserError, one_line_errors
 
+log = logging.getLogger(__name__)
+
 ARGUMENT = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 LOG_LINE = "{desc}: {n_fmt}/{total_fmt} {percentage:3.0f}% {rate_fmt} left {remaining}{postfix}\n"
 
 BEAT_S = 30.0
 """Seconds between two lines of a log that say how far a loop is."""
+
+TOOK = re.compile(r"(\d+) (\w+) took ([\d.]+) s$", re.MULTILINE)
+"""The line that ends a loop's progress in a log: how many of what, and seconds."""
 
 PAIRS = "NAME=VALUE"
 """Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
@@ -224,7 +230,8 @@ def progress(
 ) -> Iterator[Any]:
     """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log.
 
-    The line also comes while no item does; `state` then says what goes on.
+    The line also comes while no item does; `state` then says what goes on. At the end one line says how many items there
+    were and how long they took (`TOOK`).
     """
     from tqdm import tqdm
 
@@ -252,7 +259,11 @@ def progress(
             seen = shown.n
 
     threading.Thread(target=beat, daemon=True).start()
+    begun, count = time.perf_counter(), 0
     try:
-        yield from shown
+        for item in shown:
+            count += 1
+            yield item
     finally:
         ended.set()
+    log.info("%s%d %s took %.2f s", f"{label}: " if label else "", count, unit, time.perf_counter() - begun)

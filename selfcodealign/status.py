@@ -155,7 +155,7 @@ class Reader:
                 job.state = "running" if self.is_held or job.silent_s < LIVE_S else "stopped"
         self._count_rows(job, text, ledger)
         if job.state == "finished":
-            job.seconds = _seconds(timing)
+            job.seconds = seconds_of(timing)
             if job.done is None:
                 job.done = job.expected = _entered(self.results / f"{name}.funnel.json")
             else:
@@ -257,7 +257,7 @@ def _time_of(path: Path) -> float | None:
         return None
 
 
-def _seconds(timing: Path) -> float | None:
+def seconds_of(timing: Path) -> float | None:
     """Return the wall time of a finished job; None if its timing is not readable."""
     try:
         return float(json.loads(timing.read_text().splitlines()[0])["s"])

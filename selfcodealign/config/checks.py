@@ -27,6 +27,8 @@ def check_values(config: Config) -> None:
         UserError: one sentence for each fault, naming the keys.
     """
     faults = [*_names(config), *_weights(config), *_empty(config)]
+    if fault := config.judge_seeds.contradiction(config.mode):
+        faults.append(f"config key judge_seeds.{fault}")
     for key, section in _sections(config):
         faults += [f"config key {key}{fault}" for fault in (*_numbers(section), *_between(section))]
     if faults:
@@ -121,6 +123,14 @@ def _empty(config: Config) -> Iterator[str]:
     data = config.data
     if not data.raw_shards or any(not one.strip() for one in _listed(data.raw_shards)):
         yield "config key data.raw_shards: names no file; name the raw files that seeds are gathered from"
+    if data.seeds is not None and not all([data.seeds, *(one.strip() for one in _listed(data.seeds))]):
+        yield "config key data.seeds: names no file; leave the key out, or name files of filtered seeds"
+    for name, generation in config.generations.items():
+        if data.seeds is not None and generation.seeds == "snippets":
+            yield (
+                f"config key generations.{name}.seeds: snippets are cut out of raw files, but data.seeds gives "
+                "functions in their place; leave one of them out"
+            )
     if not data.content_column.strip():
         yield "config key data.content_column: is empty; name the column with a file's text"
     if not config.model.base.strip():

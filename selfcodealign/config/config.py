@@ -26,6 +26,7 @@ from selfcodealign.config.generation import (
     WriteInstructions,
     WriteResponses,
 )
+from selfcodealign.config.pilot import RunPilot
 from selfcodealign.config.section import RUN_SEED, Count, Mode, Section
 from selfcodealign.config.seeds import (
     ClusterFunctions,
@@ -118,6 +119,7 @@ class Config(Section):
     tables: dict[str, Table] = Field(default={}, description="tables of the paper to fill with this run's numbers")
     execute_programs: ExecutePrograms = ExecutePrograms()
     score_benchmark: ScoreBenchmark = ScoreBenchmark()
+    run_pilot: RunPilot = RunPilot()
     containers: dict[str, str] = Field(
         default={name: f"containers/{name}.sif" for name in ISLANDS},
         description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",

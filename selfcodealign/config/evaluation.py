@@ -30,6 +30,7 @@ class SampleSolutions(Section):
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
     top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
     max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
+    tasks: Count | None = Field(default=None, description="ask only so many tasks, the first ones; all if empty")
 
 
 class BenchmarkRun(FetchBenchmark, SampleSolutions):

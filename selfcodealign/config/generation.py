@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from selfcodealign.config.section import Count, Section
+from selfcodealign.config.section import Count, Mode, Section
 
 SeedKind = Literal["functions", "snippets"]
 WritingPath = Literal["concepts", "direct"]
@@ -24,14 +24,41 @@ class Prompts(Section):
 class Judging(Section):
     """Which judgements keep a seed."""
 
-    threshold: float = Field(
-        default=0.0,
-        description="least log P(yes) - log P(no), in nats, at which a seed is kept; unused in mode `reference`",
+    threshold: float | None = Field(
+        default=None,
+        description=(
+            "least log P(yes) - log P(no), in nats, at which a seed is kept; 0 if this and `keep_share` are empty; "
+            "unused in mode `reference`"
+        ),
+    )
+    keep_share: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description=(
+            "share of each shard's scored seeds that is kept, the best ones, in place of a threshold: for a judge that "
+            "says yes or no to nearly all; not in mode `reference`"
+        ),
+    )
+    keep_at_least: int = Field(
+        default=0,
+        ge=0,
+        description="seeds that a shard keeps in any case: where fewer are kept, the best scored are; for trials",
     )
     reference_seed: int = Field(
         default=0,
         description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
     )
+
+    def contradiction(self, mode: Mode) -> str | None:
+        """Say in one sentence, from a key's name on, why seeds cannot be chosen so; None if they can."""
+        if self.keep_share is None:
+            return None
+        if self.threshold is not None:
+            return "keep_share: threshold is given too, and only one of them can decide; leave one out"
+        if mode == "reference":
+            return "keep_share: mode reference keeps what the published code keeps; leave it out, or use mode fixed"
+        return None
 
 
 class JudgeSeeds(Judging):

@@ -17,7 +17,9 @@ DATA_FILE = re.compile(r"\.(parquet|jsonl?|ndjson)(\.gz)?$")
 
 
 def raw_shards(config: Config, results: str = "results") -> list[str]:
-    """List the raw shards in a stable order; a shard's number is its place in this list.
+    """List the files that a run begins with in a stable order: raw shards or, in their place, given seeds.
+
+    A shard's number is its place in this list.
 
     Rules make the files in the folder `results`. A Hub pattern must show how many shards there are
     (`*-of-00144.parquet`), so that planning a run needs no network.
@@ -25,38 +27,40 @@ def raw_shards(config: Config, results: str = "results") -> list[str]:
     Raises:
         UserError: nothing matches, or a file that no rule makes is missing.
     """
-    wanted = config.data.raw_shards
+    key, wanted = "data.raw_shards", config.data.raw_shards
+    if config.data.seeds is not None:
+        key, wanted = "data.seeds", config.data.seeds
     if isinstance(wanted, str):
         wanted = [wanted]
     shards: list[str] = []
     for item in wanted:
-        shards += _expand(item, results)
+        if key == "data.seeds" and item.startswith("hf://"):
+            raise UserError(f"config key data.seeds: {item} lies on the Hub; fetch it, and name the file here")
+        shards += _expand(key, item, results)
     if len(set(shards)) != len(shards):
-        raise UserError("config key data.raw_shards names the same file twice; name each file once")
+        raise UserError(f"config key {key} names the same file twice; name each file once")
     return shards
 
 
-def _expand(item: str, results: str) -> list[str]:
+def _expand(key: str, item: str, results: str) -> list[str]:
     if item.startswith("hf://"):
         found = re.search(r"\*-of-(\d{5})", item)
         if found:
             return [item.replace("*", f"{number:05d}", 1) for number in range(int(found[1]))]
         if "*" in item:
-            raise UserError(f"config key data.raw_shards: write {item} with its count, as in data-*-of-00144.parquet")
+            raise UserError(f"config key {key}: write {item} with its count, as in data-*-of-00144.parquet")
         return [item]
     item = os.path.expanduser(item)
     # A file may have a pattern's characters in its name.
     if glob.has_magic(item) and not Path(item).is_file():
         found = sorted(path for path in glob.glob(item, recursive=True) if not Path(path).is_dir())
         if not found:
-            raise UserError(f"config key data.raw_shards: no file matches {item} in {Path.cwd()}; correct the glob")
+            raise UserError(f"config key {key}: no file matches {item} in {Path.cwd()}; correct the glob")
         return found
     if not Path(item).exists() and not item.startswith(f"{results}/"):
-        raise UserError(f"config key data.raw_shards: {item} does not exist in {Path.cwd()}; correct the path")
+        raise UserError(f"config key {key}: {item} does not exist in {Path.cwd()}; correct the path")
     if Path(item).is_dir():
-        raise UserError(
-            f"config key data.raw_shards: {item} is a folder; name its files, as in {item.rstrip('/')}/*.parquet"
-        )
+        raise UserError(f"config key {key}: {item} is a folder; name its files, as in {item.rstrip('/')}/*.parquet")
     return [item]
 
 

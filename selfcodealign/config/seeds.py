@@ -33,6 +33,13 @@ class Data(Columns):
             "hf://datasets/ORG/NAME@REVISION/PATH-*-of-00144.parquet"
         ),
     )
+    seeds: str | list[str] | None = Field(
+        default=None,
+        description=(
+            "parquet files of seeds that are filtered already, rows as `decontaminate_seeds` leaves them: a list or a "
+            "glob; the run then begins at the judge and reads no raw files"
+        ),
+    )
     kept_out: Literal["paper"] | list[str] | None = Field(
         default=None,
         description=(

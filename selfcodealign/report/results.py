@@ -20,7 +20,7 @@ from selfcodealign.dataset.funnels import Funnel, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
 from selfcodealign.pipeline import RULES, SECTIONS, STAGES, position
-from selfcodealign.rows_io import read_rows
+from selfcodealign.rows_io import column_names, read_rows
 
 SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
 SELECTIONS = get_args(Selection)
@@ -255,17 +255,6 @@ def _score(path: Path) -> Score:
         )
     except (KeyError, TypeError) as error:
         raise UserError(f"{path} is no score of a benchmark ({error}); delete it and score again") from None
-
-
-def column_names(path: Path) -> list[str]:
-    """List the columns of a parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_schema(path).names
-    except (pa.ArrowException, OSError) as error:
-        raise UserError(f"{path} cannot be read as parquet ({error}); delete it and make it again") from error
 
 
 def number(value: Any) -> float | None:

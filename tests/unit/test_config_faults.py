@@ -152,6 +152,15 @@ def test_a_name_that_no_file_or_flag_may_have_is_refused(values, sentence):
         ({"seed": 2**63}, "is no seed"),
         ({"models": {"aligned": {"seed": -1}}}, "models.aligned.seed: -1 is no seed"),
         ({"train_sft": {"learning_rate": float("inf")}}, "train_sft.learning_rate: inf is no finite number"),
+        (
+            {"judge_seeds": {"keep_share": 0.3, "threshold": 0.0}},
+            "config key judge_seeds.keep_share: threshold is given too, and only one of them can decide; leave one out",
+        ),
+        (
+            {"mode": "reference", "judge_seeds": {"keep_share": 0.3}},
+            "config key judge_seeds.keep_share: mode reference keeps what the published code keeps",
+        ),
+        ({"judge_seeds": {"keep_share": 0.0}}, "judge_seeds.keep_share: Input should be greater than 0"),
         ({"judge_seeds": {"threshold": float("nan")}}, "judge_seeds.threshold: nan is no finite number"),
         ({"verify_responses": {"timeout_s": float("inf")}}, "verify_responses.timeout_s: inf is no finite number"),
         (
@@ -202,6 +211,12 @@ def test_mode_reference_draws_by_whole_numbers_only():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"data": {"seeds": []}}, "data.seeds: names no file"),
+        ({"data": {"seeds": " "}}, "data.seeds: names no file"),
+        (
+            {"data": {"seeds": "a.parquet"}, "generations": {"self": {"seeds": "snippets"}}},
+            "generations.self.seeds: snippets are cut out of raw files, but data.seeds gives functions",
+        ),
         ({"data": {"raw_shards": []}}, "data.raw_shards: names no file"),
         ({"data": {"raw_shards": ""}}, "data.raw_shards: names no file"),
         ({"data": {"raw_shards": ["a.parquet", " "]}}, "data.raw_shards: names no file"),
@@ -230,6 +245,9 @@ def test_nothing_where_something_is_needed_is_refused(values, sentence):
             "data.raw_shards: folder is a folder; name its files, as in folder/*.parquet",
         ),
         ({"data": {"raw_shards": ["folder/"]}}, "data.raw_shards: folder/ is a folder"),
+        ({"data": {"seeds": "folder/*"}}, "config key data.seeds: no file matches folder/*"),
+        ({"data": {"seeds": "nowhere.parquet"}}, "config key data.seeds: nowhere.parquet does not exist"),
+        ({"data": {"seeds": "hf://datasets/a/b/c.parquet"}}, "data.seeds: hf://datasets/a/b/c.parquet lies on the Hub"),
         ({"data": {"raw_shards": "folder/*"}}, "data.raw_shards: no file matches folder/*"),
         ({"data": {"raw_shards": "~/nowhere.parquet"}}, "does not exist"),
         ({"train_sft": {"deepspeed": "nope.json"}}, "train_sft.deepspeed names nope.json, which does not exist"),

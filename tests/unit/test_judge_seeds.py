@@ -2,7 +2,8 @@ from itertools import islice
 
 import pytest
 
-from scripts.judge_seeds import main, reference_score, score_of, why_dropped
+from scripts.judge_seeds import chosen, main, reference_score, score_of, why_dropped
+from selfcodealign.config.generation import Judging
 from selfcodealign.errors import UserError
 from selfcodealign.generation.judge import DUMMY, load_judge, shuffled_orders, split_docstring
 from selfcodealign.rows import SeedRow
@@ -102,6 +103,60 @@ def test_the_threshold_decides(tmp_path):
     assert {row["reason"] for row in dropped} == {"judged_no"}
     assert dropped[0]["detail"] == "score 0.000"
     assert len(dropped) == 10
+
+
+@pytest.mark.parametrize(
+    ("scores", "share", "places"),
+    [
+        ([("a", 0.1), ("b", 0.3), ("c", 0.2), ("d", -4.0)], 0.5, {1, 2}),
+        ([("b", 1.0), ("a", 1.0), ("c", 1.0)], 0.34, {1}),
+        ([("c", -9.0), ("b", -1.0), ("a", -1.0)], 0.67, {1, 2}),
+        ([("a", None), ("b", -3.0), ("c", None)], 1.0, {1}),
+        ([("a", float("nan")), ("b", -3.0)], 0.5, {1}),
+        ([("a", 0.5), ("b", 0.4)], 0.001, {0}),
+        ([("a", None)], 0.5, set()),
+        ([], 0.5, set()),
+    ],
+    ids=["the best half", "ties by id", "two of three", "no score", "no number", "at least one", "none scored", "none"],
+)
+def test_the_best_share_of_the_scored_is_chosen(scores, share, places):
+    assert chosen(scores, Judging(keep_share=share)) == places
+
+
+@pytest.mark.parametrize(
+    ("least", "places"),
+    [(0, {1}), (1, {1}), (2, {0, 1}), (3, {0, 1, 3}), (9, {0, 1, 3})],
+    ids=["none", "one", "two", "three", "more than there are"],
+)
+def test_so_many_are_kept_in_any_case_the_best_first(least, places):
+    scores = [("b", -1.0), ("a", 0.5), ("d", None), ("c", -1.0)]
+    assert chosen(scores, Judging(keep_at_least=least)) == places
+
+
+def test_a_share_is_kept_whatever_the_scores_are(tmp_path):
+    seeds, out = write_seeds(tmp_path / "seeds.parquet", 20, docstrings=False), outputs(tmp_path)
+    with running() as stub:
+        call(main, seeds, prompts=JUDGE, **out, **asking(stub.url), keep_share=0.25)
+    kept, dropped = rows_of(out["rows"]), rows_of(out["dropped"])
+    documented = sorted(row["id"] for row in [*kept, *dropped] if '"""' in row["content"])
+    assert [row["id"] for row in kept] == documented[:5]
+    assert all(row["judge_score"] == 1.25 for row in kept)
+    assert {row["reason"] for row in dropped} == {"judged_lower"}
+    assert {row["detail"] for row in dropped} == {"score 1.250", "score 0.000"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        ({"keep_share": 0.5, "threshold": 0.0}, "keep_share: threshold is given too, and only one of them can decide"),
+        ({"keep_share": 0.5, "mode": "reference"}, "keep_share: mode reference keeps what the published code keeps"),
+    ],
+    ids=["both", "reference"],
+)
+def test_a_share_stands_alone(tmp_path, flags, sentence):
+    seeds = write_seeds(tmp_path / "seeds.parquet", 2)
+    with pytest.raises(UserError, match=sentence):
+        call(main, seeds, prompts=JUDGE, **outputs(tmp_path), **asking("http://127.0.0.1:9"), **flags)
 
 
 @pytest.mark.parametrize("mode", ["fixed", "reference"])

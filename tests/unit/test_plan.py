@@ -76,6 +76,21 @@ def test_a_generation_grows_from_its_seeds_by_its_path(generation, branches):
     assert plan(generations={"self": generation}).branches("self") == [*branches, *own]
 
 
+def test_given_seeds_take_the_place_of_the_stages_before_the_judge():
+    made = plan(["a.parquet", "b.parquet"], data={"seeds": ["a.parquet", "b.parquet"]})
+    assert made.branches("self")[:3] == ["judge_seeds", "gather_seeds", "extract_concepts/self"]
+    assert made.unjudged("00001") == "b.parquet"
+    assert plan().unjudged("00001") == "results/decontaminate_seeds/00001.parquet"
+    assert "results/judge_seeds/00001.funnel.json" in made.funnels()
+    assert not [link for link in made.funnel_links() if "decontaminate_seeds" in link]
+    assert "decontaminate_seeds=judge_seeds" in plan().funnel_links()
+    made.check_target("results/judge_seeds/00001.parquet")
+    with pytest.raises(UserError, match="filter_seeds/00001.parquet: data.seeds of the config gives seeds, and this"):
+        made.check_target("results/filter_seeds/00001.parquet")
+    with pytest.raises(UserError, match="data.seeds of the config has no entry '00002'; it has 00000, 00001"):
+        made.check_target("results/judge_seeds/00002.parquet")
+
+
 def test_a_distillation_answers_the_tasks_of_another():
     made = plan(generations={"self": {}, "teacher": {"model": "org/teacher", "answers": "self"}})
     assert made.branches("teacher")[-5:] == [

@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from selfcodealign import images, preflight
 from selfcodealign.config import Config, load
 from selfcodealign.errors import UserError
+from tests.generation_rows import write_seeds
 from tests.hub_server import serving
 
 
@@ -106,6 +108,18 @@ def test_the_cache_is_looked_up_where_the_library_looks_and_at_the_revision(tmp_
     for revision in ("main", "v2", "abd"):
         with pytest.raises(UserError, match=f"org/name at revision {revision} is not in .*elsewhere"):
             preflight.check_hub({"model.base": ("org/name", revision)}, tmp_path)
+
+
+def test_given_seeds_have_the_columns_of_a_seed(tmp_path):
+    whole = write_seeds(tmp_path / "whole.parquet", 2)
+    preflight.check_seeds([str(whole)])
+    part = tmp_path / "part.parquet"
+    pq.write_table(pq.read_table(whole).drop(["function_id", "licence"]), part)
+    with pytest.raises(UserError, match=r"data.seeds: \S+part.parquet has no column function_id, licence; give"):
+        preflight.check_seeds([str(whole), str(part)])
+    (tmp_path / "text.parquet").write_text("no table")
+    with pytest.raises(UserError, match=r"text.parquet cannot be read as parquet"):
+        preflight.check_seeds([str(tmp_path / "text.parquet")])
 
 
 def test_the_judge_is_a_model_of_the_hub_too():

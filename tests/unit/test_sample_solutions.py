@@ -67,6 +67,13 @@ def test_an_instruct_model_answers_in_a_fence_and_samples_differ_reproducibly(as
     assert rows_of(asked) == first
 
 
+def test_only_the_first_tasks_are_asked_where_so_many_are_wanted(asked):
+    call(main, **asked, style="base", max_tokens=8)
+    assert [row["task_id"] for row in rows_of(asked)] == ["Demo/0", "Demo/1"]
+    call(main, **{**asked, "work": asked["work"].with_name("few")}, style="base", max_tokens=8, tasks=1)
+    assert [row["task_id"] for row in rows_of(asked)] == ["Demo/0"]
+
+
 def test_a_killed_run_continues_from_its_ledger(asked):
     call(main, **asked, style="base", max_tokens=40)
     whole = asked["rows"].read_bytes()

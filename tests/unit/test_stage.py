@@ -2,6 +2,7 @@
 
 import argparse
 import itertools
+import re
 import shlex
 import threading
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from pydantic import Field, model_validator
 from selfcodealign import stage
 from selfcodealign.config.section import Count, Mode, Section
 from selfcodealign.errors import UserError, one_line_errors
-from selfcodealign.stage import PAIRS, pairs, parser, progress, read, run, words
+from selfcodealign.stage import PAIRS, TOOK, pairs, parser, progress, read, run, words
 
 
 def main(
@@ -62,8 +63,12 @@ def test_a_users_mistake_is_one_line(capsys):
     assert capsys.readouterr().err == "error: --threshold is over 1; choose a share\n"
 
 
-def test_progress_passes_items_on():
-    assert list(progress(range(3), total=3, label="counting")) == [0, 1, 2]
+def test_progress_passes_items_on_and_says_what_they_took(caplog):
+    with caplog.at_level("INFO"):
+        assert list(progress(range(3), total=3, label="counting")) == [0, 1, 2]
+    count, unit, seconds = re.findall(TOOK, caplog.text)[0]
+    assert (count, unit) == ("3", "rows")
+    assert 0 <= float(seconds) < 5
 
 
 def test_progress_says_what_goes_on_while_no_item_comes(monkeypatch, capsys):

@@ -11,8 +11,8 @@ from selfcodealign.evaluation.statistics import wilson
 from selfcodealign.pipeline import SECTIONS, STAGES
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, count, percent, plural
-from selfcodealign.report.results import Run, column_names, place_of
-from selfcodealign.rows_io import read_rows
+from selfcodealign.report.results import Run, place_of
+from selfcodealign.rows_io import column_names, read_rows
 
 DECONTAMINATING = {"decontaminate_seeds": "function", "decontaminate_dataset": "row"}
 """Stages that compare with benchmarks, and what one of their rows is."""
@@ -272,9 +272,11 @@ def judge(run: Run) -> Section:
     if not scores:
         section.missing = "No seed was judged by log-probability in this run."
         return section
-    threshold = run.config.get("judge_seeds", {}).get("threshold")
+    settings = run.config.get("judge_seeds", {})
+    share = settings.get("keep_share")
+    threshold = None if share else settings.get("threshold") or 0.0
     kept = run.funnel("judge_seeds")
-    cut_at = "" if threshold is None else f" at the threshold {threshold:g}"
+    cut_at = f" at the threshold {threshold:g}" if threshold is not None else f", the best {share:.0%} of each shard"
     tail = f" {count(kept.kept)} of {count(kept.entered)} functions were kept{cut_at}." if kept else ""
     section.values["sentence"] = (
         "For each function the model says whether its docstring suffices to write it. The score is "

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import Any
 
 from selfcodealign.report.page import Notice, Section, count, duration, plural
-from selfcodealign.report.results import Run, column_names
-from selfcodealign.rows_io import read_rows
+from selfcodealign.report.results import Run
+from selfcodealign.rows_io import column_names, read_rows
 
 LAYERS = {
     "apptainer": "a container of its own, with every layer of the sandbox inside",

@@ -1,0 +1,236 @@
+"""From what a pilot measured to what the whole run will leave and take.
+
+A job takes a fixed time, in which Python starts and a model is loaded, and time for each row. The log of a stage says
+what its rows took; a stage whose log does not is over in seconds, and taken for fixed. Rows go from stage to stage by
+the shares that the pilot saw. Two things that grow with a run are not foreseen: near-duplicates, of which more are
+found among more rows, and the speed of a GPU that has more rows to work on at once.
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from selfcodealign.config.cells import evaluated
+from selfcodealign.config.config import Config
+from selfcodealign.config.training import TrainSft
+from selfcodealign.pilot import setup
+from selfcodealign.pilot.measure import Measured
+from selfcodealign.pipeline import RULES, before
+
+Z95 = 1.96
+"""Standard deviations on each side of a 95 % interval."""
+TRAINING_SIZE = 4
+"""Bytes of a training on disk for each of its weights' bytes: weights, the latest checkpoint, its optimizer's state."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a stage of a branch takes: jobs, rows that enter, hours of its jobs, GPUs of a job, tokens written, bytes.
+
+    Hours are job hours: a job on GPUs holds all of them as long.
+    """
+
+    stage: str
+    branch: str
+    jobs: int
+    rows: int
+    hours: float
+    gpus: int = 0
+    tokens_out: int = 0
+    size: float = 0.0
+
+
+@dataclass
+class Forecast:
+    """What the whole run leaves and takes. Rows of datasets come with a 95 % interval from the pilot's counts."""
+
+    before_judge: int
+    seeds: int
+    rows: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    costs: list[Cost] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def gpu_hours(self) -> float:
+        """Hours of all GPUs together."""
+        return sum(cost.hours * cost.gpus for cost in self.costs)
+
+    @property
+    def cpu_hours(self) -> float:
+        """Hours of jobs that hold no GPU."""
+        return sum(cost.hours for cost in self.costs if not cost.gpus)
+
+    @property
+    def size(self) -> float:
+        """Bytes of results and ledgers."""
+        return sum(cost.size for cost in self.costs)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What of a run its pilot does not know by itself.
+
+    Args:
+        config: the run's.
+        shards: files that its judge reads.
+        before_judge: seeds in them.
+        problems: tasks of each benchmark.
+        gpus: GPUs of a job that runs a model, by the name of the generation, `""` for judge and benchmarks.
+        training_gpus: whether training runs on GPUs.
+    """
+
+    config: Config
+    shards: int
+    before_judge: int
+    problems: dict[str, int]
+    gpus: dict[str, int]
+    training_gpus: bool = False
+
+
+def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int]) -> Forecast:
+    """Extrapolate a pilot to its run.
+
+    Args:
+        run: the run.
+        pilot: what was measured, by stage and branch.
+        judged: seeds that the judge was shown, those with a score, those that the run would keep; all alike where the
+            run has no judge.
+    """
+    shown, scored, kept = judged
+    settings = run.config.judge_seeds
+    if settings.keep_share:
+        kept = round(settings.keep_share * scored)
+    share = kept / shown if shown else 0.0
+    seeds = round(run.before_judge * share)
+    limit = run.config.gather_seeds.limit
+    found = Forecast(run.before_judge, min(seeds, limit) if limit else seeds)
+    if setup.from_functions(run.config) and (judge := pilot.get("judge_seeds")):
+        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("", 0)))
+    leaving = {
+        name: _generation(found, run, pilot, name, writer) for name, writer in setup.generations(run.config).items()
+    }
+    for name, one in setup.datasets(run.config).items():
+        shards, dataset = run.config.gather_seeds.shards, run.config.datasets[name]
+        entering = leaving[dataset.generation] * (dataset.seed_shards or shards) / shards
+        rows = _dataset(found, run, pilot, name, one, entering)
+        spread = _spread(pilot, one, kept, shown)
+        found.rows[name] = (round(rows), round(rows * max(0.0, 1 - spread)), round(rows * (1 + spread)))
+    _equal(found, run.config)
+    _trainings(found, run, pilot)
+    _evaluations(found, run, pilot)
+    if any(cost.gpus for cost in found.costs):
+        found.notes.append(
+            "A GPU that works on more rows at once is faster than it was in the pilot: its hours are an upper bound."
+        )
+    return found
+
+
+def _cost(
+    one: Measured, rows: float, jobs: int, *, branch: str | None = None, gpus: int = 0, size: float = -1.0
+) -> Cost:
+    """Scale a stage to the rows that enter it, in so many jobs."""
+    scale = rows / one.entered if one.entered else 0.0
+    fixed = (one.seconds - one.looped_s) / one.jobs
+    return Cost(
+        one.stage,
+        one.branch if branch is None else branch,
+        jobs,
+        round(rows),
+        (fixed * jobs + one.looped_s * scale) / 3600,
+        gpus,
+        round(one.tokens_out * scale),
+        one.size * scale if size < 0 else size,
+    )
+
+
+def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, writer: str) -> float:
+    """Add the stages of a generation; returns the rows that leave its last one."""
+    rows = float(found.seeds)
+    config = run.config.generations[name]
+    jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(writer, 0)
+    for stage in (stage for stage, one in RULES.items() if one.per == "generation" and one.noun):
+        if stage == "extract_concepts" and config.path == "direct":
+            continue
+        if stage in ("extract_concepts", "write_instructions") and config.answers is not None:
+            author = setup.generations(run.config)[config.answers]
+            rows *= _ratio(pilot.get(f"{stage}/{author}"))
+            continue
+        one = pilot.get(f"{stage}/{writer}")
+        if one is None:
+            return 0.0
+        asks = stage in ("extract_concepts", "write_instructions", "write_responses")
+        found.costs.append(_cost(one, rows, jobs, branch=name, gpus=gpus if asks else 0))
+        rows *= _ratio(one)
+    return rows
+
+
+def _dataset(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, stand_in: str, entering: float) -> float:
+    """Add the stages of a dataset; returns its rows."""
+    stages = ["build_dataset"]
+    while RULES[earlier := before(stages[0], run.config.mode)[0]].per == "dataset":
+        stages.insert(0, earlier)
+    for stage in stages:
+        one = pilot.get(f"{stage}/{stand_in}")
+        if one is None:
+            return 0.0
+        found.costs.append(_cost(one, entering, 1, branch=name))
+        entering *= _ratio(one)
+    return entering
+
+
+def _ratio(one: Measured | None) -> float:
+    """Rows that a stage makes of each that enters it."""
+    return one.produced / one.entered if one and one.entered else 0.0
+
+
+def _spread(pilot: dict[str, Measured], dataset: str, kept: int, shown: int) -> float:
+    """Half of a dataset's 95 % interval as a share of its rows: that of the judge's share and of rows for each seed."""
+    begun, ended = pilot.get("gather_seeds"), pilot.get(f"build_dataset/{dataset}")
+    if not begun or not ended or not ended.produced or not kept:
+        return 0.0
+    share = min(1.0, ended.produced / begun.kept) if begun.kept else 0.0
+    judge = (1 - kept / shown) / kept
+    return Z95 * math.sqrt(judge + (1 - share) / ended.produced)
+
+
+def _equal(found: Forecast, config: Config) -> None:
+    """Cut datasets that must have equally many rows to the least of them."""
+    for name, one in config.datasets.items():
+        group = {name, *one.equal_rows_with}
+        least = min((found.rows[other] for other in group), key=lambda rows: rows[0])
+        for other in group:
+            found.rows[other] = least
+
+
+def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
+    """Add the trainings, by the speed of the pilot's."""
+    one = next((one for one in pilot.values() if one.stage == "train_sft" and one.steps.get("seconds")), None)
+    if one is None:
+        if run.config.models:
+            found.notes.append("Training is not in these hours: no training was measured (run_pilot.train).")
+        return
+    for name, model in run.config.models.items():
+        settings = TrainSft.model_validate(run.config.train_sft.model_dump() | model.settings)
+        rows = found.rows.get(model.dataset)
+        if rows is None or model.base:
+            what = "another base" if model.base else "rows of others"
+            found.notes.append(f"The training of {name} is not in these hours: it has {what}.")
+            continue
+        worked = one.steps["seconds"] / one.steps["rows"] * rows[0] * settings.epochs
+        hours = (one.seconds - one.steps["seconds"] + worked) / 3600
+        gpus = settings.processes * settings.nodes if run.training_gpus else 0
+        found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))
+
+
+def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
+    """Add the benchmarks of every model, as if each answered as long as the base."""
+    for model, names in evaluated(run.config).items():
+        for name in names:
+            for stage in ("sample_solutions", "extract_programs", "execute_programs"):
+                one = pilot.get(f"{stage}/base/{name}")
+                if one is None or not run.problems.get(name):
+                    continue
+                run_tasks, few = run.config.benchmarks[name].tasks or math.inf, run.config.run_pilot.tasks
+                asked = min(run.problems[name], run_tasks)
+                rows = one.entered * asked / min(few, asked)
+                gpus = run.gpus.get("", 0) if stage == "sample_solutions" else 0
+                found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))
