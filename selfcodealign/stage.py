@@ -230,8 +230,8 @@ def progress(
 ) -> Iterator[Any]:
     """Yield the items while showing count, rate and time left: a bar on a terminal, a line every 30 s in a log.
 
-    The line also comes while no item does; `state` then says what goes on. At the end one line says how many items there
-    were and how long they took (`TOOK`).
+    The line also comes while no item does; `state` then says what goes on. At the end one line says how many items
+    there were and how long they took (`TOOK`).
     """
     from tqdm import tqdm
 
