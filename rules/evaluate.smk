@@ -80,7 +80,7 @@ rule sample_solutions:
         mode=CONFIG.mode,
         run_seed=CONFIG.seed,
         work="work/sample_solutions/{model}/{benchmark}",
-        engine=pairs(config["engine"]),
+        engine=lambda wildcards: pairs(PLAN.subjects_engine(wildcards.model)),
         flags=lambda wildcards: written_flags(
             PLAN.benchmark_settings(wildcards.benchmark, *SampleSolutions.model_fields)
         ),

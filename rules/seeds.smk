@@ -205,7 +205,7 @@ rule judge_seeds:
         revision=PLAN.judge()[1],
         trust_remote_code=PLAN.judge()[2],
         mode=CONFIG.mode,
-        engine=pairs(config["engine"]),
+        engine=pairs(PLAN.judges_engine()),
         flags=flags("judge_seeds", kind=Judging),
     message:
         "Judging the docstrings of shard {wildcards.shard}"

@@ -52,6 +52,7 @@ def main(
         model=asking.given,
         revision=model_revision(asking.given, asking.engine),
         run_seed=run_seed,
+        by_server=style == "chat" and asking.engine.backend == "openai" and asking.engine.api == "chat",
     )
     found = answers(asked, kind.problems(problems)[: settings.tasks], asking.engine, asking.work)
     count = write_rows(rows, SampleRow, found)

@@ -228,11 +228,18 @@ class Plan:
         return self.model_files(self.writer(generation)[0])
 
     def engine(self, generation: str) -> dict[str, Any]:
-        """How a generation's model is run: the global settings, and what differs for it."""
-        return (
-            self.config.engine.model_dump(mode="json")
-            | entry(self.config.generations, "generations", generation).engine
-        )
+        """How a generation's model is run."""
+        entry(self.config.generations, "generations", generation)
+        return self.config.engines[f"generations.{generation}.engine"]
+
+    def judges_engine(self) -> dict[str, Any]:
+        """How the model that judges seeds is run."""
+        return self.config.engines["engine" if self.config.judge_seeds.model else "model.engine"]
+
+    def subjects_engine(self, model: str) -> dict[str, Any]:
+        """How a model under evaluation is run."""
+        key = "model.engine" if model == BASE else f"other_models.{model}.engine"
+        return self.config.engines.get(key, self.config.engines["engine"])
 
     def trained(self, model: str) -> tuple[str, str]:
         """Folder or Hub id that a model's training starts from, and its revision."""

@@ -30,8 +30,6 @@ from selfcodealign.pipeline import WRITING
 
 TIMEOUT_S = 10
 
-JUDGING = frozenset({"judge_seeds", "sample_solutions"})
-
 
 def check_config(config: Config) -> None:
     """Stop at every start, dry runs included, for what can be seen in the config and the files that it names.
@@ -326,11 +324,12 @@ def check_keys(config: Config, rules: Collection[str]) -> None:
     Raises:
         UserError: a variable is not set; the sentence names it and the config key.
     """
-    base = config.engine.model_dump()
-    engines = {"engine": base} if JUDGING.intersection(rules) else {}
-    if set(WRITING).intersection(rules):
-        engines |= {f"generations.{name}.engine": base | entry.engine for name, entry in config.generations.items()}
-    for key, engine in engines.items():
+    asking = {"judge_seeds": ("engine", "model."), "sample_solutions": ("engine", "model.", "other_models.")}
+    asking |= dict.fromkeys(WRITING, ("generations.",))
+    wanted = tuple({key for rule in rules for key in asking.get(rule, ())})
+    for key, engine in config.engines.items():
+        if not key.startswith(wanted):
+            continue
         variable = engine["api_key_env"]
         if engine["backend"] == "openai" and variable and not os.environ.get(variable, "").strip():
             raise UserError(
@@ -348,11 +347,7 @@ def check_interpreters(config: Config) -> None:
     named = {
         "typecheck_functions.python": config.typecheck_functions.python,
         "execute_programs.python": config.execute_programs.python,
-        "engine.python": config.engine.python,
-        **{
-            f"generations.{name}.engine.python": entry.engine.get("python")
-            for name, entry in config.generations.items()
-        },
+        **{f"{key}.python": engine["python"] for key, engine in config.engines.items()},
     }
     for key, python in named.items():
         if python and shutil.which(str(python)) is None:
@@ -398,10 +393,8 @@ def check_gpu(config: Config) -> None:
     Raises:
         UserError: an engine is set to a GPU, and there is none.
     """
-    engines = {"engine": config.engine.model_dump()}
-    engines |= {f"generations.{name}.engine": entry.engine for name, entry in config.generations.items()}
-    for key, engine in engines.items():
-        device = str(engine.get("device", "auto"))
+    for key, engine in config.engines.items():
+        device = str(engine["device"])
         if device.startswith("cuda") and not has_gpu():
             raise UserError(
                 f"config key {key}.device is {device}, but this machine has no NVIDIA GPU (nvidia-smi lists none): set "

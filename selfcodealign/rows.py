@@ -71,6 +71,9 @@ class SampledRow(Row):
     seed: int = Field(description="sampling seed of this row, 63 bit")
     tokens_in: int = Field(description="tokens of the prompt")
     tokens_out: int = Field(description="tokens generated, end token not counted")
+    reasoning: str = Field(
+        default="", description="what a model that thinks wrote before its answer; never part of any other column"
+    )
 
 
 class ConceptRow(SampledRow):

@@ -47,7 +47,9 @@ def _sections(config: Config) -> Iterator[tuple[str, BaseModel]]:
         yield f"models.{name}.settings.", _changed(config.train_sft, model.settings)
     for name, generation in config.generations.items():
         yield f"generations.{name}.responses.", _changed(config.write_responses, generation.responses)
-        yield f"generations.{name}.engine.", _changed(config.engine, generation.engine)
+    for key, engine in config.engines.items():
+        if key != "engine":
+            yield f"{key}.", _changed(config.engine, engine)
 
 
 def _changed(section: BaseModel, values: dict[str, Any]) -> BaseModel:

@@ -128,6 +128,18 @@ class Config(Section):
         default={}, description="sha256 that an island's image must have; a run with another one stops before it starts"
     )
 
+    @property
+    def engines(self) -> dict[str, dict[str, Any]]:
+        """How each model of the run is run, by the key that says so: the global settings with what differs for it."""
+        all_models = self.engine.model_dump(mode="json")
+        base = all_models | self.model.engine
+        found = {"engine": all_models, "model.engine": base}
+        for name, writer in self.generations.items():
+            found[f"generations.{name}.engine"] = (all_models if writer.model else base) | writer.engine
+        for name, other in self.other_models.items():
+            found[f"other_models.{name}.engine"] = all_models | other.engine
+        return found
+
     @field_validator("containers")
     @classmethod
     def _other_images_stay(cls, given: dict[str, str]) -> dict[str, str]:
@@ -148,8 +160,9 @@ class Config(Section):
             for name in getattr(self, section):
                 if not NAME.fullmatch(name):
                     raise ValueError(f"{section}.{name}: use lower-case letters, digits, '.', '_' and '-' in a name")
+        for key, engine in self.engines.items():
+            read_settings(EngineSettings, key, engine)
         for name, generation in self.generations.items():
-            read_settings(EngineSettings, f"generations.{name}.engine", self.engine.model_dump() | generation.engine)
             if generation.answers is not None:
                 _known(f"generations.{name}.answers", generation.answers, self.generations)
                 if self.generations[generation.answers].answers is not None:

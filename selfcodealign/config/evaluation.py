@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfcodealign.config.section import Count, Section
+from selfcodealign.config.section import Changes, Count, Section
 from selfcodealign.evaluation.base import Asking
 
 
@@ -45,7 +45,7 @@ class BenchmarkRun(FetchBenchmark, SampleSolutions):
 class GivenModel(Section):
     """A model that is evaluated beside the ones trained here, for example the one the paper compares with."""
 
-    model: str = Field(description="local folder or Hub id")
+    model: str = Field(description="local folder or Hub id, or the name that its server knows it by")
     revision: str = Field(default="main", description="revision of a model from the Hub")
     style: Asking = Field(
         default="chat",
@@ -53,6 +53,11 @@ class GivenModel(Section):
     )
     benchmarks: list[str] | None = Field(
         default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
+    )
+    engine: Changes = Field(
+        default={},
+        description="keys of `engine` that differ for it, for example its provider's server; with style `chat` and "
+        "`api: chat` the server's own template asks it",
     )
 
 

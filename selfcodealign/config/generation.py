@@ -1,10 +1,10 @@
 """Settings of the stages in which a model writes: the judge, concepts, instructions and responses."""
 
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
-from selfcodealign.config.section import Count, Mode, Section
+from selfcodealign.config.section import Changes, Count, Mode, Section
 
 SeedKind = Literal["functions", "snippets"]
 WritingPath = Literal["concepts", "direct"]
@@ -138,7 +138,7 @@ class Generation(Section):
         description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
         "paper table 11)",
     )
-    engine: dict[str, str | int | float | bool | dict[str, Any]] = Field(
+    engine: Changes = Field(
         default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
     )
     template: str | None = Field(

@@ -70,17 +70,19 @@ def models(config: Config) -> dict[str, tuple[str, str]]:
     What a server calls its model is no name of a folder or of the Hub, and is left out.
     """
     named = {"model.base": (config.model.base, config.model.revision)}
-    if config.judge_seeds.model and config.engine.backend != "openai":
+    served = {key for key, engine in config.engines.items() if engine["backend"] == "openai"}
+    if config.judge_seeds.model and "engine" not in served:
         named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
     for name, generation in config.generations.items():
-        served = (config.engine.model_dump() | generation.engine)["backend"] == "openai"
-        if generation.model and generation.model not in config.models and not served:
+        known = generation.model in config.models or f"generations.{name}.engine" in served
+        if generation.model and not known:
             named[f"generations.{name}.model"] = (generation.model, generation.revision)
     for name, model in config.models.items():
         if model.base:
             named[f"models.{name}.base"] = (model.base, model.revision)
     for name, other in config.other_models.items():
-        named[f"other_models.{name}.model"] = (other.model, other.revision)
+        if f"other_models.{name}.engine" not in served:
+            named[f"other_models.{name}.model"] = (other.model, other.revision)
     return named
 
 

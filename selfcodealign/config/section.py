@@ -3,7 +3,7 @@
 A parameter that many scripts have beside their section (`mode`) has its type here too.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -17,6 +17,9 @@ Mode = Annotated[
     Literal["fixed", "reference"],
     Field(description="fixed: this project's rules; reference: the published code's, defects included"),
 ]
+
+Changes = dict[str, str | int | float | bool | dict[str, Any]]
+"""Keys of another section that differ for one entry."""
 
 
 class Section(BaseModel):

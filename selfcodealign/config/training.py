@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from selfcodealign.config.section import Count, Section, Share
+from selfcodealign.config.section import Changes, Count, Section, Share
 
 
 class Start(Section):
@@ -27,6 +27,11 @@ class Model(Start):
             "how the base model is asked in benchmarks: raw completion, this project's training layout, or its own "
             "chat template; raw completion if empty"
         ),
+    )
+    engine: Changes = Field(
+        default={},
+        description="keys of `engine` that differ where the base model itself judges, writes or is evaluated, for "
+        "example a server that has it",
     )
 
 

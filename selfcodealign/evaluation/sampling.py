@@ -1,7 +1,7 @@
 """Ask a model about a benchmark's problems, turn by turn, resumably."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import Asking, Benchmark, Problem, Prompt, Sampling
 from selfcodealign.evaluation.rows import sample_id
 from selfcodealign.generation import backends
-from selfcodealign.generation.engine import identity
+from selfcodealign.generation.engine import identity, record_of
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from selfcodealign.ids import seed_for
 from selfcodealign.ledger import Ledger, mark_of
@@ -32,6 +32,8 @@ class Asked:
     model: ModelSettings
     revision: str
     run_seed: int
+    by_server: bool = False
+    """Style chat in which the server's own template makes the prompt, so that it need not be known here."""
 
     @cached_property
     def title(self) -> str:
@@ -46,6 +48,7 @@ class Asked:
             "sampling": asdict(self.sampling),
             "model": identity(self.model, self.revision),
             "run_seed": self.run_seed,
+            **({"by_server": True} if self.by_server else {}),
         }
 
 
@@ -101,6 +104,9 @@ def _turns(asked: Asked, problems: Sequence[Problem], written: dict[str, list[di
         for sample in range(asked.sampling.n):
             earlier = [record["text"] for record in written[sample_id(problem.id, sample)]]
             prompt = asked.benchmark.prompt(problem, style, earlier)
+            if prompt is not None and asked.by_server:
+                # It cannot go on from words put into its mouth, and its whole answer is wanted, whatever is around it.
+                prompt = replace(prompt, prefix="", stop=())
             if prompt is not None:
                 yield Turn(f"{sample_id(problem.id, sample)}/{len(earlier)}", problem, sample, prompt)
 
@@ -117,9 +123,7 @@ def _ask(
         waiting = sum(turn.key not in ledger for turn in group)
         finished = backend.complete(_requests(asked, group, render), sampling, ledger)
         for completion in progress(finished, waiting, "answers", asked.benchmark.name, backend.doing):
-            record = asdict(completion)
-            del record["id"]
-            ledger.append(completion.id, record)
+            ledger.append(completion.id, record_of(completion))
         ledger.sync()
 
 
@@ -139,7 +143,7 @@ def renderer(asked: Asked) -> Callable[[Prompt], str]:
     Raises:
         UserError: style chat, and the model has no chat template.
     """
-    if asked.style == "base":
+    if asked.style == "base" or asked.by_server:
         return lambda prompt: prompt.text + prompt.prefix
     from transformers import AutoTokenizer
 
@@ -147,9 +151,12 @@ def renderer(asked: Asked) -> Callable[[Prompt], str]:
         tokenizer = AutoTokenizer.from_pretrained(
             asked.model.name, revision=asked.model.revision, trust_remote_code=asked.model.trust_remote_code
         )
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
         if asked.style == "chat":
-            raise
+            raise UserError(
+                f"{asked.model.name} has no tokenizer here or on the Hub, so its chat template is not known: let its "
+                "server's own be used (engine api: chat), or evaluate it with style instruct"
+            ) from error
         # The name is one that only a server knows; what it adds in front is its own affair.
         return lambda prompt: template.prompt(prompt.text) + prompt.prefix
     if asked.style == "instruct":

@@ -87,6 +87,7 @@ class Stage:
             "seed": seed,
             "tokens_in": answer["tokens_in"],
             "tokens_out": answer["tokens_out"],
+            "reasoning": answer.get("reasoning", ""),
         }
 
 
@@ -306,6 +307,8 @@ def record_of(completion: Completion) -> dict[str, Any]:
     """Return a completion as the ledger keeps it."""
     record = asdict(completion)
     del record["id"]
+    if not record["reasoning"]:
+        del record["reasoning"]
     return record
 
 

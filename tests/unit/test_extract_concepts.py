@@ -1,3 +1,4 @@
+import itertools
 import json
 import os
 import signal
@@ -69,6 +70,34 @@ def test_every_seed_gets_its_concepts_and_how_they_were_made(tmp_path):
     assert (funnel["entered"], funnel["kept"], funnel["dropped"]) == (30, 30, {})
     assert funnel["tokens_out"] == 150
     assert funnel["finish_reasons"] == {"stop": 30}
+
+
+def test_what_a_model_thinks_is_kept_beside_its_answer_and_never_in_it(tmp_path):
+    seeds = write_seeds(tmp_path / "seeds.parquet", 3)
+    out = outputs(tmp_path)
+    ways = itertools.cycle(
+        [
+            {"content": "loops, sums", "reasoning_content": "A loop adds."},
+            {"content": "<think>\nA loop adds.\n</think>\n\nloops, sums"},
+            {"content": None, "reasoning": "A loop"},
+        ]
+    )
+
+    def think(body):
+        message = next(ways)
+        reason = "stop" if message["content"] else "length"
+        return 200, {"choices": [{"finish_reason": reason, "message": message}], "usage": {}}
+
+    with running(refuse=think) as stub:
+        asked = asking(stub.url)
+        call(
+            main, seeds, **out, **{**asked, "engine": {**asked["engine"], "api": "chat", "concurrency": 1}}, run_seed=5
+        )
+    assert len(stub.bodies) == 3  # an empty answer with a reason is not asked for again
+    rows = rows_of(out["rows"])
+    assert [row["concepts"] for row in rows] == [["loops", "sums"]] * 2
+    assert [row["reasoning"] for row in rows] == ["A loop adds."] * 2
+    assert json.loads(out["funnel"].read_text())["dropped"] == {"length": 1}
 
 
 def test_filtering_seeds_changes_no_other_seeds_prompt_or_answer(tmp_path):

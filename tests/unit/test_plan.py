@@ -324,3 +324,28 @@ def test_the_pages_show_stages_of_the_list_in_its_order():
         assert [name for name in RULES if name in names] == names, "in the order of the data's way"
     ways = {"sample_snippets", "gather_snippets", "import_dataset"}
     assert set(STAGES) - set(shown) == ways, "every stage that counts rows, but those of ablations, is a station"
+
+
+def test_each_model_is_run_as_its_own_key_says():
+    config = load(
+        {
+            "data": {"raw_shards": TWO},
+            "engine": {"backend": "vllm", "concurrency": 8},
+            "model": {"base": "demo/model", "engine": {"backend": "transformers"}},
+            "judge_seeds": {"model": "org/judge"},
+            "generations": {"self": {}, "teacher": {"model": "org/teacher", "engine": {"concurrency": 2}}},
+            "other_models": {"rival": {"model": "large", "engine": {"backend": "openai", "base_url": "http://a/v1"}}},
+        }
+    )
+    made = Plan(config, TWO)
+    assert made.judges_engine()["backend"] == "vllm"
+    assert (made.engine("self")["backend"], made.engine("teacher")["concurrency"]) == ("transformers", 2)
+    found = {name: made.subjects_engine(name)["backend"] for name in ("base", "aligned", "rival")}
+    assert found == {"base": "transformers", "aligned": "vllm", "rival": "openai"}
+    assert made.subjects_engine("rival")["concurrency"] == 8
+
+
+def test_an_unknown_key_of_a_models_engine_is_named():
+    wrong = {"rival": {"model": "large", "engine": {"base_link": "http://a/v1"}}}
+    with pytest.raises(UserError, match=r"other_models\.rival\.engine.*base_link"):
+        load({"data": {"raw_shards": TWO}, "other_models": wrong})

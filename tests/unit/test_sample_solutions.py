@@ -6,12 +6,14 @@ import pytest
 
 from scripts.sample_solutions import chosen, main
 from selfcodealign.config.evaluation import SampleSolutions
+from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, sampling
 from selfcodealign.evaluation.base import Prompt, Sampling
 from selfcodealign.evaluation.rows import SampleRow
 from selfcodealign.generation.settings import ModelSettings
 from selfcodealign.rows_io import read_rows
 from tests.generation_rows import call
+from tests.stub_server import running
 
 HEAD = 'def first_two(xs):\n    """Return the first 2 numbers."""\n'
 INSTRUCTION = "Write a Python function first_two that takes a list of numbers xs. It should take the first 2 numbers."
@@ -105,3 +107,26 @@ def test_settings_are_the_papers_but_for_what_is_given():
 def test_each_style_renders_its_layout(style, expected):
     asked = sampling.Asked(base.get("demo"), style, Sampling(), ModelSettings(name="m"), "r", 1)
     assert sampling.renderer(asked)(Prompt("Ask", prefix="```python")) == expected
+
+
+def test_a_chat_server_is_asked_by_its_own_template_and_may_have_a_model_that_nobody_has_here(asked):
+    answer = "Here it is:\n```python\ndef first_two(xs):\n    return xs[:2]\n```\nIt slices."
+
+    def chat(body):
+        return 200, {"choices": [{"finish_reason": "stop", "message": {"content": answer}}], "usage": {}}
+
+    with running(refuse=chat) as stub:
+        engine = {"backend": "openai", "base_url": stub.url, "api": "chat", "concurrency": 1}
+        call(main, **{**asked, "model": "provider-large", "engine": engine}, style="chat", max_tokens=60)
+    (message,) = stub.bodies[0]["messages"]
+    assert message["role"] == "user"
+    assert INSTRUCTION in message["content"]
+    assert "```python" not in message["content"].rpartition("\n")[2]
+    assert stub.bodies[0]["stop"] == []
+    assert [row["texts"] for row in rows_of(asked)] == [[answer], [answer]]
+
+
+def test_the_chat_template_of_a_model_that_is_nowhere_is_not_known(asked):
+    engine = {"backend": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    with pytest.raises(UserError, match=r"provider-large has no tokenizer here .*engine api: chat"):
+        call(main, **{**asked, "model": "provider-large", "engine": engine}, style="chat", max_tokens=60)

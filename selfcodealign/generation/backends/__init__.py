@@ -52,6 +52,8 @@ class Completion:
     reason: str = ""
     """Why the request failed for good, as a drop reason; empty if it did not."""
     detail: str = ""
+    reasoning: str = ""
+    """What a model that thinks wrote before its answer, where the server gives it; never part of `text`."""
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,9 @@ THINKING, THOUGHT = "<think>", "</think>"
 
 @dataclass(frozen=True)
 class Choices:
-    """What a server answered: (text, finish reason) of each choice, and token counts of all."""
+    """What a server answered: (text, finish reason, reasoning) of each choice, and token counts of all."""
 
-    texts: list[tuple[str, str]]
+    texts: list[tuple[str, str, str]]
     tokens_in: int
     tokens_out: int
 
@@ -42,7 +42,9 @@ def read_choices(data: Any) -> Choices:
                 text = ""
             if not isinstance(text, str):
                 raise TypeError("the text is missing")
-            texts.append((spoken(text), reason))
+            thoughts, text = divided(text)
+            beside = message.get("reasoning_content") or message.get("reasoning")
+            texts.append((text, reason, thoughts or (beside if isinstance(beside, str) else "")))
         if not texts:
             raise ValueError("no choices")
         usage = data.get("usage") or {}
@@ -51,11 +53,12 @@ def read_choices(data: Any) -> Choices:
         raise Failed("malformed_answer", f"the server's answer has another form ({error})", may_pass=True) from error
 
 
-def spoken(text: str) -> str:
-    """Return an answer without the thoughts before it, which some servers leave in the text."""
+def divided(text: str) -> tuple[str, str]:
+    """Divide an answer into the thoughts before it, which some servers leave in the text, and what was said."""
     if not text.lstrip().startswith(THINKING):
-        return text
-    return text.partition(THOUGHT)[2].lstrip("\n")
+        return "", text
+    thoughts, _, said = text.lstrip().removeprefix(THINKING).partition(THOUGHT)
+    return thoughts.strip(), said.lstrip("\n")
 
 
 def read_logprobs(data: Any) -> tuple[int, dict[str, float]]:
@@ -87,15 +90,15 @@ def logprob_of(candidate: str, top: dict[str, float]) -> float:
 
 
 def completions(
-    requests: list[Request], texts: list[tuple[str, str]], stops: Sequence[str], tokens_in: int, tokens_out: int
+    requests: list[Request], texts: list[tuple[str, str, str]], stops: Sequence[str], tokens_in: int, tokens_out: int
 ) -> list[Completion]:
     """Give each request its choice.
 
     A server counts the tokens of all choices together; they are shared out by length of text.
     """
-    total = sum(len(text) for text, _ in texts) or 1
+    total = sum(len(text) for text, *_ in texts) or 1
     out, given, seen = [], 0, 0
-    for request, (text, reason) in zip(requests, texts, strict=True):
+    for request, (text, reason, thoughts) in zip(requests, texts, strict=True):
         seen += len(text)
         until = tokens_out * seen // total if len(texts) > 1 else tokens_out
         finish = "stop" if reason in FINISHED else reason
@@ -103,7 +106,8 @@ def completions(
         if cut >= 0:
             text, finish = text[:cut], "stop"
         if text.isascii() or text == text.encode(errors="replace").decode():
-            out.append(Completion(request.id, text, finish, tokens_in, until - given))
+            thoughts = thoughts.encode(errors="replace").decode()
+            out.append(Completion(request.id, text, finish, tokens_in, until - given, reasoning=thoughts))
         else:
             detail = "the answer holds half of a surrogate pair"
             out.append(Completion(request.id, "", "failed", tokens_in, until - given, "not_text", detail))

@@ -202,7 +202,7 @@ class OpenAIBackend:
             body["top_k"] = engine.top_k
         if engine.min_p:
             body["min_p"] = engine.min_p
-        texts: list[tuple[str, str]] = []
+        texts: list[tuple[str, str, str]] = []
         tokens_in = tokens_out = 0
         # Some servers ignore `n`: what is missing is asked for again under the next sample's seed.
         while len(texts) < len(unit.requests):
