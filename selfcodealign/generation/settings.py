@@ -107,6 +107,12 @@ class EngineSettings(BaseModel):
         default=1.0, ge=0, description="openai, vllm: wait before the first retry; doubles, at most 60 s"
     )
     startup_s: float = Field(default=1_800, gt=0, description="vllm: longest wait for the server to load its model")
+    keep_server_s: float = Field(
+        default=0,
+        ge=0,
+        description="vllm: seconds that the server waits, after a job, for the next one of the same model and settings "
+        "on this machine, or in the same SLURM job; 0 ends it with its job",
+    )
     python: str = Field(default="", description="vllm: Python interpreter that has vLLM; empty for the job's own")
     tensor_parallel: int = Field(default=0, ge=0, description="vllm: GPUs per model; 0 takes the job's GPUs")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="vllm: share of GPU memory to take")

@@ -101,7 +101,7 @@ def server(checkpoint):
         runner = VllmBackend(ModelSettings(name=checkpoint), EngineSettings(**SETTINGS))
     yield runner
     runner.close()
-    assert not alive(runner._server.pid)
+    assert not alive(runner.pid)
 
 
 @pytest.fixture(scope="module")
@@ -205,17 +205,14 @@ def test_strangers_on_the_machine_cannot_use_the_server(server, monkeypatch):
 def test_the_server_ends_with_a_job_that_is_killed(server):
     code = """
         import sys
-        from selfcodealign.generation.backends.vllm import VllmBackend
+        from selfcodealign.generation.backends import vllm
         from selfcodealign.generation.settings import EngineSettings, ModelSettings
-        import subprocess
-        original = subprocess.Popen
-        def noted(*args, **keywords):
-            process = original(*args, **keywords)
-            print(process.pid, flush=True)
-            return process
-        subprocess.Popen = noted
+        class Told(vllm.VllmBackend):
+            def _wait(self, *words):
+                print(self.pid, flush=True)
+                super()._wait(*words)
         settings = EngineSettings(backend="vllm", python=sys.argv[2], max_model_len=512)
-        VllmBackend(ModelSettings(name=sys.argv[1]), settings)
+        Told(ModelSettings(name=sys.argv[1]), settings)
     """
     job = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code), MODEL, str(PYTHON)],

@@ -1,14 +1,17 @@
-"""Start a vLLM server for the job, wait until it answers, use it, and end it with everything it started."""
+"""Start a vLLM server for the job, or take the one of a former job; wait until it answers, use it, and let it end."""
 
+import fcntl
+import json
 import logging
 import os
 import re
 import secrets
 import shlex
-import signal
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,9 +19,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from selfcodealign import models
 from selfcodealign.errors import UserError
+from selfcodealign.generation.backends import keeper
 from selfcodealign.generation.backends.openai import OpenAIBackend
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.ids import digest
 
 log = logging.getLogger(__name__)
 
@@ -34,20 +40,8 @@ OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 """Asks this machine, whatever proxy the environment names."""
 
 CPU_MEMORY_SHARE = 0.2
-END_S = 20.0
-
-GUARD = """
-import os, signal, sys, time
-sys.stdin.read()
-for sign in (signal.SIGTERM, signal.SIGKILL):
-    try:
-        os.killpg(int(sys.argv[1]), sign)
-    except ProcessLookupError:
-        break
-    time.sleep(10)
-"""
-"""Waits for the end of its standard input, which the job holds open, and ends the server's process group. The kernel
-closes it however the job dies (kill -9, out of memory); the server alone would live on."""
+WAIT_S = 60.0
+"""Longest wait for a server that ends, and for a keeper that starts."""
 
 
 class VllmBackend(OpenAIBackend):
@@ -58,49 +52,92 @@ class VllmBackend(OpenAIBackend):
     """
 
     def __init__(self, model: ModelSettings, engine: EngineSettings) -> None:
+        command = server_command(model, engine)
+        if shutil.which(command[0]) is None:
+            raise UserError(f"engine.python {command[0]} cannot be started: there is no such program")
+        if engine.keep_server_s:
+            # A job that asks for the same takes the same; another job of a cluster has memory of its own.
+            told = [*command, models.fingerprint(model.name, model.revision)]
+            told += [os.environ.get(name, "") for name in ("CUDA_VISIBLE_DEVICES", "SLURM_JOB_ID")]
+            name = digest(*told)[:20]
+        else:
+            name = secrets.token_hex(10)
+        self._place = _own_folder() / name
+        self._linger_s = engine.keep_server_s
+        with self._file(".lock").open("a") as starting:
+            fcntl.flock(starting, fcntl.LOCK_EX)  # of two jobs one starts the server, the other waits for it
+            self._users = self._file(".users").open("a")
+            fcntl.flock(self._users, fcntl.LOCK_SH)
+            taken = bool(self._state()) and not self._ended()
+            if not taken:
+                self._start(command)
+            state = self._state()
+            os.environ[KEY_VARIABLE] = state["key"]
+            settings = engine.model_copy(
+                update={
+                    "base_url": f"http://127.0.0.1:{state['port']}/v1",
+                    "api_key_env": KEY_VARIABLE,
+                    "api": "completions",
+                }
+            )
+            super().__init__(model, settings)
+            self.pid = int(state["pid"])
+            """Process group of the server."""
+            self._log = Path(state["log"])
+            try:
+                self._wait(state["port"], taken)
+            except BaseException:
+                self.close()
+                raise
+
+    def _file(self, suffix: str) -> Path:
+        return self._place.with_name(self._place.name + suffix)
+
+    def _state(self) -> dict[str, Any]:
+        """Read what the keeper says of the server; empty if it says nothing."""
+        try:
+            return json.loads(self._file(".json").read_text())
+        except FileNotFoundError:
+            return {}
+
+    def _ended(self) -> bool:
+        """Say whether the server has ended, or its keeper was killed."""
+        state = self._state()
+        return bool(state.get("ended")) or not keeper.runs(int(state["pid"]))
+
+    def _start(self, command: list[str]) -> None:
+        """Start the server and its keeper."""
+        self._file(".json").unlink(missing_ok=True)
         port = _free_port()
-        os.environ[KEY_VARIABLE] = secrets.token_hex(16)
-        settings = engine.model_copy(
-            update={"base_url": f"http://127.0.0.1:{port}/v1", "api_key_env": KEY_VARIABLE, "api": "completions"}
-        )
-        super().__init__(model, settings)
         # It stays when the job ends, however it ends; a name of its own for each server on any machine of a cluster.
         LOGS.mkdir(parents=True, exist_ok=True)
-        self._log = LOGS / f"{Path(sys.argv[0]).stem or 'python'}-{socket.gethostname()}-{os.getpid()}.log"
-        command = server_command(model, engine, port)
-        log.info("starting %s; its log is %s", shlex.join(command), self._log)
-        try:
-            with self._log.open("w") as written:
-                self._server = subprocess.Popen(
-                    command,
-                    stdout=written,
-                    stderr=subprocess.STDOUT,
-                    stdin=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-        except OSError as error:
-            raise UserError(f"engine.python {command[0]} cannot be started: {error}") from error
-        self._guard = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", GUARD, str(self._server.pid)],
-            stdin=subprocess.PIPE,
+        written = LOGS / f"{Path(sys.argv[0]).stem or 'python'}-{socket.gethostname()}-{os.getpid()}.log"
+        command = [*command, "--port", str(port)]
+        log.info("starting %s; its log is %s", shlex.join(command), written)
+        places = [str(self._file(".json")), str(self._file(".users")), str(self._linger_s), str(written.resolve())]
+        subprocess.Popen(
+            [sys.executable, "-I", "-S", keeper.__file__, *places, str(port), *command],
+            stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
+            env={**os.environ, KEY_VARIABLE: secrets.token_hex(16)},
         )
-        try:
-            self._wait(port)
-        except BaseException:
-            self.close()
-            raise
+        begun = time.monotonic()
+        while not self._state():
+            if time.monotonic() - begun > WAIT_S:
+                raise UserError(f"the vLLM server was not started within {WAIT_S:g} s; is {written} writable?")
+            time.sleep(0.05)
 
-    def _wait(self, port: int) -> None:
+    def _wait(self, port: int, taken: bool) -> None:
         """Wait until the server has loaded its model."""
         begun = time.monotonic()
         while time.monotonic() - begun < self.engine.startup_s:
-            if self._server.poll() is not None:
+            if self._ended():
                 raise UserError(f"the vLLM server ended while it started{self._last_words()}")
             with suppress(OSError), OPENER.open(f"http://127.0.0.1:{port}/health", timeout=5):
-                log.info("the vLLM server is ready after %.0f s", time.monotonic() - begun)
+                waited = "a former job's vLLM server" if taken else "the vLLM server"
+                log.info("%s is ready after %.0f s", waited, time.monotonic() - begun)
                 return
             time.sleep(0.5)
         waited = f"{self.engine.startup_s:g} s (engine.startup_s)"
@@ -111,8 +148,10 @@ class VllmBackend(OpenAIBackend):
         try:
             yield from super()._run(*arguments, **keywords)
         except UserError as error:
-            with suppress(subprocess.TimeoutExpired):
-                self._server.wait(5)
+            deadline = time.monotonic() + 5
+            while not self._ended() and time.monotonic() < deadline:
+                time.sleep(0.1)
+            if self._ended():
                 raise UserError(f"the vLLM server ended{self._last_words()}") from error
             raise
 
@@ -121,33 +160,48 @@ class VllmBackend(OpenAIBackend):
         lines = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()]
         errors = [found[0] for line in lines if (found := ERROR.search(line)) and CONSEQUENCE not in line]
         words = (errors or lines or ["it said nothing"])[-1][:400]
-        status = self._server.poll()
-        return f"{'' if status is None else f' (exit status {status})'}: {self._hidden(words)}; its log is {self._log}"
+        begun = time.monotonic()
+        while self._ended() and "status" not in self._state() and time.monotonic() - begun < 1:
+            time.sleep(0.05)  # the keeper sees it a moment later
+        status = self._state().get("status")
+        shown = os.path.relpath(self._log)
+        return f"{'' if status is None else f' (exit status {status})'}: {self._hidden(words)}; its log is {shown}"
 
     def close(self) -> None:
-        """End the server and every process it started."""
-        for sign in (signal.SIGTERM, signal.SIGKILL):
-            try:
-                os.killpg(self._server.pid, sign)
-            except ProcessLookupError:
-                break
-            with suppress(subprocess.TimeoutExpired):
-                self._server.wait(END_S)
-        # What the kernel was told to kill may take a moment to go, with the memory that the next job needs.
-        deadline = time.monotonic() + END_S
-        while _runs(self._server.pid) and time.monotonic() < deadline:
+        """Leave the server to its keeper; wait for its end if no other job may take it."""
+        self._users.close()
+        if self._linger_s:
+            return
+        # The next job needs the memory.
+        deadline = time.monotonic() + WAIT_S
+        while "ended" not in self._state() and keeper.runs(self.pid) and time.monotonic() < deadline:
             time.sleep(0.05)
-        self._guard.kill()
-        self._guard.wait()
+        for suffix in (".json", ".users", ".lock"):
+            self._file(suffix).unlink(missing_ok=True)
 
 
-def server_command(model: ModelSettings, engine: EngineSettings, port: int) -> list[str]:
-    """Return the command line that starts the server."""
+def _own_folder() -> Path:
+    """Folder for the states of servers on this machine, which only its owner may enter.
+
+    Raises:
+        UserError: somebody else has made it.
+    """
+    folder = Path(tempfile.gettempdir()) / f"selfcodealign-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o077:
+        raise UserError(
+            f"{folder} is open to other users of this machine; remove it, or set TMPDIR to a folder of yours"
+        )
+    return folder
+
+
+def server_command(model: ModelSettings, engine: EngineSettings) -> list[str]:
+    """Return the command line that starts the server, but for its port."""
     command = [
         engine.python or sys.executable,
         *("-m", "vllm.entrypoints.openai.api_server"),
         *("--model", model.name, "--served-model-name", model.name),
-        *("--host", "127.0.0.1", "--port", str(port)),
+        *("--host", "127.0.0.1"),
         *("--dtype", engine.dtype, "--seed", "0"),
         *("--tensor-parallel-size", str(engine.tensor_parallel or visible_gpus() or 1)),
         *("--load-format", "safetensors"),
@@ -174,17 +228,6 @@ def visible_gpus() -> int:
     except (OSError, subprocess.TimeoutExpired):
         return 0
     return sum(line.startswith("GPU ") for line in listed.stdout.splitlines())
-
-
-def _runs(group: int) -> bool:
-    """Say whether a process of a process group still runs; one that ended and waits to be collected does not."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError):
-            # The name, in brackets, may hold anything; state, parent and group follow it.
-            state, _, found = path.read_text().rpartition(")")[2].split()[:3]
-            if int(found) == group and state not in "ZX":
-                return True
-    return False
 
 
 def _free_port() -> int:
