@@ -1,8 +1,9 @@
 """
-Instructions: a task for each list of concepts (C→I), or for each seed on the direct path (S→I).
+Instructions: a task for each list of concepts (C→I), or for each seed on the direct path (S→I), or tasks of others.
 
 IN   <results>/extract_concepts/{generation}/{shard}.parquet      concepts
 OUT  <results>/write_instructions/{generation}/{shard}.parquet    a task for each list of concepts
+     <results>/import_tasks/{generation}/{shard}.parquet          given tasks in their place, where a config names some
 """
 
 
@@ -63,5 +64,47 @@ rule write_instructions:
             --mode {params.mode} \
             --earlier {input.earlier:q} \
             --engine {params.engine} \
+            {params.flags}
+        """
+
+
+rule import_tasks:
+    """Read tasks of others, which a generation answers in place of written ones."""
+    input:
+        script=script("import_tasks"),
+        decided_by=decided_by("import_tasks"),
+        implicit=of(PLAN.task_files, "generation"),
+    output:
+        rows="<results>/import_tasks/{generation}/{shard}.parquet",
+        dropped="<results>/import_tasks/{generation}/{shard}.dropped.parquet",
+        funnel="<results>/import_tasks/{generation}/{shard}.funnel.json",
+    log:
+        "<logs>/import_tasks/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/import_tasks/{generation}/{shard}.jsonl"
+    container:
+        image("train")
+    threads: 1
+    resources:
+        mem_mb=by_attempt(4_000),
+        runtime=60,
+    params:
+        name=lambda wildcards: wildcards.generation,
+        shard=lambda wildcards: int(wildcards.shard),
+        shards=CONFIG.gather_seeds.shards,
+        flags=lambda wildcards: written_flags(PLAN.import_settings(wildcards.generation)),
+    message:
+        "Reading tasks of {wildcards.generation}, shard {wildcards.shard}"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --rows {output.rows:q} \
+            --dropped {output.dropped:q} \
+            --funnel {output.funnel:q} \
+            --name {params.name:q} \
+            --shard {params.shard} \
+            --shards {params.shards} \
             {params.flags}
         """

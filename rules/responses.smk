@@ -76,6 +76,7 @@ rule sanitize_responses:
         script=script("sanitize_responses"),
         decided_by=decided_by("sanitize_responses"),
         responses=PLAN.rows_before("sanitize_responses"),
+        tasks=of(PLAN.given_tests, "generation", "shard"),
     output:
         rows="<results>/sanitize_responses/{generation}/{shard}.parquet",
         dropped="<results>/sanitize_responses/{generation}/{shard}.dropped.parquet",
@@ -92,6 +93,7 @@ rule sanitize_responses:
         runtime=60,
     params:
         mode=CONFIG.mode,
+        given_tests=of(PLAN.use_of_tests, "generation"),
         flags=flags("sanitize_responses"),
     message:
         "Sanitising responses of {wildcards.generation}, shard {wildcards.shard}"
@@ -101,6 +103,8 @@ rule sanitize_responses:
 
         python {input.script:q} \
             --responses {input.responses:q} \
+            --tasks {input.tasks:q} \
+            --given-tests {params.given_tests} \
             --rows {output.rows:q} \
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \

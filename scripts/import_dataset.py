@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.config.given import Given
 from selfcodealign.config.section import RUN_SEED
 from selfcodealign.config.training import GivenDataset
 from selfcodealign.errors import UserError
@@ -22,11 +23,11 @@ SPEAKERS = {"user": "user", "human": "user", "assistant": "assistant", "gpt": "a
 """Who speaks, as chat datasets name them: those of OpenAI's layout, and those of ShareGPT's."""
 
 
-def read(name: str, given: GivenDataset) -> Iterator[Mapping[str, Any]]:
+def read(key: str, given: Given) -> Iterator[Mapping[str, Any]]:
     """Yield the rows of a dataset as its authors wrote them.
 
     Args:
-        name: name of the dataset in the config, for messages.
+        key: where the config names them, for messages.
         given: where they are.
 
     Raises:
@@ -50,7 +51,7 @@ def read(name: str, given: GivenDataset) -> Iterator[Mapping[str, Any]]:
     except Exception as error:
         # The library has many kinds of error for one thing: it is not there, not visible, or of another layout.
         raise UserError(
-            f"dataset {sources[0]} cannot be read ({first_line(error)}); correct other_datasets.{name}.source, or "
+            f"dataset {sources[0]} cannot be read ({first_line(error)}); correct {key}.source, or "
             "download its file and name that; a gated dataset needs HF_TOKEN"
         ) from error
 
@@ -129,7 +130,7 @@ def main(
         UserError: a source cannot be read, lacks a column or leaves no row.
     """
     found = []
-    for number, original in enumerate(read(name, settings), start=1):
+    for number, original in enumerate(read(f"other_datasets.{name}", settings), start=1):
         asked, answered = exchange(original, number, settings)
         found.append({"id": content_id("row", name, asked, answered), "instruction": asked, "response": answered})
     drawn = None if settings.rows is None else draw(found, settings.rows, run_seed)

@@ -6,11 +6,12 @@ runs them after it, changes no result and saves the sandbox work.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import SanitizeResponses
+from selfcodealign.config.given import GivenTests
 from selfcodealign.config.section import Mode
 from selfcodealign.dataset.sanitizing import Draft, Layout, Rule, rules
 from selfcodealign.rows import ResponseRow
@@ -35,20 +36,32 @@ def layout_of(template: str) -> Layout:
     return "headings" if "headings" in name else "sections" if "starcoder2" in name else "tags"
 
 
-def draft_of(row: dict[str, Any]) -> Draft:
-    """Make the draft of one response row."""
+def draft_of(row: dict[str, Any], given: str = "", *, replaces: bool = False) -> Draft:
+    """Make the draft of one response row, with the tests that came with its task, in Python."""
     return Draft(
         instruction=row["instruction"],
         raw=row["raw"],
         finish_reason=row["finish_reason"],
         layout=layout_of(row["template"]),
+        given=f"```python\n{given}\n```" if given else "",
+        replaces=replaces,
     )
 
 
-def sanitized(rows: Iterable[dict[str, Any]], output: StageOutput, ordered: tuple[tuple[str, Rule], ...]) -> None:
-    """Keep or drop every row; kept rows carry their response and tests."""
+def sanitized(
+    rows: Iterable[dict[str, Any]],
+    output: StageOutput,
+    ordered: tuple[tuple[str, Rule], ...],
+    given: Mapping[str, str] | None = None,
+    *,
+    replaces: bool = False,
+) -> None:
+    """Keep or drop every row; kept rows carry their response and tests.
+
+    `given` has the tests that came with tasks, by the instruction's id.
+    """
     for row in rows:
-        draft = draft_of(row)
+        draft = draft_of(row, (given or {}).get(row["instruction_id"], ""), replaces=replaces)
         if broken := why_dropped(draft, ordered):
             output.drop(row, *broken)
         else:
@@ -61,6 +74,8 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
+    tasks: Path | None = None,
+    given_tests: GivenTests = "join",
     mode: Mode = "fixed",
     settings: SanitizeResponses,
 ) -> None:
@@ -71,10 +86,14 @@ def main(
         rows: the kept responses, `response` and `tests` filled in.
         dropped: the others, with the rule they broke and a detail.
         funnel: how many each rule dropped.
+        tasks: tasks that came with tests of their own (TaskRow); none if a model wrote the tasks.
+        given_tests: run these after the tests that a response brings, or in place of them.
     """
+    given = {row["id"]: row["given_tests"] for row in read_rows(tasks, ("id", "given_tests"))} if tasks else {}
     ordered = rules(mode, max_words=settings.max_words)
     with StageOutput("sanitize_responses", rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow) as output:
-        sanitized(progress(read_rows(responses), total=count_rows(responses)), output, ordered)
+        found = progress(read_rows(responses), total=count_rows(responses))
+        sanitized(found, output, ordered, given, replaces=given_tests == "replace")
     log.info("kept %d of %d responses", output.kept, output.entered)
 
 

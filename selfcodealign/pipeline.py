@@ -178,11 +178,20 @@ RULES: dict[str, Stage] = {
         after=("extract_concepts", "gather_seeds", "gather_snippets"),
         decided_by=WRITTEN,
     ),
+    "import_tasks": Stage(
+        "generation",
+        "tasks of others read in place of written ones",
+        "instruction",
+        decided_by=(
+            *("../scripts/import_dataset.py", "dataset/fences.py", "dataset/left_out.py", "dataset/sanitizing.py"),
+            *("evaluation/data.py", "ids.py"),
+        ),
+    ),
     "write_responses": Stage(
         "generation",
         "responses with tests written for each task",
         "response",
-        after=("write_instructions",),
+        after=("write_instructions", "import_tasks"),
         decided_by=WRITTEN,
     ),
     "sanitize_responses": Stage(

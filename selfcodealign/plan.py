@@ -14,6 +14,7 @@ from selfcodealign.config import Config
 from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.dataset import SelectResponses
+from selfcodealign.config.given import GivenTasks, TaskColumns
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.models import identity_files
@@ -22,6 +23,8 @@ from selfcodealign.pipeline import RULES, STAGES, before
 Entry = TypeVar("Entry")
 FIRST_WITH_SEEDS = "judge_seeds"
 """Stage that a run begins with when the config gives it seeds (`data.seeds`)."""
+ORIGINS = ("gather_", "import_tasks/")
+"""How branches begin whose rows lead to the source and the licence of what is published."""
 
 
 def entry(entries: dict[str, Entry], section: str, name: str) -> Entry:
@@ -115,6 +118,10 @@ class Plan:
                     f"{target}: {section} of the config has no entry {asked.partition('.')[0]!r}; "
                     f"it has {', '.join(known) or 'none'}"
                 )
+        if rule == "import_tasks":
+            self.given_tasks(name)
+        if rule in ("extract_concepts", "write_instructions") and config.generations[name].tasks:
+            raise UserError(f"{target}: generations.{name}.tasks of the config gives tasks, so no model writes them")
         if rule == "train_dpo":
             self.pairs(name.removesuffix(".metrics.jsonl"))
 
@@ -148,16 +155,18 @@ class Plan:
         generation = entry(self.config.generations, "generations", name)
         author = generation.answers or name
         generation = self.config.generations[author]
+        ways = ("write_instructions", "import_tasks")
         shut = {"gather_seeds" if generation.seeds == "snippets" else "gather_snippets"}
         if generation.path == "direct":
             shut.add("extract_concepts")
         if self.config.data.seeds is not None:
             shut.update(before(FIRST_WITH_SEEDS, self.config.mode))
+        shut.add(ways[generation.tasks is None])
         found: list[str] = []
         stage: str | None = self.verdicts
         writer = name
         while stage:
-            writer = author if stage == "write_instructions" else writer
+            writer = author if stage in ways else writer
             found.insert(0, f"{stage}/{writer}" if RULES[stage].per == "generation" else stage)
             stage = next((one for one in before(stage, self.config.mode) if one not in shut), None)
         return found
@@ -282,10 +291,44 @@ class Plan:
             return self.seeds(generation, shard)
         return f"{self.results}/extract_concepts/{generation}/{shard}.parquet"
 
+    def author(self, generation: str) -> str:
+        """Generation whose tasks one answers: itself, or another in a distillation."""
+        return entry(self.config.generations, "generations", generation).answers or generation
+
     def tasks(self, generation: str, shard: str) -> str:
-        """The tasks that a generation answers: its own, or another's in a distillation."""
-        author = entry(self.config.generations, "generations", generation).answers or generation
-        return f"{self.results}/write_instructions/{author}/{shard}.parquet"
+        """The tasks that a generation answers, which a model wrote or which were given."""
+        author = self.author(generation)
+        stage = "write_instructions" if self.config.generations[author].tasks is None else "import_tasks"
+        return f"{self.results}/{stage}/{author}/{shard}.parquet"
+
+    def given_tasks(self, generation: str) -> GivenTasks:
+        """Where the tasks lie that a generation answers.
+
+        Raises:
+            UserError: a model writes them.
+        """
+        given = entry(self.config.generations, "generations", self.author(generation)).tasks
+        if given is None:
+            raise UserError(f"generations.{generation} of the config names no tasks, so there are none to read")
+        return given
+
+    def import_settings(self, generation: str) -> dict[str, Any]:
+        """Where a generation's given tasks are, and in which columns."""
+        return self.given_tasks(generation).model_dump(mode="json", include=set(TaskColumns.model_fields))
+
+    def task_files(self, generation: str) -> list[str]:
+        """Local files of a generation's given tasks; none when the job reads them from the Hub."""
+        return self._local(self.given_tasks(generation).sources)
+
+    def given_tests(self, generation: str, shard: str) -> list[str]:
+        """Tasks whose own tests the responses of a generation are run against too; none where none were given."""
+        given = entry(self.config.generations, "generations", self.author(generation)).tasks
+        return [self.tasks(generation, shard)] if given and given.tests else []
+
+    def use_of_tests(self, generation: str) -> str:
+        """What given tests are for: to be run after a response's own, or in their place."""
+        given = entry(self.config.generations, "generations", self.author(generation)).tasks
+        return given.given_tests if given else "join"
 
     # ---- datasets ----
 
@@ -334,7 +377,7 @@ class Plan:
 
     def gathered(self, dataset: str, suffix: str) -> list[str]:
         """Files of the seed shards that a dataset's generation grew from."""
-        branch = next(one for one in self.stages_before(dataset) if one.startswith("gather_"))
+        branch = next(one for one in self.stages_before(dataset) if one.startswith(ORIGINS))
         return self.files(branch, suffix, self.shards_of(dataset))
 
     def funnels(self) -> list[str]:
@@ -361,7 +404,7 @@ class Plan:
         links = set()
         for name in self.config.datasets:
             path = [*self.stages_before(name), f"build_dataset/{name}"]
-            gathered = next(number for number, branch in enumerate(path) if branch.startswith("gather_"))
+            gathered = next(number for number, branch in enumerate(path) if branch.startswith(ORIGINS))
             count = len(self.shards_of(name))
             for number, (first, second) in enumerate(pairwise(path)):
                 part = f"@{count}" if number >= gathered and count < len(self.seed_shards) else ""
@@ -434,7 +477,10 @@ class Plan:
 
     def given_files(self, dataset: str) -> list[str]:
         """Local files of a dataset of others; none when the job reads it from the Hub."""
-        paths = entry(self.config.other_datasets, "other_datasets", dataset).sources
+        return self._local(entry(self.config.other_datasets, "other_datasets", dataset).sources)
+
+    def _local(self, paths: list[str]) -> list[str]:
+        """Sources that are files here, or that a rule makes."""
         return [path for path in paths if Path(path).is_file() or path.startswith(f"{self.results}/")]
 
     def scores(self, benchmark: str | None = None) -> list[str]:

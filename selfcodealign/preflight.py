@@ -70,7 +70,7 @@ def check_prompts(config: Config) -> None:
             continue
         template = load_template(layout, examples)
         shots = {"write_responses.few_shots": config.write_responses.few_shots}
-        if generation.answers is None:
+        if generation.answers is None and generation.tasks is None:
             shots["write_instructions.few_shots"] = config.write_instructions.few_shots
             if generation.path == "concepts":
                 shots["extract_concepts.few_shots"] = config.extract_concepts.few_shots

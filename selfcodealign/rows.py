@@ -99,6 +99,16 @@ class InstructionRow(SampledRow):
     language: str
 
 
+class TaskRow(InstructionRow):
+    """A task that was given, with what there is to know of it; it stands where a written one would, its own seed."""
+
+    function_id: str = Field(description="id of the task itself: no function is behind it")
+    repo: str = Field(description="the source that it was read from")
+    path: str = Field(description="its row there, from 1")
+    licence: str
+    given_tests: str = Field(description="tests that came with it, in Python; empty if none did")
+
+
 class ResponseRow(SampledRow):
     """One of n responses with tests to an instruction (I→R, paper 3.3)."""
 

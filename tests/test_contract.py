@@ -31,7 +31,13 @@ RULES = [
     for name, body in RULE.findall(path.read_text())
 ]
 NAMES = [name for _, name, _ in RULES if name not in TARGETS]
-CONFIG = Config.model_validate({"demo": True, "other_datasets": {"other": {"source": "rows.jsonl"}}})
+CONFIG = Config.model_validate(
+    {
+        "demo": True,
+        "other_datasets": {"other": {"source": "rows.jsonl"}},
+        "generations": {"self": {}, "given": {"tasks": {"source": "tasks.jsonl"}}},
+    }
+)
 PLAN = Plan(CONFIG, ["00000.parquet"])
 
 
@@ -66,6 +72,8 @@ def passed(module: str, rule: str, body: str) -> set[str]:
     wildcards = SimpleNamespace(generation="self", dataset="passing", model="aligned", benchmark="demo")
     if rule == "import_dataset":
         wildcards.dataset = "other"
+    if rule == "import_tasks":
+        wildcards.generation = "given"
     found = set(FLAG.findall(part(body, "shell")))
     for keyword in ast.parse(f"f({part(body, 'params')})", mode="eval").body.keywords:  # pyright: ignore
         if keyword.arg in UNFOLDED.findall(part(body, "shell")) and f"--{keyword.arg}" not in part(body, "shell"):

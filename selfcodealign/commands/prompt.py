@@ -66,7 +66,9 @@ def find(row_id: str, results: Path, rule: str) -> dict[str, Any]:
         for row in read_rows(path):
             if row["id"] == row_id:
                 return row
-    raise UserError(f"no row {row_id} in {results}/{rule}; was it made by this run?")
+    raise UserError(
+        f"no row {row_id} in {results}/{rule}; was it made by this run? A given task (import_tasks) has no prompt"
+    )
 
 
 def matching_template(label: str, prompts: list[Path] | None, examples: list[Path] | None) -> Template:

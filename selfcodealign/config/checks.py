@@ -145,6 +145,9 @@ def _empty(config: Config) -> Iterator[str]:
             value = getattr(given, key)
             if not all([value, *_listed(value)]):
                 yield f"config key other_datasets.{name}.{key}: is empty; name at least one"
+    for name, generation in config.generations.items():
+        if generation.tasks and not all([generation.tasks.source, *_listed(generation.tasks.source)]):
+            yield f"config key generations.{name}.tasks.source: is empty; name at least one"
     for name, dataset in config.datasets.items():
         if name in dataset.equal_rows_with:
             yield f"config key datasets.{name}.equal_rows_with: names {name} itself; name others"

@@ -167,6 +167,12 @@ class Config(Section):
                 _known(f"generations.{name}.answers", generation.answers, self.generations)
                 if self.generations[generation.answers].answers is not None:
                     raise ValueError(f"generations.{name}.answers: {generation.answers!r} writes no tasks of its own")
+                if generation.tasks is not None:
+                    raise ValueError(f"generations.{name}.tasks: answers is given too; leave one of them out")
+            if generation.tasks is not None and self.mode == "reference":
+                raise ValueError(
+                    f"generations.{name}.tasks: mode reference answers only tasks that it wrote; leave it out"
+                )
             _settings(f"generations.{name}.responses", generation.responses, self.write_responses)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.generation", dataset.generation, self.generations)

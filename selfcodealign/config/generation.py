@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from selfcodealign.config.given import GivenTasks
 from selfcodealign.config.section import Changes, Count, Mode, Section
 
 SeedKind = Literal["functions", "snippets"]
@@ -137,6 +138,9 @@ class Generation(Section):
         default=None,
         description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
         "paper table 11)",
+    )
+    tasks: GivenTasks | None = Field(
+        default=None, description="tasks to answer in place of tasks that are written from seeds: a file, or a dataset"
     )
     engine: Changes = Field(
         default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"

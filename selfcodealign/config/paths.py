@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.config import Config
+from selfcodealign.config.given import Given
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
 
@@ -122,14 +123,16 @@ def check_given_datasets(config: Config) -> None:
     Raises:
         UserError: a path leads nowhere, or several sources are not all files.
     """
-    for name, entry in config.other_datasets.items():
+    given: dict[str, Given] = {f"other_datasets.{name}": entry for name, entry in config.other_datasets.items()}
+    given |= {f"generations.{name}.tasks": one.tasks for name, one in config.generations.items() if one.tasks}
+    for key, entry in given.items():
         sources = entry.sources
         on_hub = [source for source in sources if source.startswith("hf://")]
         for source in [] if sources and len(on_hub) == len(sources) else sources or [""]:
             alone = len(sources) == 1 and HUB_ID.fullmatch(source) and not DATA_FILE.search(source)
             if not alone and not Path(source).is_file() and not source.startswith("results/"):
                 raise UserError(
-                    f"config key other_datasets.{name}.source: there is no file {source!r} in {Path.cwd()}; name files "
+                    f"config key {key}.source: there is no file {source!r} in {Path.cwd()}; name files "
                     "that are here, or hf://datasets/ORG/NAME@REVISION/PATH, or one Hub id"
                 )
 

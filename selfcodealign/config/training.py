@@ -4,6 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
+from selfcodealign.config.given import Given
 from selfcodealign.config.section import Changes, Count, Section, Share
 
 
@@ -35,14 +36,9 @@ class Model(Start):
     )
 
 
-class GivenDataset(Section):
+class GivenDataset(Given):
     """An instruction dataset of others, trained on as it is: one of the paper's baselines, or a reader's own."""
 
-    source: str | list[str] = Field(
-        description="local files (parquet, JSON, JSON Lines), files hf://datasets/ORG/NAME@REVISION/PATH, or a Hub id"
-    )
-    revision: str = Field(default="main", description="revision of a dataset named by its Hub id")
-    split: str = Field(default="train", description="split of a dataset named by its Hub id")
     instruction: str | list[str] = Field(
         default="instruction", description="column of the instruction, or several joined by an empty line"
     )
@@ -51,11 +47,6 @@ class GivenDataset(Section):
         default=None, description="column of a conversation, in place of the other two; its first exchange is taken"
     )
     rows: Count | None = Field(default=None, description="rows to draw at random by the run seed; all if empty")
-
-    @property
-    def sources(self) -> list[str]:
-        """Every source, where one is written alone too."""
-        return [self.source] if isinstance(self.source, str) else self.source
 
     @property
     def columns(self) -> list[str]:

@@ -55,6 +55,10 @@ class Draft:
     layout: Layout = "tags"
     response: str = ""
     tests: str = ""
+    given: str = ""
+    """Tests that came with the task, as a fenced block; empty if none did."""
+    replaces: bool = False
+    """Whether given tests stand in place of the response's own, or after them."""
 
     @cached_property
     def response_code(self) -> str:
@@ -153,8 +157,12 @@ def not_split(draft: Draft) -> str | None:
             if border is TESTS_SECTION:
                 for name in reversed(_outside(SECTION_NAME, response)):
                     response = response[: name.start()] + response[name.end() :]
-            draft.response, draft.tests = response.strip(), tests.strip()
+            own = "" if draft.given and draft.replaces else tests.strip()
+            draft.response, draft.tests = response.strip(), "\n\n".join(part for part in (own, draft.given) if part)
             return None if draft.response and draft.tests else "an empty part"
+    if draft.given and draft.replaces:
+        draft.response, draft.tests = raw.replace("</response>", "").strip(), draft.given
+        return None if draft.response else "an empty part"
     return "no border between response and tests"
 
 

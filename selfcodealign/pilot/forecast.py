@@ -148,6 +148,11 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
     config = run.config.generations[name]
     jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(writer, 0)
     for stage in (stage for stage, one in RULES.items() if one.per == "generation" and one.noun):
+        if stage == "import_tasks" or (config.tasks and stage in ("extract_concepts", "write_instructions")):
+            one = pilot.get(f"{stage}/{writer}")
+            if config.tasks and one:  # It has read every task, and drawn few.
+                rows = float(min(one.entered, config.tasks.limit or one.entered))
+            continue
         if stage == "extract_concepts" and config.path == "direct":
             continue
         if stage in ("extract_concepts", "write_instructions") and config.answers is not None:

@@ -138,6 +138,8 @@ def derived(config: Config, results: Path, seeds: Path) -> Config:
     for section, key in ((values["model"], "base"), (values["judge_seeds"], "model")):
         section[key] = _anchored(section[key], any_name=True)
     for one in values["generations"].values():
+        if one["tasks"]:
+            one["tasks"]["limit"] = min(few.seeds, one["tasks"]["limit"] or few.seeds)
         one["model"] = _anchored(one["model"], any_name=True)
     return Config.model_validate(_anchored(values))
 

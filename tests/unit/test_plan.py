@@ -322,8 +322,8 @@ def test_the_pages_show_stages_of_the_list_in_its_order():
     for names in (named, shown):
         assert set(names) <= set(RULES)
         assert [name for name in RULES if name in names] == names, "in the order of the data's way"
-    ways = {"sample_snippets", "gather_snippets", "import_dataset"}
-    assert set(STAGES) - set(shown) == ways, "every stage that counts rows, but those of ablations, is a station"
+    ways = {"sample_snippets", "gather_snippets", "import_dataset", "import_tasks"}
+    assert set(STAGES) - set(shown) == ways, "every stage that counts rows, but those of other ways, is a station"
 
 
 def test_each_model_is_run_as_its_own_key_says():
