@@ -27,7 +27,7 @@ PLUMBING = {
     *("ids.py", "pipeline.py", "dataset/funnels.py"),
     # Texts are carried to a model and back.
     *("generation/__init__.py", "generation/settings.py", "generation/backends/__init__.py"),
-    *(f"generation/backends/{name}.py" for name in ("answers", "openai", "refusals", "vllm")),
+    *(f"generation/backends/{name}.py" for name in ("answers", "keeper", "openai", "refusals", "vllm")),
     # Verdicts are kept, the sandbox is tried, its layers have names; rules that run programs name its settings.
     *("sandbox/settings.py", "sandbox/__init__.py", "sandbox/cache.py", "sandbox/runner.py", "sandbox/selftest.py"),
     # Benchmarks bring their way to read programs along; only extract_programs uses it, and names it.
