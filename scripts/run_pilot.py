@@ -36,6 +36,25 @@ def command(work: Path, config: Config, arguments: list[str]) -> list[str]:
     ]
 
 
+def prepared(files: list[Path], shown: int, config: Config, results: Path, work: Path) -> int:
+    """Write the seeds and the config of a pilot; returns how many seeds its run has before the judge.
+
+    A pilot of the same seeds under the same config goes on where it was stopped. Any other begins afresh, since what is
+    left of another one would be measured too.
+    """
+    chosen, fresh = work / "seeds.parquet", work / "fresh.parquet"
+    text = setup.written(setup.derived(config, results, chosen))
+    there = setup.choose(files, shown, config.seed, fresh)
+    known = [(chosen, fresh.read_bytes()), (work / "config.json", text.encode())]
+    if not all(path.is_file() and path.read_bytes() == content for path, content in known):
+        shutil.rmtree(work)
+        for path, content in known:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    fresh.unlink(missing_ok=True)
+    return there
+
+
 def failed(work: Path) -> list[str]:
     """List why jobs of the pilot failed, by their logs, in the order in which they ended."""
     logs = sorted((work / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)
@@ -166,13 +185,9 @@ def main(
     whole = Config.model_validate_json(config)
     whole.run_pilot = settings
     work = work.absolute()
-    chosen = work / "seeds.parquet"
     shown = settings.seeds * (settings.judged if setup.from_functions(whole) else 1)
     try:
-        # Logs of jobs that failed the last time say nothing of this time.
-        shutil.rmtree(work / "logs", ignore_errors=True)
-        there = setup.choose(before_judge, shown, whole.seed, chosen)
-        write_text(work / "config.json", setup.written(setup.derived(whole, results, chosen)))
+        there = prepared(before_judge, shown, whole, results, work)
     except OSError as error:
         raise UserError(f"the pilot's folder {work} cannot be written to: {error.strerror}; mend that") from error
     few = Config.model_validate_json((work / "config.json").read_text())

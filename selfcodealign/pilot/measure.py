@@ -116,6 +116,8 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
         found.entered = found.kept = found.produced = sum(
             1 for _ in read_rows(work / "results" / f"{place}.parquet", ["id"])
         )
+    # What was answered before a pilot was killed and started again took as long for each.
+    found.looped_s *= max(1.0, (sum(found.finish_reasons.values()) or found.entered) / max(1, found.looped))
     if rule == "train_sft" and found.jobs:
         found.steps = _steps(work / "results" / f"{place}.metrics.jsonl")
     return found

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from scripts.run_pilot import command, failed, main
+from scripts.run_pilot import command, failed, main, prepared
 from selfcodealign.__main__ import main as tool
 from selfcodealign.commands.pilot import command as typed
 from selfcodealign.config import Config, load
@@ -220,6 +220,25 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
     assert told == f"the pilot's folder {tmp_path}/file/work cannot be written to: Not a directory; mend that"
 
 
+def test_a_pilot_goes_on_only_under_the_same_config_with_the_same_seeds(tmp_path):
+    seeds, work = write_seeds(tmp_path / "seeds.parquet", 9), tmp_path / "work"
+    config = load({"demo": True})
+
+    def again(count, config):
+        done = prepared([seeds], count, config, tmp_path / "results", work)
+        kept = (work / "results").exists()
+        (work / "results").mkdir(exist_ok=True)
+        return done, kept, len(list(read_rows(work / "seeds.parquet"))), (work / "seeds.parquet").stat().st_mtime_ns
+
+    first, same = again(4, config), again(4, config)
+    assert first[:3] == (9, False, 4)
+    assert same[:3] == (9, True, 4)
+    assert same[3] == first[3], "Snakemake would judge them again"
+    assert again(5, config)[:3] == (9, False, 5)
+    assert again(5, load({"demo": True, "write_responses": {"max_tokens": 9}}))[:3] == (9, False, 5)
+    assert sorted(path.name for path in work.iterdir()) == ["config.json", "results", "seeds.parquet"]
+
+
 def test_the_first_job_that_failed_says_why(tmp_path):
     ended = "error: the server refuses the key\nTo run this job by hand: cd /x && y\n"
     for name, text in (("judge_seeds/00000", ended), ("write_responses/self/00000", "kept 3 of 4 rows\n")):
@@ -269,6 +288,8 @@ def test_a_stage_is_measured_by_its_timing_its_log_and_its_funnel(tmp_path):
     assert (one.entered, one.produced, one.dropped, one.duplicates) == (9, 16, {"length": 1}, 2)
     assert one.share(one.finish_reasons, "length") == pytest.approx(1 / 18)
     assert found["gather_seeds"].kept == 9
+    job(tmp_path, "write_responses/self/00000", 10.5, log.replace("18 answers", "9 answers"), funnel)
+    assert measured(tmp_path, few)["write_responses/self"].looped_s == 5.0
 
 
 # ---- what is foreseen ----
