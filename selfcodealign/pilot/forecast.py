@@ -7,14 +7,14 @@ found among more rows, and the speed of a GPU that has more rows to work on at o
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.config import Config
 from selfcodealign.config.training import TrainSft
 from selfcodealign.pilot import setup
 from selfcodealign.pilot.measure import Measured
-from selfcodealign.pipeline import RULES, before
+from selfcodealign.pipeline import RULES, WRITING, before
 
 Z95 = 1.96
 """Standard deviations on each side of a 95 % interval."""
@@ -157,7 +157,7 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         one = pilot.get(f"{stage}/{writer}")
         if one is None:
             return 0.0
-        asks = stage in ("extract_concepts", "write_instructions", "write_responses")
+        asks = stage in WRITING
         found.costs.append(_cost(one, rows, jobs, branch=name, gpus=gpus if asks else 0))
         rows *= _ratio(one)
     return rows
@@ -221,6 +221,16 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
         found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))
 
 
+def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:
+    """Let a benchmark's few answers take no longer than as many tokens of responses, which fill the batches."""
+    speeds = [other.tokens_per_s for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
+    if not speeds:
+        return one
+    # What a batch waits for is no part of a job's start.
+    faster = min(one.looped_s, one.tokens_out / max(speeds))
+    return replace(one, looped_s=faster, seconds=one.seconds - one.looped_s + faster)
+
+
 def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
     """Add the benchmarks of every model, as if each answered as long as the base."""
     for model, names in evaluated(run.config).items():
@@ -232,5 +242,7 @@ def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
                 run_tasks, few = run.config.benchmarks[name].tasks or math.inf, run.config.run_pilot.tasks
                 asked = min(run.problems[name], run_tasks)
                 rows = one.entered * asked / min(few, asked)
-                gpus = run.gpus.get("", 0) if stage == "sample_solutions" else 0
+                gpus = 0
+                if stage == "sample_solutions":
+                    gpus, one = run.gpus.get("", 0), _in_full_batches(one, pilot)
                 found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))

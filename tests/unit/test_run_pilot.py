@@ -356,8 +356,11 @@ def test_a_job_takes_its_start_and_time_for_each_row():
     assert costs["build_dataset", "passing"].hours * 3600 == pytest.approx(5)
     # Four epochs of 1600 rows at 4 rows a second, and 3 seconds before the first step.
     assert costs["train_sft", "aligned"].hours * 3600 == pytest.approx(3 + 4 * 1600 / 4)
-    assert costs["sample_solutions", "aligned/demo"].hours * 3600 == pytest.approx(4 + 200 * 0.2)
     assert costs["sample_solutions", "base/demo"].rows == 200
+    # Of 100 tokens at the 250 a second of responses, where the five tasks alone took a second.
+    pilot = pilot_of(sample_solutions__base__demo={"tokens_out": 100})
+    quick = [cost for cost in forecast.foreseen(run_of(), pilot, (40, 40, 20)).costs if cost.branch == "base/demo"]
+    assert quick[0].hours * 3600 == pytest.approx(4 + 200 * 0.4 / 5)
     asked = sum(cost.hours for cost in found.costs if cost.gpus == 2)
     assert found.gpu_hours == pytest.approx(2 * asked)
     assert {cost.stage for cost in found.costs if cost.gpus} == {
