@@ -215,7 +215,7 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
             what = "another base" if model.base else "rows of others"
             found.notes.append(f"The training of {name} is not in these hours: it has {what}.")
             continue
-        worked = one.steps["seconds"] / one.steps["rows"] * rows[0] * settings.epochs
+        worked = one.steps["row_s"] * rows[0] * settings.epochs
         hours = (one.seconds - one.steps["seconds"] + worked) / 3600
         gpus = settings.processes * settings.nodes if run.training_gpus else 0
         found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))

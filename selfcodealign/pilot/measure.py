@@ -132,11 +132,16 @@ def _count(found: Measured, funnel: dict[str, Any]) -> None:
 
 
 def _steps(metrics: Path) -> dict[str, float]:
-    """Sum up a training's steps, their tokens, rows and seconds; empty if there are none."""
+    """Sum up a training: steps, tokens, rows, seconds of them all, and seconds for a row; empty if there are none.
+
+    The first step warms up, and says nothing of the others unless it is the only one.
+    """
     lines = [json.loads(line) for line in _text(metrics).splitlines()]
     if not lines:
         return {}
+    begun, later = (lines[0]["wall_s"], lines[1:]) if len(lines) > 1 else (0.0, lines)
     return {
+        "row_s": (lines[-1]["wall_s"] - begun) / sum(line["documents"] for line in later),
         "steps": len(lines),
         "tokens": sum(line["tokens"] for line in lines),
         "rows": sum(line["documents"] for line in lines),

@@ -106,7 +106,7 @@ def test_the_pilots_config_is_the_runs_with_less_of_everything(tmp_path, monkeyp
     assert (few.gather_seeds.shards, few.gather_seeds.limit, few.judge_seeds.keep_at_least) == (1, 12, 12)
     assert few.datasets["passing"].seed_shards is None
     assert few.models["aligned"].settings == {
-        **{"epochs": 1, "batch_rows": 8, "validation_share": 0.0, "keep": "last"},
+        **{"epochs": 2, "batch_rows": 8, "validation_share": 0.0, "keep": "last"},
         "save_every_steps": setup.STEPS_NEVER_SAVED,
     }
     assert Config.model_validate_json(setup.written(few)) == few
@@ -262,6 +262,18 @@ def job(work, name, seconds, log="", funnel=None, place=None):
         path.write_text(text)
 
 
+def test_a_training_is_measured_by_the_steps_after_the_first(tmp_path):
+    job(tmp_path, "train_sft/aligned", 12.0, "", {"entered": 8, "kept": 8, "produced": 8, "dropped": {}})
+    lines = [{"tokens": 100, "documents": 4, "wall_s": 3.0}, {"tokens": 80, "documents": 4, "wall_s": 4.0}]
+    path = tmp_path / "results/train_sft/aligned.metrics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    few = load({"demo": True})
+    one = measured(tmp_path, few)["train_sft/aligned"]
+    assert one.steps == {"row_s": 0.25, "steps": 2, "tokens": 180, "rows": 8, "seconds": 4.0}
+    path.write_text(json.dumps(lines[0]))
+    assert measured(tmp_path, few)["train_sft/aligned"].steps["row_s"] == 0.75
+
+
 def test_a_stage_is_measured_by_its_timing_its_log_and_its_funnel(tmp_path):
     funnel = {
         "entered": 9,
@@ -318,7 +330,7 @@ def pilot_of(**changes):
     responses.produced, responses.looped, responses.looped_s, responses.tokens_out = 18, 18, 3.6, 900
     responses.finish_reasons = {"stop": 18}
     found["verify_responses/self"].verdicts = {"pass": 12, "fail": 6}
-    found["train_sft/aligned"].steps = {"steps": 1, "tokens": 1600, "rows": 8, "seconds": 2.0}
+    found["train_sft/aligned"].steps = {"steps": 1, "tokens": 1600, "rows": 8, "seconds": 2.0, "row_s": 0.25}
     samples = found["sample_solutions/base/demo"]
     samples.looped, samples.looped_s, samples.finish_reasons = 5, 1.0, {"stop": 5}
     for name, values in changes.items():
