@@ -16,6 +16,7 @@ from selfcodealign.failures import has_failed, sentence, tail
 from selfcodealign.models import title
 from selfcodealign.pilot import findings, forecast, measure, setup
 from selfcodealign.pilot.page import page as written
+from selfcodealign.plan import Plan
 from selfcodealign.rows_io import write_json, write_text
 from selfcodealign.stage import run
 
@@ -67,14 +68,16 @@ def failed(work: Path) -> list[str]:
 
 
 def gpus(config: Config, there: bool) -> dict[str, int]:
-    """Count the GPUs of a job that runs a model, by generation; `""` is the judge and the benchmarks.
+    """Count the GPUs of a job in which a model answers, by what asks it: judge_seeds, a generation, a model.
 
     Args:
         config: the run's.
         there: whether jobs find a GPU.
     """
-    engines = {"": config.engine.model_dump()}
-    engines |= {name: config.engine.model_dump() | one.engine for name, one in config.generations.items()}
+    plan = Plan(config, [])
+    engines = {"judge_seeds": plan.judges_engine()}
+    engines |= {f"generations.{name}": plan.engine(name) for name in config.generations}
+    engines |= {f"models.{name}": plan.subjects_engine(name) for name in plan.evaluated}
 
     def of(engine: dict[str, Any]) -> int:
         device = str(engine["device"])

@@ -74,7 +74,7 @@ class Run:
         shards: files that its judge reads.
         before_judge: seeds in them.
         problems: tasks of each benchmark.
-        gpus: GPUs of a job that runs a model, by the name of the generation, `""` for judge and benchmarks.
+        gpus: GPUs of a job in which a model answers, by what asks it: `judge_seeds`, `generations.NAME`, `models.NAME`.
         training_gpus: whether training runs on GPUs.
     """
 
@@ -104,7 +104,7 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
     limit = run.config.gather_seeds.limit
     found = Forecast(run.before_judge, min(seeds, limit) if limit else seeds)
     if setup.from_functions(run.config) and (judge := pilot.get("judge_seeds")):
-        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("", 0)))
+        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("judge_seeds", 0)))
     leaving = {
         name: _generation(found, run, pilot, name, writer) for name, writer in setup.generations(run.config).items()
     }
@@ -146,7 +146,7 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
     """Add the stages of a generation; returns the rows that leave its last one."""
     rows = float(found.seeds)
     config = run.config.generations[name]
-    jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(writer, 0)
+    jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(f"generations.{name}", 0)
     for stage in (stage for stage, one in RULES.items() if one.per == "generation" and one.noun):
         if stage == "extract_concepts" and config.path == "direct":
             continue
@@ -244,5 +244,5 @@ def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
                 rows = one.entered * asked / min(few, asked)
                 gpus = 0
                 if stage == "sample_solutions":
-                    gpus, one = run.gpus.get("", 0), _in_full_batches(one, pilot)
+                    gpus, one = run.gpus.get(f"models.{model}", 0), _in_full_batches(one, pilot)
                 found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from scripts.run_pilot import command, failed, main, prepared
+from scripts.run_pilot import command, failed, gpus, main, prepared
 from selfcodealign.__main__ import main as tool
 from selfcodealign.commands.pilot import command as typed
 from selfcodealign.config import Config, load
@@ -154,6 +154,25 @@ def test_a_pilot_needs_the_runs_benchmarks_and_examples():
 )
 def test_where_and_with_how_much_jobs_run_is_passed_on(words, kept):
     assert passed_on(words) == kept
+
+
+@pytest.mark.parametrize(
+    ("values", "there", "counts"),
+    [
+        ({}, False, (0, 0, 0)),
+        ({}, True, (1, 1, 1)),
+        ({"engine": {"device": "cpu"}}, True, (0, 0, 0)),
+        ({"engine": {"backend": "vllm", "tensor_parallel": 4}}, False, (4, 4, 4)),
+        ({"engine": {"backend": "openai", "base_url": "http://localhost:1/v1"}}, True, (0, 0, 0)),
+        ({"generations": {"self": {"engine": {"device": "cuda:1"}}}}, False, (0, 1, 0)),
+        ({"model": {"engine": {"backend": "vllm"}}, "judge_seeds": {"model": "org/judge"}}, False, (0, 1, 1)),
+    ],
+    ids=["no GPU", "a GPU", "CPU asked for", "vLLM", "server", "a writer's", "the base model's"],
+)
+def test_a_job_holds_the_gpus_of_its_engine(values, there, counts):
+    found = gpus(load({"demo": True, **values}), there)
+    assert (found["judge_seeds"], found["generations.self"], found["models.base"]) == counts
+    assert set(found) == {"judge_seeds", "generations.self", "models.base", "models.aligned"}
 
 
 def test_the_pilots_own_run_uses_the_same_rules(tmp_path):
@@ -341,7 +360,7 @@ def pilot_of(**changes):
 
 def run_of(**values):
     config = load({"demo": True, "write_responses": {"samples": 2}, **values})
-    return forecast.Run(config, 3, 4000, {"demo": 200}, {"": 0, "self": 2}, False)
+    return forecast.Run(config, 3, 4000, {"demo": 200}, {"generations.self": 2}, False)
 
 
 def test_rows_go_from_stage_to_stage_by_the_shares_of_the_pilot():
