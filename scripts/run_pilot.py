@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -54,6 +55,12 @@ def prepared(files: list[Path], shown: int, config: Config, results: Path, work:
             path.write_bytes(content)
     fresh.unlink(missing_ok=True)
     return there
+
+
+def seeing(folder: Path) -> dict[str, str]:
+    """Return this environment with a folder that containers see too: the run's, where the pilot's files point to."""
+    bound = [os.environ.get("APPTAINER_BIND", ""), str(folder)]
+    return {**os.environ, "APPTAINER_BIND": ",".join(filter(None, bound))}
 
 
 def failed(work: Path) -> list[str]:
@@ -195,7 +202,7 @@ def main(
         raise UserError(f"the pilot's folder {work} cannot be written to: {error.strerror}; mend that") from error
     few = Config.model_validate_json((work / "config.json").read_text())
     log.info("%d of %d seeds are tried, %d written about, in %s", shown, there, settings.seeds, work)
-    subprocess.run(command(work, few, arguments), check=False)
+    subprocess.run(command(work, few, arguments), env=seeing(Path.cwd()), check=False)
     found = record(whole, results, len(before_judge), there, work, gpu=gpu, style=style)
     write_json(pilot, found)
     write_text(page, written(found))

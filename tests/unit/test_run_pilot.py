@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from scripts.run_pilot import command, failed, gpus, main, prepared
+from scripts.run_pilot import command, failed, gpus, main, prepared, seeing
 from selfcodealign.__main__ import main as tool
 from selfcodealign.commands.pilot import command as typed
 from selfcodealign.config import Config, load
@@ -256,6 +256,13 @@ def test_a_pilot_goes_on_only_under_the_same_config_with_the_same_seeds(tmp_path
     assert again(5, config)[:3] == (9, False, 5)
     assert again(5, load({"demo": True, "write_responses": {"max_tokens": 9}}))[:3] == (9, False, 5)
     assert sorted(path.name for path in work.iterdir()) == ["config.json", "results", "seeds.parquet"]
+
+
+def test_containers_see_the_run_that_a_pilot_is_of(tmp_path, monkeypatch):
+    monkeypatch.delenv("APPTAINER_BIND", raising=False)
+    assert seeing(tmp_path)["APPTAINER_BIND"] == str(tmp_path)
+    monkeypatch.setenv("APPTAINER_BIND", "/data")
+    assert seeing(tmp_path)["APPTAINER_BIND"] == f"/data,{tmp_path}"
 
 
 def test_the_first_job_that_failed_says_why(tmp_path):
