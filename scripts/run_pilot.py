@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from selfcodealign.failures import has_failed, sentence, tail
 from selfcodealign.models import title
 from selfcodealign.pilot import findings, forecast, measure, setup
 from selfcodealign.pilot.page import page as written
+from selfcodealign.plan import Plan
 from selfcodealign.rows_io import write_json, write_text
 from selfcodealign.stage import run
 
@@ -36,6 +38,31 @@ def command(work: Path, config: Config, arguments: list[str]) -> list[str]:
     ]
 
 
+def prepared(files: list[Path], shown: int, config: Config, results: Path, work: Path) -> int:
+    """Write the seeds and the config of a pilot; returns how many seeds its run has before the judge.
+
+    A pilot of the same seeds under the same config goes on where it was stopped. Any other begins afresh, since what is
+    left of another one would be measured too.
+    """
+    chosen, fresh = work / "seeds.parquet", work / "fresh.parquet"
+    text = setup.written(setup.derived(config, results, chosen))
+    there = setup.choose(files, shown, config.seed, fresh)
+    known = [(chosen, fresh.read_bytes()), (work / "config.json", text.encode())]
+    if not all(path.is_file() and path.read_bytes() == content for path, content in known):
+        shutil.rmtree(work)
+        for path, content in known:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+    fresh.unlink(missing_ok=True)
+    return there
+
+
+def seeing(folder: Path) -> dict[str, str]:
+    """Return this environment with a folder that containers see too: the run's, where the pilot's files point to."""
+    bound = [os.environ.get("APPTAINER_BIND", ""), str(folder)]
+    return {**os.environ, "APPTAINER_BIND": ",".join(filter(None, bound))}
+
+
 def failed(work: Path) -> list[str]:
     """List why jobs of the pilot failed, by their logs, in the order in which they ended."""
     logs = sorted((work / "logs").rglob("*.log"), key=lambda path: path.stat().st_mtime)
@@ -48,14 +75,16 @@ def failed(work: Path) -> list[str]:
 
 
 def gpus(config: Config, there: bool) -> dict[str, int]:
-    """Count the GPUs of a job that runs a model, by generation; `""` is the judge and the benchmarks.
+    """Count the GPUs of a job in which a model answers, by what asks it: judge_seeds, a generation, a model.
 
     Args:
         config: the run's.
         there: whether jobs find a GPU.
     """
-    engines = {"": config.engine.model_dump()}
-    engines |= {name: config.engine.model_dump() | one.engine for name, one in config.generations.items()}
+    plan = Plan(config, [])
+    engines = {"judge_seeds": plan.judges_engine()}
+    engines |= {f"generations.{name}": plan.engine(name) for name in config.generations}
+    engines |= {f"models.{name}": plan.subjects_engine(name) for name in plan.evaluated}
 
     def of(engine: dict[str, Any]) -> int:
         device = str(engine["device"])
@@ -166,18 +195,14 @@ def main(
     whole = Config.model_validate_json(config)
     whole.run_pilot = settings
     work = work.absolute()
-    chosen = work / "seeds.parquet"
     shown = settings.seeds * (settings.judged if setup.from_functions(whole) else 1)
     try:
-        # Logs of jobs that failed the last time say nothing of this time.
-        shutil.rmtree(work / "logs", ignore_errors=True)
-        there = setup.choose(before_judge, shown, whole.seed, chosen)
-        write_text(work / "config.json", setup.written(setup.derived(whole, results, chosen)))
+        there = prepared(before_judge, shown, whole, results, work)
     except OSError as error:
         raise UserError(f"the pilot's folder {work} cannot be written to: {error.strerror}; mend that") from error
     few = Config.model_validate_json((work / "config.json").read_text())
     log.info("%d of %d seeds are tried, %d written about, in %s", shown, there, settings.seeds, work)
-    subprocess.run(command(work, few, arguments), check=False)
+    subprocess.run(command(work, few, arguments), env=seeing(Path.cwd()), check=False)
     found = record(whole, results, len(before_judge), there, work, gpu=gpu, style=style)
     write_json(pilot, found)
     write_text(page, written(found))

@@ -4,6 +4,7 @@ import argparse
 import os
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 from selfcodealign.errors import UserError
@@ -42,14 +43,9 @@ def command(arguments: argparse.Namespace) -> list[str]:
 
 def main(arguments: argparse.Namespace) -> None:
     """Run the pilot where the run is, unless it is there already, and print its page last."""
-    folder = next(
-        (
-            Path(after)
-            for one, after in zip(arguments.rest, arguments.rest[1:], strict=False)
-            if one in ("--directory", "-d")
-        ),
-        Path(),
-    )
+    words = [part for word in arguments.rest for part in word.split("=", 1)]
+    named = (after for word, after in pairwise(words) if word in ("--directory", "-d"))
+    folder = Path(next(named, ""))
     # Snakemake is found beside this Python, and starts shells that look for it on PATH.
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     done = subprocess.run(command(arguments), env={**os.environ, "PATH": path}, check=False)

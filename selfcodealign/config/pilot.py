@@ -14,5 +14,5 @@ class RunPilot(Section):
     )
     tasks: Count = Field(default=5, description="tasks of each benchmark that the base model is asked")
     train: bool = Field(
-        default=True, description="train one model on the pilot's rows for an epoch, to see that it fits and how fast"
+        default=True, description="train one model on the pilot's rows, to see that it fits and how fast"
     )

@@ -7,14 +7,14 @@ found among more rows, and the speed of a GPU that has more rows to work on at o
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.config import Config
 from selfcodealign.config.training import TrainSft
 from selfcodealign.pilot import setup
 from selfcodealign.pilot.measure import Measured
-from selfcodealign.pipeline import RULES, before
+from selfcodealign.pipeline import RULES, WRITING, before
 
 Z95 = 1.96
 """Standard deviations on each side of a 95 % interval."""
@@ -74,7 +74,7 @@ class Run:
         shards: files that its judge reads.
         before_judge: seeds in them.
         problems: tasks of each benchmark.
-        gpus: GPUs of a job that runs a model, by the name of the generation, `""` for judge and benchmarks.
+        gpus: GPUs of a job in which a model answers, by what asks it: `judge_seeds`, `generations.NAME`, `models.NAME`.
         training_gpus: whether training runs on GPUs.
     """
 
@@ -104,7 +104,7 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
     limit = run.config.gather_seeds.limit
     found = Forecast(run.before_judge, min(seeds, limit) if limit else seeds)
     if setup.from_functions(run.config) and (judge := pilot.get("judge_seeds")):
-        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("", 0)))
+        found.costs.append(_cost(judge, run.before_judge, run.shards, gpus=run.gpus.get("judge_seeds", 0)))
     leaving = {
         name: _generation(found, run, pilot, name, writer) for name, writer in setup.generations(run.config).items()
     }
@@ -146,7 +146,7 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
     """Add the stages of a generation; returns the rows that leave its last one."""
     rows = float(found.seeds)
     config = run.config.generations[name]
-    jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(writer, 0)
+    jobs, gpus = run.config.gather_seeds.shards, run.gpus.get(f"generations.{name}", 0)
     for stage in (stage for stage, one in RULES.items() if one.per == "generation" and one.noun):
         if stage == "import_tasks" or (config.tasks and stage in ("extract_concepts", "write_instructions")):
             one = pilot.get(f"{stage}/{writer}")
@@ -162,7 +162,7 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         one = pilot.get(f"{stage}/{writer}")
         if one is None:
             return 0.0
-        asks = stage in ("extract_concepts", "write_instructions", "write_responses")
+        asks = stage in WRITING
         found.costs.append(_cost(one, rows, jobs, branch=name, gpus=gpus if asks else 0))
         rows *= _ratio(one)
     return rows
@@ -220,10 +220,20 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
             what = "another base" if model.base else "rows of others"
             found.notes.append(f"The training of {name} is not in these hours: it has {what}.")
             continue
-        worked = one.steps["seconds"] / one.steps["rows"] * rows[0] * settings.epochs
+        worked = one.steps["row_s"] * rows[0] * settings.epochs
         hours = (one.seconds - one.steps["seconds"] + worked) / 3600
         gpus = settings.processes * settings.nodes if run.training_gpus else 0
         found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))
+
+
+def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:
+    """Let a benchmark's few answers take no longer than as many tokens of responses, which fill the batches."""
+    speeds = [other.tokens_per_s for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
+    if not speeds:
+        return one
+    # What a batch waits for is no part of a job's start.
+    faster = min(one.looped_s, one.tokens_out / max(speeds))
+    return replace(one, looped_s=faster, seconds=one.seconds - one.looped_s + faster)
 
 
 def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
@@ -237,5 +247,7 @@ def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
                 run_tasks, few = run.config.benchmarks[name].tasks or math.inf, run.config.run_pilot.tasks
                 asked = min(run.problems[name], run_tasks)
                 rows = one.entered * asked / min(few, asked)
-                gpus = run.gpus.get("", 0) if stage == "sample_solutions" else 0
+                gpus = 0
+                if stage == "sample_solutions":
+                    gpus, one = run.gpus.get(f"models.{model}", 0), _in_full_batches(one, pilot)
                 found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))

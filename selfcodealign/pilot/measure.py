@@ -116,6 +116,8 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
         found.entered = found.kept = found.produced = sum(
             1 for _ in read_rows(work / "results" / f"{place}.parquet", ["id"])
         )
+    # What was answered before a pilot was killed and started again took as long for each.
+    found.looped_s *= max(1.0, (sum(found.finish_reasons.values()) or found.entered) / max(1, found.looped))
     if rule == "train_sft" and found.jobs:
         found.steps = _steps(work / "results" / f"{place}.metrics.jsonl")
     return found
@@ -130,11 +132,16 @@ def _count(found: Measured, funnel: dict[str, Any]) -> None:
 
 
 def _steps(metrics: Path) -> dict[str, float]:
-    """Sum up a training's steps, their tokens, rows and seconds; empty if there are none."""
+    """Sum up a training: steps, tokens, rows, seconds of them all, and seconds for a row; empty if there are none.
+
+    The first step warms up, and says nothing of the others unless it is the only one.
+    """
     lines = [json.loads(line) for line in _text(metrics).splitlines()]
     if not lines:
         return {}
+    begun, later = (lines[0]["wall_s"], lines[1:]) if len(lines) > 1 else (0.0, lines)
     return {
+        "row_s": (lines[-1]["wall_s"] - begun) / sum(line["documents"] for line in later),
         "steps": len(lines),
         "tokens": sum(line["tokens"] for line in lines),
         "rows": sum(line["documents"] for line in lines),

@@ -14,6 +14,8 @@ from selfcodealign.ids import seed_for
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 
+EPOCHS = 2
+"""Of the pilot's training: few rows make a step or two, of which the first warms up."""
 STEPS_NEVER_SAVED = 1_000_000
 """More steps than a training has: the pilot's needs no checkpoint on its way."""
 
@@ -145,8 +147,8 @@ def derived(config: Config, results: Path, seeds: Path) -> Config:
 
 
 def _briefly(model: dict[str, Any], selected: dict[str, str]) -> dict[str, Any]:
-    """Return a model's entry for one epoch without a checkpoint or rows held out."""
-    short = {"epochs": 1, "save_every_steps": STEPS_NEVER_SAVED, "validation_share": 0.0, "keep": "last"}
+    """Return a model's entry for few steps without a checkpoint or rows held out."""
+    short = {"epochs": EPOCHS, "save_every_steps": STEPS_NEVER_SAVED, "validation_share": 0.0, "keep": "last"}
     return model | {"dataset": selected[model["dataset"]], "settings": model["settings"] | short, "benchmarks": []}
 
 

@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from scripts.run_pilot import command, failed, main
+from scripts.run_pilot import command, failed, gpus, main, prepared, seeing
 from selfcodealign.__main__ import main as tool
 from selfcodealign.commands.pilot import command as typed
 from selfcodealign.config import Config, load
@@ -106,7 +106,7 @@ def test_the_pilots_config_is_the_runs_with_less_of_everything(tmp_path, monkeyp
     assert (few.gather_seeds.shards, few.gather_seeds.limit, few.judge_seeds.keep_at_least) == (1, 12, 12)
     assert few.datasets["passing"].seed_shards is None
     assert few.models["aligned"].settings == {
-        **{"epochs": 1, "batch_rows": 8, "validation_share": 0.0, "keep": "last"},
+        **{"epochs": 2, "batch_rows": 8, "validation_share": 0.0, "keep": "last"},
         "save_every_steps": setup.STEPS_NEVER_SAVED,
     }
     assert Config.model_validate_json(setup.written(few)) == few
@@ -154,6 +154,25 @@ def test_a_pilot_needs_the_runs_benchmarks_and_examples():
 )
 def test_where_and_with_how_much_jobs_run_is_passed_on(words, kept):
     assert passed_on(words) == kept
+
+
+@pytest.mark.parametrize(
+    ("values", "there", "counts"),
+    [
+        ({}, False, (0, 0, 0)),
+        ({}, True, (1, 1, 1)),
+        ({"engine": {"device": "cpu"}}, True, (0, 0, 0)),
+        ({"engine": {"backend": "vllm", "tensor_parallel": 4}}, False, (4, 4, 4)),
+        ({"engine": {"backend": "openai", "base_url": "http://localhost:1/v1"}}, True, (0, 0, 0)),
+        ({"generations": {"self": {"engine": {"device": "cuda:1"}}}}, False, (0, 1, 0)),
+        ({"model": {"engine": {"backend": "vllm"}}, "judge_seeds": {"model": "org/judge"}}, False, (0, 1, 1)),
+    ],
+    ids=["no GPU", "a GPU", "CPU asked for", "vLLM", "server", "a writer's", "the base model's"],
+)
+def test_a_job_holds_the_gpus_of_its_engine(values, there, counts):
+    found = gpus(load({"demo": True, **values}), there)
+    assert (found["judge_seeds"], found["generations.self"], found["models.base"]) == counts
+    assert set(found) == {"judge_seeds", "generations.self", "models.base", "models.aligned"}
 
 
 def test_the_pilots_own_run_uses_the_same_rules(tmp_path):
@@ -220,6 +239,32 @@ def test_a_folder_that_cannot_be_written_to_is_one_sentence(tmp_path):
     assert told == f"the pilot's folder {tmp_path}/file/work cannot be written to: Not a directory; mend that"
 
 
+def test_a_pilot_goes_on_only_under_the_same_config_with_the_same_seeds(tmp_path):
+    seeds, work = write_seeds(tmp_path / "seeds.parquet", 9), tmp_path / "work"
+    config = load({"demo": True})
+
+    def again(count, config):
+        done = prepared([seeds], count, config, tmp_path / "results", work)
+        kept = (work / "results").exists()
+        (work / "results").mkdir(exist_ok=True)
+        return done, kept, len(list(read_rows(work / "seeds.parquet"))), (work / "seeds.parquet").stat().st_mtime_ns
+
+    first, same = again(4, config), again(4, config)
+    assert first[:3] == (9, False, 4)
+    assert same[:3] == (9, True, 4)
+    assert same[3] == first[3], "Snakemake would judge them again"
+    assert again(5, config)[:3] == (9, False, 5)
+    assert again(5, load({"demo": True, "write_responses": {"max_tokens": 9}}))[:3] == (9, False, 5)
+    assert sorted(path.name for path in work.iterdir()) == ["config.json", "results", "seeds.parquet"]
+
+
+def test_containers_see_the_run_that_a_pilot_is_of(tmp_path, monkeypatch):
+    monkeypatch.delenv("APPTAINER_BIND", raising=False)
+    assert seeing(tmp_path)["APPTAINER_BIND"] == str(tmp_path)
+    monkeypatch.setenv("APPTAINER_BIND", "/data")
+    assert seeing(tmp_path)["APPTAINER_BIND"] == f"/data,{tmp_path}"
+
+
 def test_the_first_job_that_failed_says_why(tmp_path):
     ended = "error: the server refuses the key\nTo run this job by hand: cd /x && y\n"
     for name, text in (("judge_seeds/00000", ended), ("write_responses/self/00000", "kept 3 of 4 rows\n")):
@@ -241,6 +286,18 @@ def job(work, name, seconds, log="", funnel=None, place=None):
     ):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+
+
+def test_a_training_is_measured_by_the_steps_after_the_first(tmp_path):
+    job(tmp_path, "train_sft/aligned", 12.0, "", {"entered": 8, "kept": 8, "produced": 8, "dropped": {}})
+    lines = [{"tokens": 100, "documents": 4, "wall_s": 3.0}, {"tokens": 80, "documents": 4, "wall_s": 4.0}]
+    path = tmp_path / "results/train_sft/aligned.metrics.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    few = load({"demo": True})
+    one = measured(tmp_path, few)["train_sft/aligned"]
+    assert one.steps == {"row_s": 0.25, "steps": 2, "tokens": 180, "rows": 8, "seconds": 4.0}
+    path.write_text(json.dumps(lines[0]))
+    assert measured(tmp_path, few)["train_sft/aligned"].steps["row_s"] == 0.75
 
 
 def test_a_stage_is_measured_by_its_timing_its_log_and_its_funnel(tmp_path):
@@ -269,6 +326,8 @@ def test_a_stage_is_measured_by_its_timing_its_log_and_its_funnel(tmp_path):
     assert (one.entered, one.produced, one.dropped, one.duplicates) == (9, 16, {"length": 1}, 2)
     assert one.share(one.finish_reasons, "length") == pytest.approx(1 / 18)
     assert found["gather_seeds"].kept == 9
+    job(tmp_path, "write_responses/self/00000", 10.5, log.replace("18 answers", "9 answers"), funnel)
+    assert measured(tmp_path, few)["write_responses/self"].looped_s == 5.0
 
 
 # ---- what is foreseen ----
@@ -297,7 +356,7 @@ def pilot_of(**changes):
     responses.produced, responses.looped, responses.looped_s, responses.tokens_out = 18, 18, 3.6, 900
     responses.finish_reasons = {"stop": 18}
     found["verify_responses/self"].verdicts = {"pass": 12, "fail": 6}
-    found["train_sft/aligned"].steps = {"steps": 1, "tokens": 1600, "rows": 8, "seconds": 2.0}
+    found["train_sft/aligned"].steps = {"steps": 1, "tokens": 1600, "rows": 8, "seconds": 2.0, "row_s": 0.25}
     samples = found["sample_solutions/base/demo"]
     samples.looped, samples.looped_s, samples.finish_reasons = 5, 1.0, {"stop": 5}
     for name, values in changes.items():
@@ -308,7 +367,7 @@ def pilot_of(**changes):
 
 def run_of(**values):
     config = load({"demo": True, "write_responses": {"samples": 2}, **values})
-    return forecast.Run(config, 3, 4000, {"demo": 200}, {"": 0, "self": 2}, False)
+    return forecast.Run(config, 3, 4000, {"demo": 200}, {"generations.self": 2}, False)
 
 
 def test_rows_go_from_stage_to_stage_by_the_shares_of_the_pilot():
@@ -335,8 +394,11 @@ def test_a_job_takes_its_start_and_time_for_each_row():
     assert costs["build_dataset", "passing"].hours * 3600 == pytest.approx(5)
     # Four epochs of 1600 rows at 4 rows a second, and 3 seconds before the first step.
     assert costs["train_sft", "aligned"].hours * 3600 == pytest.approx(3 + 4 * 1600 / 4)
-    assert costs["sample_solutions", "aligned/demo"].hours * 3600 == pytest.approx(4 + 200 * 0.2)
     assert costs["sample_solutions", "base/demo"].rows == 200
+    # Of 100 tokens at the 250 a second of responses, where the five tasks alone took a second.
+    pilot = pilot_of(sample_solutions__base__demo={"tokens_out": 100})
+    quick = [cost for cost in forecast.foreseen(run_of(), pilot, (40, 40, 20)).costs if cost.branch == "base/demo"]
+    assert quick[0].hours * 3600 == pytest.approx(4 + 200 * 0.4 / 5)
     asked = sum(cost.hours for cost in found.costs if cost.gpus == 2)
     assert found.gpu_hours == pytest.approx(2 * asked)
     assert {cost.stage for cost in found.costs if cost.gpus} == {
