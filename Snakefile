@@ -20,6 +20,7 @@ pathvars:
 
 include: "rules/common.smk"
 include: "rules/demo.smk"
+include: "rules/smollm2.smk"
 include: "rules/functions.smk"
 include: "rules/seeds.smk"
 include: "rules/concepts.smk"
