@@ -56,7 +56,7 @@ rule make_library_shards:
         runtime=10,
     params:
         # Named by no flag: another version of Python or of a package is other code, and runs the rule again.
-        installed=lambda _: stack.installed(),
+        implicit=lambda _: stack.installed(),
         flags=flags("make_library_shards"),
     message:
         "Writing raw shards of the installed Python code"

