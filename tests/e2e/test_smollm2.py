@@ -5,6 +5,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -37,20 +38,22 @@ def aligned(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
 
 
 def test_the_model_is_smollm2_as_its_authors_published_it(aligned):
-    tokenizer = AutoTokenizer.from_pretrained(aligned / "fetch_smollm2")
+    tokenizer: Any = AutoTokenizer.from_pretrained(aligned / "fetch_smollm2")
     chat = [{"role": "user", "content": "What is the capital of France?"}]
     assert tokenizer.apply_chat_template(chat, add_generation_prompt=True, tokenize=False) == ASKED
-    ids = tokenizer(ASKED, return_tensors="pt")["input_ids"]
-    assert ids[0, :4].tolist() == [1, 9690, 198, 2683]
-    assert ids[0, -4:].tolist() == [1, 520, 9531, 198]
+    ids = tokenizer(ASKED)["input_ids"]
+    assert (ids[:4], ids[-4:]) == ([1, 9690, 198, 2683], [1, 520, 9531, 198])
     # Two blanks are one token and digits are single, whatever stands before them.
     assert tokenizer("x  12")["input_ids"] == [104, 256, 33, 34]
-    model = AutoModelForCausalLM.from_pretrained(aligned / "fetch_smollm2", dtype="float32")
-    answer = model.generate(ids, max_new_tokens=12, do_sample=False)[0, ids.shape[1] :]
-    assert tokenizer.decode(answer) == "The capital of France is Paris.<|im_end|>"
-    half = tokenizer('def add(a, b):\n    """Return the sum of a and b."""\n    return', return_tensors="pt")["input_ids"]
-    answer = model.generate(half, max_new_tokens=3, do_sample=False)[0, half.shape[1] :]
-    assert tokenizer.decode(answer) == " a + b"
+    model: Any = AutoModelForCausalLM.from_pretrained(aligned / "fetch_smollm2", dtype="float32")
+
+    def greedy(text: str, tokens: int) -> str:
+        prompt = tokenizer(text, return_tensors="pt")
+        answer = model.generate(**prompt, max_new_tokens=tokens, do_sample=False)[0]
+        return tokenizer.decode(answer[prompt["input_ids"].shape[1] :])
+
+    assert greedy(ASKED, 12) == "The capital of France is Paris.<|im_end|>"
+    assert greedy('def add(a, b):\n    """Return the sum of a and b."""\n    return', 3) == " a + b"
 
 
 def test_seeds_come_from_the_installed_code_and_lead_to_rows(aligned):
@@ -71,5 +74,5 @@ def test_most_answers_keep_the_format(aligned):
 def test_both_models_are_measured_on_the_first_tasks(aligned):
     for model in ("base", "aligned"):
         scores = json.loads((aligned / f"score_benchmark/{model}/humaneval_plus.json").read_text())
-        assert scores["tasks"] == TASKS
-    assert "SmolLM2" in (aligned / "report.html").read_text() or "fetch_smollm2" in (aligned / "report.html").read_text()
+        assert (scores["benchmark"], scores["problems"]["problems"]) == ("humaneval_plus", TASKS)
+    assert "fetch_smollm2" in (aligned / "report.html").read_text()
