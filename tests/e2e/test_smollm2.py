@@ -1,4 +1,4 @@
-"""A real language model goes through the whole pipeline: weights from the package index, seeds from the installed code."""
+"""A real language model goes through the whole pipeline: weights from the package index, seeds from installed code."""
 
 import gzip
 import json
