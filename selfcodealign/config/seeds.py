@@ -56,6 +56,14 @@ class Data(Columns):
     )
 
 
+class MakeLibraryShards(Section):
+    """Write raw shards of the running interpreter's standard library and installed packages."""
+
+    files: Count = Field(default=4_000, description="modules, chosen by a hash of their names")
+    min_bytes: int = Field(default=500, ge=0, description="least bytes of a module")
+    max_bytes: Count = Field(default=60_000, description="most bytes of a module")
+
+
 class ExtractFunctions(Section):
     """Cut documented top-level functions out of the raw source files."""
 

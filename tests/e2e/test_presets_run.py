@@ -18,12 +18,13 @@ from demo import domain
 from demo.domain import Task
 from demo.formats import FORMATS, assertions
 from scripts.make_demo_benchmark import held_out_tasks, row_of
-from scripts.make_demo_shards import EVERYDAY, SourceFile, documented, write_shard
+from scripts.make_demo_shards import EVERYDAY, documented
 from selfcodealign.config import Config, extended, load, read
 from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.pipeline import RULES, before
 from selfcodealign.rows import SelectedRow
 from selfcodealign.rows_io import write_rows
+from selfcodealign.seeds.stack import StackFile, write_shard
 from tests.dataset_rows import selected_row
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,7 +89,7 @@ class Place:
         self.prompt = json.loads(gzip.decompress((folder / "data/HumanEvalPlus.jsonl.gz").read_bytes()).split(b"\n")[0])
         functions = [documented(tasks[0]), *EVERYDAY]
         files = [
-            SourceFile("someone/lists", f"src/{number}.py", "MIT", text + "\n") for number, text in enumerate(functions)
+            StackFile("someone/lists", f"src/{number}.py", "MIT", text + "\n") for number, text in enumerate(functions)
         ]
         write_shard(folder / RAW_SHARD, files)
 

@@ -9,7 +9,7 @@ from tests.conftest import ROOT, missing
 from tests.fences import blocks
 
 
-@pytest.mark.parametrize("name", ["selfcodealign", "starcoder2-instruct"])
+@pytest.mark.parametrize("name", ["selfcodealign", "smollm2", "starcoder2-instruct"])
 def test_every_examples_tests_pass_in_the_sandbox_and_could_fail(name):
     settings = Settings(timeout_s=20, memory_mb=1024)
     try:

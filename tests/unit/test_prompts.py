@@ -139,10 +139,10 @@ def test_our_examples_have_the_papers_mixture():
     assert all('if __name__ == "__main__":' in program for program in programs)
 
 
-def test_the_examples_of_both_templates_are_ours_and_not_the_papers(shared):
+def test_the_examples_of_all_templates_are_ours_and_not_the_papers(shared):
     theirs = (shared / "reference" / "self-ossinstruct-fewshot.txt").read_text()
     lines = {line.strip() for line in theirs.splitlines() if len(line.strip()) > 40}
-    for name in ("selfcodealign.txt", "starcoder2-instruct.txt", "judge.txt"):
+    for name in ("selfcodealign.txt", "smollm2.txt", "starcoder2-instruct.txt", "judge.txt"):
         ours = {line.strip() for line in (PROMPTS / name).read_text().splitlines()}
         assert not lines & ours
 
