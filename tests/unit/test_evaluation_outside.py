@@ -60,6 +60,42 @@ class TestCases(unittest.TestCase):
     def test_near(self):
         self.assertAlmostEqual({f}(0.5), 1.0, places=3)
 """
+CONTEXT = """
+import difflib
+import math
+import copy
+
+
+def generate_test_case(test_case_id):
+    test_input = test_case_id * 20
+    return test_input, copy.deepcopy(test_input) + 1
+
+
+def exec_test(result, ans):
+    try:
+        assert math.isclose(result, ans)
+        assert result == ans
+        assert abs(result - ans) < 1e-9
+        assert difflib.get_close_matches(str(int(result)), [str(ans)], cutoff=0.99)
+        return 1
+    except AssertionError:
+        return 0
+
+
+exec_context = r'''
+x = test_input
+[insert]
+'''
+
+
+def test_execution(solution: str):
+    code = exec_context.replace("[insert]", solution)
+    for i in range(2):
+        test_input, expected_result = generate_test_case(i + 1)
+        test_env = {"test_input": test_input}
+        exec(code, test_env)
+        assert exec_test(test_env["result"], expected_result)
+"""
 RECORDS: dict[tuple[str, str], dict[str, Any]] = {
     # The same task in each benchmark whose answers are values.
     ("values", "humaneval"): PLUS,
@@ -74,6 +110,7 @@ RECORDS: dict[tuple[str, str], dict[str, Any]] = {
     ("scripts", "livecodebench"): {"tests": [{"input": "3\n1 2 3\n", "output": "6\n", "testtype": "stdin"}] * 2},
     ("edits", "canitedit"): {"before": "def f():\n    return 1\n", "tests": "assert f() == 2\n"},
     ("by_name", "mbpp"): NODE,
+    ("answers", "ds1000"): {"code_context": CONTEXT},
     # The same task, of a class and of a function, where tests share a process with the program.
     ("beside", "classeval"): {
         "test_classes": ["BoxTest"],

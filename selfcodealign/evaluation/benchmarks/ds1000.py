@@ -97,7 +97,7 @@ class Ds1000(Benchmark):
 
     def case(self, problem: Problem, program: str, reference: Mapping[str, str] | None) -> Case:
         """Run the problem's tests on the answer; 120 s as the authors allow."""
-        return Case(program, "ds1000", {"context": problem.record["code_context"]}, Limits(cpu_s=120.0))
+        return Case(program, "ds1000", {"tests": problem.record["code_context"]}, Limits(cpu_s=120.0))
 
 
 def answer(text: str) -> str:

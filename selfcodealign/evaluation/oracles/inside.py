@@ -21,6 +21,7 @@ import types
 from typing import Any
 
 from selfcodealign.evaluation.oracles.codec import decode, encode
+from selfcodealign.evaluation.oracles.compared import Watched, divided
 
 WRITING_S = 10.0
 """CPU seconds, beyond an input's limit, in which its output must be written out, if it is not large."""
@@ -266,10 +267,13 @@ OPERATIONS = {
 def run_script(handle, program, data, inputs, traced):
     """Run a text as `python program.py` would, from its standard streams to its real end; never returns.
 
-    `data`: `tail`, of the script, if there is one; `names`, of modules whose names are there without an import. Tells
-    `E` and the error that ended it, or `L` once its last statement is reached, with the lines it ran if `traced`.
+    `data`: `tail`, of the script, if there is one, which are its tests; `names`, of modules whose names are there
+    without an import; `other`, the number of a run with other values. Tells `E` and the error that ended it, or `L`
+    once its last statement is reached, with the lines it ran if `traced`; of tests `M`, where the program decided what
+    they compare (in a run with other values, where it agreed with those), and what it has replaced.
     """
-    text = program.lstrip("\ufeff") + data.get("tail", "")
+    program = program.lstrip("\ufeff")
+    text = program + data.get("tail", "")
     sys.setrecursionlimit(data.get("depth") or sys.getrecursionlimit())
     link = Link(handle)
     for number, name, mode in ((0, "stdin", "rb"), (1, "stdout", "wb"), (2, "stderr", "wb")):
@@ -293,10 +297,18 @@ def run_script(handle, program, data, inputs, traced):
     def trace(frame, event, argument):
         return local if frame.f_code.co_filename == SCRIPT else None
 
+    watched = None
     try:
-        code = compile(text, SCRIPT, "exec", dont_inherit=True)
+        codes = [compile(text, SCRIPT, "exec", dont_inherit=True)]
+        if "tail" in data and not traced:
+            first, rest = divided(text, program.count("\n") + 1)
+            watched = Watched((program, first), (data["tail"], rest), SCRIPT, data.get("other"))
+            if watched.means:
+                flags = codes[0].co_flags
+                codes = [compile(first, SCRIPT, "exec", flags=0, dont_inherit=True), watched.code(flags)]
         sys.settrace(trace if traced else None)
-        exec(code, main.__dict__)
+        for code in codes:
+            exec(code, main.__dict__)
         sys.settrace(None)
         link.tell(b"L", json.dumps(sorted(lines)))
         status = 0
@@ -304,6 +316,10 @@ def run_script(handle, program, data, inputs, traced):
         status = error.code & 0xFF if isinstance(error.code, int) else int(error.code is not None)
     except BaseException as error:
         link.tell(b"E", describe(error))
+    if watched is not None:
+        found = watched.measures("tests")
+        places = next(iter(found.values()), [])
+        link.tell(b"M", json.dumps([places, watched.replaced() or ""]))
     if not wind_down(main):
         status = status or 120  # as the interpreter's, when its last output is lost
     os._exit(status)

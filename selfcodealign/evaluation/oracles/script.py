@@ -14,18 +14,26 @@ NO_COVER = re.compile(r"#\s*(pragma|PRAGMA)[:\s]?\s*(no|NO)\s*(cover|COVER)")
 
 
 def decide(nursery, data, secret, inputs, report):
-    """Run program and tests as a script; `data`: `tail` (the tests), limit_s. `secret`: `before` the edit."""
+    """Run program and tests as a script; `data`: `tail` (the tests), limit_s. `secret`: `before` the edit.
+
+    With `other`, the number of a run with other values, it reports which places agreed with them.
+    """
     with Run(nursery, "script", False, b"", MOST_PRINTED) as run:
         try:
             status, told = run.finish(data["limit_s"], data["limit_s"] + 1)
         except Gone as end:
             report("tests", end.status, tests_detail=end.reason)
             return
-    if status:
-        report("tests", "fail", tests_detail=told.get(b"E") or f"exit status {status}")
+    places, changed = json.loads(told.get(b"M", '[[], ""]'))
+    if data.get("other") is not None:
+        report("tests", "", tests_lying=[each for each in places if isinstance(each, str)])
+        return
+    if status or changed:
+        report("tests", "fail", tests_detail=told.get(b"E") or changed or f"exit status {status}")
         return
     # The authors look at the exit status alone, so a program that leaves in peace before its tests end has passed.
-    report("tests", "pass", **({} if b"L" in told else {"left_early": True}))
+    met = {"tests_met": places} if places else {}
+    report("tests", "pass", **met, **({} if b"L" in told else {"left_early": True}))
     if b"L" in told:
         with Run(nursery, "script", True, b"", MOST_PRINTED) as run:
             _, told = run.finish(3 * data["limit_s"], 3 * data["limit_s"])

@@ -39,7 +39,7 @@ def judge(program, data, report):
             failed = result.failures + result.errors
             measures = watched.measures(group)
             if changed := watched.replaced():
-                detail = f"the program replaces {changed}"
+                detail = changed
             elif not failed and result.testsRun and len(result.skipped) < result.testsRun:
                 status = "pass"
             elif failed:
