@@ -11,9 +11,9 @@ import re
 from pathlib import Path
 
 from selfcodealign.ids import digest_of_file
+from selfcodealign.pipeline import LINK, ROOT
 from selfcodealign.rows_io import write_json
 
-ROOT = Path(__file__).resolve().parent.parent
 IDENTITY_FILES = (
     *("*config*.json", "*.index.json", "*token*.json", "vocab*", "merges.txt", "*.model", "*.tiktoken"),
     *("*.safetensors", "*.bin", "*.py", "chat_template*", "*.jinja", "additional_chat_templates/*.jinja"),
@@ -73,6 +73,8 @@ def title(name: str) -> str:
     if not path.is_dir():
         return name
     place = Path(os.path.abspath(path))
+    if place.is_relative_to(Path.cwd() / LINK):
+        place = ROOT / place.relative_to(Path.cwd() / LINK)
     for root, part in ((Path.cwd(), "results"), (ROOT, "")):
         if place.is_relative_to(root / part) and place != root:
             return place.relative_to(root).as_posix()

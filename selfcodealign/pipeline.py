@@ -13,6 +13,8 @@ from selfcodealign.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
+LINK = Path(".snakemake/pipeline")
+"""Link to `ROOT` in the folder of a run, through which its rules name files of the pipeline."""
 
 Per = Literal[
     "raw_shard",

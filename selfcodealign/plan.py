@@ -21,8 +21,7 @@ from selfcodealign.models import identity_files
 from selfcodealign.pipeline import RULES, STAGES, before
 
 Entry = TypeVar("Entry")
-FIRST_WITH_SEEDS = "judge_seeds"
-"""Stage that a run begins with when the config gives it seeds (`data.seeds`)."""
+FIRST_WITH_SEEDS = "judge_seeds"  # where a run begins that is given seeds (`data.seeds`)
 ORIGINS = ("gather_", "import_tasks/")
 """How branches begin whose rows lead to the source and the licence of what is published."""
 

@@ -11,6 +11,7 @@ from selfcodealign.config.config import Config
 from selfcodealign.config.given import Given
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
+from selfcodealign.pipeline import LINK
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth")
@@ -185,7 +186,7 @@ def _check_file(key: str, file: str) -> None:
         raise UserError(f"config key {key}: {file} may not be read by you; change its permissions")
 
 
-def link_to(root: Path, link: Path = Path(".snakemake/pipeline")) -> Path:
+def link_to(root: Path, link: Path = LINK) -> Path:
     """Make a link to the pipeline in the folder of the run, or renew it, and return its path.
 
     It is renewed in one step, so that jobs that read it meanwhile always find the pipeline.

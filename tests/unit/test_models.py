@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from selfcodealign import models
+from selfcodealign.config import link_to
 
 FILES = ("config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 FILES += ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "modeling_own.py", "merges.txt")
@@ -80,4 +81,6 @@ def test_a_published_name_tells_nothing_of_the_machine(folder, tmp_path, monkeyp
     assert models.title(str(run / "results/train_sft/own")) == "results/train_sft/own"
     assert models.title(str(folder)) == models.title("../a/model") == "model"
     assert models.title(os.path.relpath(models.ROOT / "demo/model")) == "demo/model"
+    link_to(models.ROOT)
+    assert models.title(".snakemake/pipeline/demo/model") == "demo/model"
     assert models.title("org/name") == "org/name"
