@@ -73,5 +73,5 @@ def test_most_answers_keep_the_format(aligned):
 def test_both_models_are_measured_on_the_first_tasks(aligned):
     for model in ("base", "aligned"):
         scores = json.loads((aligned / f"score_benchmark/{model}/humaneval_plus.json").read_text())
-        assert (scores["benchmark"], scores["problems"]["problems"]) == ("humaneval_plus", TASKS)
+        assert (scores["benchmark"], len(scores["tasks"])) == ("humaneval_plus", TASKS)
     assert "fetch_smollm2" in (aligned / "report.html").read_text()
