@@ -33,7 +33,7 @@ ALIKE = 0.5
 FEWEST_STEPS = 20
 """Optimizer steps below which a training hardly moves a model; warm-up alone takes some."""
 
-REFUSALS = ("refused_by_server", "server_error", "server_timeout", "malformed_answer")
+REFUSALS = ("refused_by_server", "refused_by_model", "server_error", "server_timeout", "malformed_answer")
 ASKING = ("judge_seeds", *WRITING)
 
 

@@ -154,6 +154,13 @@ CASES = {
     "500 for a row": Case(row([0], 500, "cannot"), {"row0": "server_error"}, 6),
     "silence for a row": Case(row([2], "silence", ""), {"row2": "server_timeout"}, 6),
     "filtered": Case(row([0], 200, choice("content_filter")), {"row0": "refused_by_server"}),
+    "filtered to an empty text": Case(row([0], 200, choice("content_filter", "")), {"row0": "refused_by_server"}),
+    "refused by the model": Case(
+        row([0], 200, choice("stop", refusal="I cannot help with that.")), {"row0": "refused_by_model"}
+    ),
+    "every answer refused by the model": Case(
+        always(200, choice("stop", "", refusal="No.")), {f"row{number}": "refused_by_model" for number in range(ROWS)}
+    ),
     "half of a surrogate pair": Case(
         row([3], 200, b'{"choices":[{"text":"a \\ud83d b","finish_reason":"stop"}]}'), {"row3": "not_text"}
     ),

@@ -26,7 +26,7 @@ def read_choices(data: Any) -> Choices:
     """Check an answer and take out what is needed.
 
     Raises:
-        Failed: the answer has another form, or the content filter took it.
+        Failed: the answer has another form, the model refused, or the content filter took what it said.
     """
     try:
         texts = []
@@ -35,11 +35,13 @@ def read_choices(data: Any) -> Choices:
             text, reason = message["text" if "text" in choice else "content"], choice["finish_reason"]
             if not isinstance(reason, str):
                 raise TypeError("the finish reason is missing")
-            if text is None:
+            if not text:
                 # A model that thinks may end, or be cut off, before it says anything; what it thought stands beside.
                 if reason == "content_filter":
                     raise Failed("refused_by_server", "the server's content filter took the answer away")
-                text = ""
+                if refusal := message.get("refusal"):
+                    raise Failed("refused_by_model", f"the model refused: {str(refusal)[:200]}", own=True)
+                text = "" if text is None else text
             if not isinstance(text, str):
                 raise TypeError("the text is missing")
             thoughts, text = divided(text)
