@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 UNWRITTEN = {
     **{"concepts": [], "category": "", "difficulty": "", "language": "Python", "concept_id": None},
     **{"model": "", "revision": "", "template": "", "examples": [], "temperature": 0.0, "top_p": 1.0},
-    **{"max_tokens": 0, "seed": 0, "tokens_in": 0, "tokens_out": 0},
+    **{"max_tokens": 0, "seed": 0, "tokens_in": 0, "tokens_out": 0, "reasoning": ""},
 }
 """Columns of a written task that a given one has nothing for: no model wrote it."""
 

@@ -16,6 +16,7 @@ SAMPLED = {
     "seed": 7,
     "tokens_in": 240,
     "tokens_out": 60,
+    "reasoning": "",
 }
 
 GOOD_RESPONSE = "Slicing does it.\n\n```python\ndef last_two(items):\n    return items[-2:]\n```"

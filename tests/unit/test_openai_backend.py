@@ -289,5 +289,5 @@ def test_a_candidate_outside_the_top_gets_the_lowest_score_given():
 
 
 def test_a_stop_string_that_a_server_left_in_is_cut():
-    (answer,) = completions(requests(1), [("abc\n## Example 3", "length")], ("\n## Example",), 3, 9)
+    (answer,) = completions(requests(1), [("abc\n## Example 3", "length", "")], ("\n## Example",), 3, 9)
     assert (answer.text, answer.finish_reason) == ("abc", "stop")
