@@ -74,7 +74,7 @@ def main(
     dropped: Path,
     funnel: Path,
     *,
-    tasks: Path | None = None,
+    tasks: list[Path] | None = None,
     given_tests: GivenTests = "join",
     mode: Mode = "fixed",
     settings: SanitizeResponses,
@@ -86,10 +86,10 @@ def main(
         rows: the kept responses, `response` and `tests` filled in.
         dropped: the others, with the rule they broke and a detail.
         funnel: how many each rule dropped.
-        tasks: tasks that came with tests of their own (TaskRow); none if a model wrote the tasks.
+        tasks: file of tasks that came with tests of their own (TaskRow); none if a model wrote the tasks.
         given_tests: run these after the tests that a response brings, or in place of them.
     """
-    given = {row["id"]: row["given_tests"] for row in read_rows(tasks, ("id", "given_tests"))} if tasks else {}
+    given = {row["id"]: row["given_tests"] for file in tasks or () for row in read_rows(file, ("id", "given_tests"))}
     ordered = rules(mode, max_words=settings.max_words)
     with StageOutput("sanitize_responses", rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow) as output:
         found = progress(read_rows(responses), total=count_rows(responses))
