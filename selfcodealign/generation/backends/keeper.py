@@ -89,7 +89,9 @@ def main(state: Path, users: Path, linger_s: float, log: Path, port: int, comman
             fcntl.flock(lock, fcntl.LOCK_UN)
         status = server.poll()
         end(server.pid)
-        write(state, known | {"ended": True, "status": status})
+        # A job that saw the end first may have started another server, whose state this is by now.
+        if state.exists() and json.loads(state.read_text())["pid"] == server.pid:
+            write(state, known | {"ended": True, "status": status})
 
 
 if __name__ == "__main__":
