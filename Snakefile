@@ -34,23 +34,7 @@ include: "rules/tables.smk"
 include: "rules/report.smk"
 include: "rules/pilot.smk"
 include: "rules/cluster.smk"
-
-
-onstart:
-    try:
-        preflight.check_before_start(
-            *(CONFIG, RESULTS, HUB_HOME),
-            jobs=list(workflow.dag.needrun_jobs()),
-            executor=workflow.executor_plugin.name,
-            in_containers=IN_CONTAINERS,
-        )
-    except UserError as error:
-        raise WorkflowError(str(error))
-
-
-# Snakemake prints lines of its own after this; what a person needs comes behind them, at the very end.
-onerror:
-    failures.say_at_exit(workflow.scheduler.failed, log)
+include: "rules/start_and_end.smk"
 
 
 rule all:

@@ -14,7 +14,6 @@ from selfcodealign import config as schema
 from selfcodealign import failures, images, pipeline, preflight, stage
 from selfcodealign.errors import UserError
 from selfcodealign.plan import Plan, examples_of
-from selfcodealign.seeds import stack
 
 RESULTS, TIMINGS = (workflow.pathvars.apply(f"<{name}>") for name in ("results", "timings"))
 

