@@ -53,7 +53,9 @@ def stands_for_code(comment: str) -> bool:
     if not words:
         return dotted and not any(letter.isalnum() or letter in "\"'" for letter in text)
     said = set(words)
-    if said & GONE and said & WHY:
+    if (said & GONE and said & WHY) or said <= {"snip", "snipped", "elided", "omitted"}:
+        return True
+    if re.match(r"fill (?:this |it )?in\b|fill in\b", text) and said & (LEFT | INNER | {"blanks", "blank", "details"}):
         return True
     known = LEFT | MORE | CODE | SAME | GONE | GOES | FILLERS
     others = [place for place, word in enumerate(words) if word not in known]
@@ -68,7 +70,8 @@ def stands_for_code(comment: str) -> bool:
         return True
     if nouns and said & LEFT:
         rest = bool(said & {"rest", "remainder"}) and not others and words[-1] in CODE
-        return rest or bool(said & (SAME | GONE | GOES) or "here" in said or {"as", "is"} <= said)
+        as_before = "as" in said and bool(said & {"is", "before", "above"})
+        return rest or as_before or bool(said & (SAME | GONE | GOES) or "here" in said)
     if nouns and said & CODE <= INNER and not others:
-        return bool(said & (SAME | GONE) or (said & GOES and "here" in said))
+        return bool(said & (SAME | GONE) or ("here" in said and (said & GOES or words[-1] == "here")))
     return False

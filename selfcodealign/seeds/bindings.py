@@ -18,7 +18,7 @@ _WORD = re.compile(rb"[^\W\d]\w*")
 _NAMED = re.compile(rb"(?:async\s+)?(?:def|class)\s+(\w+)")
 _IMPORT = re.compile(rb"(?:import|from)\b")
 _ASSIGNED = re.compile(rb"\w+\s*(?:[:=]|,|[-+*/|&]=)")
-_BLOCK = re.compile(rb"(?:(?:if|for|while|with|async)\b|(?:try|elif|else|except|finally)\b[^\n]*?:)")
+_BLOCK = re.compile(rb"(?:(?:if|for|while|with|async|match)\b|(?:try|elif|else|except|finally)\b[^\n]*?:)")
 _FILLS = (
     rb"^[ \t]*%s(?:\.(?:append|extend|insert|add|update|setdefault|pop|clear|remove)\("
     rb"|\[[^\]\n]*\][ \t]*[-+*/|&]?=[^=])"
@@ -97,19 +97,30 @@ def _bound(text: str) -> Iterator[tuple[str, str]]:
                 yield alias.asname or alias.name, f"from {module} import {_written(alias)}"
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name, ""
-        elif isinstance(node, ast.Assign | ast.AnnAssign | ast.AugAssign | ast.For | ast.AsyncFor):
-            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            plain = len(targets) == 1 and isinstance(targets[0], ast.Name)
-            constant = plain and isinstance(node, ast.Assign) and _is_constant(node.value)
-            for target in targets:
-                for name in ast.walk(target):
-                    if isinstance(name, ast.Name) and isinstance(name.ctx, ast.Store):
-                        yield name.id, ast.get_source_segment(text, node) or "" if constant else ""
-        elif isinstance(node, ast.With | ast.AsyncWith):
-            for item in node.items:
-                for name in ast.walk(item.optional_vars) if item.optional_vars else ():
-                    if isinstance(name, ast.Name):
-                        yield name.id, ""
+        else:
+            plain = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
+            constant = plain and _is_constant(node.value)
+            for name in _own_names(node):
+                yield name, ast.get_source_segment(text, node) or "" if constant else ""
+
+
+def _own_names(statement: ast.stmt) -> Iterator[str]:
+    """Yield the names that a statement binds itself: by assignment, loop, `with`, `:=` or a pattern of `match`."""
+    pending: list[ast.AST] = [statement]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.MatchAs | ast.MatchStar) and node.name:
+            yield node.name
+        elif isinstance(node, ast.MatchMapping) and node.rest:
+            yield node.rest
+        # A comprehension's loops and a lambda's arguments are no names of the file.
+        pending += [
+            child
+            for child in ast.iter_child_nodes(node)
+            if not isinstance(child, ast.stmt | ast.ExceptHandler | ast.comprehension | ast.Lambda)
+        ]
 
 
 def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
@@ -121,7 +132,9 @@ def _statements(tree: ast.Module) -> Iterator[ast.stmt]:
             yield node
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             children = [
-                child for child in ast.iter_child_nodes(node) if isinstance(child, ast.stmt | ast.ExceptHandler)
+                child
+                for child in ast.iter_child_nodes(node)
+                if isinstance(child, ast.stmt | ast.ExceptHandler | ast.match_case)
             ]
             pending += reversed(children)
 

@@ -15,7 +15,7 @@ from selfcodealign.rows_io import read_rows
 from tests.conftest import missing
 from tests.e2e.conftest import Checkout
 
-TASKS = 3
+TASKS = 2
 ASKED = (
     "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n"
     "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
@@ -57,7 +57,7 @@ def test_the_model_is_smollm2_as_its_authors_published_it(aligned):
 
 def test_seeds_come_from_the_installed_code_and_lead_to_rows(aligned):
     seeds = {row["id"]: row for row in read_rows(aligned / "gather_seeds/00000.parquet")}
-    assert 0 < len(seeds) <= 12
+    assert 0 < len(seeds) <= 8
     assert all(row["repo"] and row["licence"] and row["content"].count("\n") < 20 for row in seeds.values())
     rows = list(read_rows(aligned / "build_dataset/any/sft/train.parquet"))
     assert rows

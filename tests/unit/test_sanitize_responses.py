@@ -409,6 +409,12 @@ LEFT_OUT = [
     "# implementation unchanged",
     "# Keep the rest of the code the same",
     "# ... implementation ...",
+    "# implementation here",
+    "# <snip>",
+    "# [omitted]",
+    "# fill in the rest",
+    "# Fill in the implementation",
+    "# remaining methods as above",
 ]
 SAID = [
     "# ... and so on",
@@ -427,6 +433,10 @@ SAID = [
     "# Existing user",
     "# use the same function for both",
     "# Additional tests",
+    "# fill in missing values",
+    "# Fill the remaining cells with zeros",
+    "# the implementation is in C",
+    "# here the code is checked",
     "# Add more test cases as needed",
 ]
 
