@@ -23,6 +23,7 @@ _FILLS = (
     rb"^[ \t]*%s(?:\.(?:append|extend|insert|add|update|setdefault|pop|clear|remove)\("
     rb"|\[[^\]\n]*\][ \t]*[-+*/|&]?=[^=])"
 )
+_HOLDERS = (ast.stmt, ast.ExceptHandler, ast.match_case)
 _TYPE_VARIABLES = {"TypeVar", "ParamSpec", "NewType", "TypeVarTuple"}
 
 
@@ -98,8 +99,12 @@ def _bound(text: str) -> Iterator[tuple[str, str]]:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name, ""
         else:
-            plain = isinstance(node, ast.Assign) and len(node.targets) == 1 and isinstance(node.targets[0], ast.Name)
-            constant = plain and _is_constant(node.value)
+            constant = (
+                isinstance(node, ast.Assign)
+                and len(node.targets) == 1
+                and isinstance(node.targets[0], ast.Name)
+                and _is_constant(node.value)
+            )
             for name in _own_names(node):
                 yield name, ast.get_source_segment(text, node) or "" if constant else ""
 

@@ -215,7 +215,7 @@ def test_a_full_disk_is_an_error_and_leaves_no_output(shared, root, tmp_path):
 
 def test_workers_stay_below_1_5_gb(shared, root, tmp_path):
     """Peak memory of extraction and signing on a shard of 123 MB, in processes of their own."""
-    # Not ru_maxrss: across exec the kernel keeps in it the peak of the process that started this one, here the tests' own.
+    # Not ru_maxrss: across exec the kernel keeps in it the peak of the process that started this one, the tests.
     code = "import re, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__');"
     code += "print(int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) // 1024)"
     places = outputs(tmp_path, "extract_functions", 0, "functions")
