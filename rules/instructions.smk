@@ -92,6 +92,7 @@ rule import_tasks:
         name=lambda wildcards: wildcards.generation,
         shard=lambda wildcards: int(wildcards.shard),
         shards=CONFIG.gather_seeds.shards,
+        max_words=CONFIG.sanitize_responses.max_words,
         flags=lambda wildcards: written_flags(PLAN.import_settings(wildcards.generation)),
     message:
         "Reading tasks of {wildcards.generation}, shard {wildcards.shard}"
@@ -106,5 +107,6 @@ rule import_tasks:
             --name {params.name:q} \
             --shard {params.shard} \
             --shards {params.shards} \
+            --max-words {params.max_words} \
             {params.flags}
         """

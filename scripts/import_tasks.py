@@ -71,18 +71,25 @@ def text_of(original: Mapping[str, Any], column: str | None) -> str:
     return str(value or "").strip()
 
 
-def draw(key: str, given: TaskColumns) -> set[str] | None:
+def draw(key: str, given: TaskColumns, max_words: int) -> set[str] | None:
     """Choose the ids of the tasks that are answered, the lowest ones, which are as random as hashes; None for all."""
     if given.limit is None:
         return None
     found = (task(original, number, key, given) for number, original in enumerate(read(key, given), start=1))
-    return set(heapq.nsmallest(given.limit, {row["id"] for row in found if why_dropped(row, set(), None) is None}))
+    return set(
+        heapq.nsmallest(given.limit, {row["id"] for row in found if not why_dropped(row, set(), None, max_words)})
+    )
 
 
-def why_dropped(row: Mapping[str, Any], seen: set[str], drawn: set[str] | None) -> tuple[str, str] | None:
+def why_dropped(
+    row: Mapping[str, Any], seen: set[str], drawn: set[str] | None, max_words: int
+) -> tuple[str, str] | None:
     """Say why a task is not answered, with a detail; None if it is."""
     if not row["instruction"]:
         return "no_instruction", row["path"]
+    words = len(row["instruction"].split())
+    if words > max_words:  # Else its answers would be dropped for it, all paid for.
+        return "instruction_too_long", f"{words} words"
     if row["id"] in seen:
         return "duplicate", row["path"]
     tree = parsed(row["given_tests"])
@@ -99,6 +106,7 @@ def main(
     name: str,
     shard: int = 0,
     shards: int = 1,
+    max_words: int,
     settings: TaskColumns,
 ) -> None:
     """Read tasks of others, from files or from the Hub, as tasks that a generation answers in place of written ones.
@@ -112,6 +120,7 @@ def main(
         name: name of the generation that answers them.
         shard: number of this shard, from 0.
         shards: how many there are.
+        max_words: longest task that sanitize_responses lets through, in words.
         settings: where the tasks are, and in which columns.
 
     Raises:
@@ -119,7 +128,7 @@ def main(
     """
     key = f"generations.{name}.tasks"
     seen: set[str] = set()
-    drawn = draw(key, settings)
+    drawn = draw(key, settings, max_words)
     whole = 0
     with StageOutput("import_tasks", rows=rows, dropped=dropped, funnel=funnel, schema=TaskRow) as output:
         for number, original in enumerate(read(key, settings), start=1):
@@ -127,7 +136,7 @@ def main(
             whole += bool(row["instruction"])
             if int(row["id"].partition("-")[2], 16) % shards != shard:
                 continue
-            if broken := why_dropped(row, seen, drawn):
+            if broken := why_dropped(row, seen, drawn, max_words):
                 output.drop(row, *broken)
             else:
                 output.keep(row)

@@ -324,8 +324,9 @@ def check_keys(config: Config, rules: Collection[str]) -> None:
     Raises:
         UserError: a variable is not set; the sentence names it and the config key.
     """
-    asking = {"judge_seeds": ("engine", "model."), "sample_solutions": ("engine", "model.", "other_models.")}
-    asking |= dict.fromkeys(WRITING, ("generations.",)) | {"run_pilot": ("engine", "model.", "generations.")}
+    judge = "engine" if config.judge_seeds.model else "model."
+    asking = {"judge_seeds": (judge,), "sample_solutions": ("engine", "model.", "other_models.")}
+    asking |= dict.fromkeys(WRITING, ("generations.",)) | {"run_pilot": (judge, "model.", "generations.")}
     wanted = tuple({key for rule in rules for key in asking.get(rule, ())})
     for key, engine in config.engines.items():
         if not key.startswith(wanted):

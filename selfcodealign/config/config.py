@@ -175,6 +175,11 @@ class Config(Section):
                 raise ValueError(
                     f"generations.{name}.tasks: mode reference answers only tasks that it wrote; leave it out"
                 )
+            for key in ("path", "seeds") if generation.tasks is not None else ():
+                if key in generation.model_fields_set:
+                    raise ValueError(
+                        f"generations.{name}.{key}: given tasks need no seeds and no path from them; leave {key} out"
+                    )
             _settings(f"generations.{name}.responses", generation.responses, self.write_responses)
         for name, dataset in self.datasets.items():
             _known(f"datasets.{name}.generation", dataset.generation, self.generations)

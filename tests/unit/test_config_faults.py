@@ -389,6 +389,10 @@ def test_an_api_key_that_is_not_set_is_named_before_the_first_job(monkeypatch, v
         ):
             preflight.check_keys(config, rules)
     preflight.check_keys(config, {"build_report"})
+    # A judge of its own is run as `engine` says, not as the base model is.
+    judged = load(values | {"judge_seeds": {"model": "some/judge"}})
+    if "engine" not in values:
+        preflight.check_keys(judged, {"judge_seeds"})
     monkeypatch.setenv("KEY_OF_THE_TEST", "sk-1")
     preflight.check_keys(config, rules)
 

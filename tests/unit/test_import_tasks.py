@@ -23,6 +23,7 @@ ROWS = [
     {"text": "Cut.", "check": ["assert cut(1) == 0", "assert cut(2) == 1"], "terms": None},
     {"text": "Turn.", "check": None, "terms": "Apache-2.0"},
     {"text": "Lose.", "check": "assert lose(", "terms": "MIT"},
+    {"text": "Add one to two or three.", "check": None, "terms": "MIT"},
 ]
 
 
@@ -34,7 +35,7 @@ def imported(folder, rows=ROWS, shards=1, **columns):
     for shard in range(shards):
         files = [folder / f"{shard}{end}" for end in (".parquet", ".dropped.parquet", ".funnel.json")]
         given = TaskColumns(source=str(source), **{**COLUMNS, **columns})
-        main(*files, name="given", shard=shard, shards=shards, settings=given)
+        main(*files, name="given", shard=shard, shards=shards, max_words=5, settings=given)
         kept.append(list(read_rows(files[0])))
         reasons |= {row["path"]: row["reason"] for row in read_rows(files[1])}
         funnel = json.loads(files[2].read_text())
@@ -50,7 +51,12 @@ def test_tasks_are_kept_with_tests_and_licence_or_dropped_with_the_reason(tmp_pa
         ("Turn.", "", "Apache-2.0"),
     ]
     assert all(row["id"] == row["seed_id"] == row["function_id"] for row in kept)
-    assert reasons == {"row 2": "no_instruction", "row 3": "duplicate", "row 6": "tests_do_not_parse"}
+    assert reasons == {
+        "row 2": "no_instruction",
+        "row 3": "duplicate",
+        "row 6": "tests_do_not_parse",
+        "row 7": "instruction_too_long",
+    }
 
 
 def test_a_tasks_shard_follows_from_its_content_alone(tmp_path):
@@ -128,8 +134,13 @@ def test_the_plan_of_a_generation_with_tasks_begins_with_them():
 
 @pytest.mark.parametrize(
     ("keys", "sentence"),
-    [({"mode": "reference"}, "mode reference answers only tasks"), ({"answers": "own"}, "leave one of them out")],
-    ids=["reference", "answers"],
+    [
+        ({"mode": "reference"}, "mode reference answers only tasks"),
+        ({"answers": "own"}, "leave one of them out"),
+        ({"path": "direct"}, r"generations\.given\.path: given tasks need no seeds"),
+        ({"seeds": "snippets"}, "leave seeds out"),
+    ],
+    ids=["reference", "answers", "path", "seeds"],
 )
 def test_tasks_that_contradict_the_rest_are_one_sentence(keys, sentence):
     with pytest.raises(ValidationError, match=sentence):
