@@ -176,7 +176,7 @@ class Config(Section):
                     f"generations.{name}.tasks: mode reference answers only tasks that it wrote; leave it out"
                 )
             for key in ("path", "seeds") if generation.tasks is not None else ():
-                if key in generation.model_fields_set:
+                if getattr(generation, key) != Generation.model_fields[key].default:
                     raise ValueError(
                         f"generations.{name}.{key}: given tasks need no seeds and no path from them; leave {key} out"
                     )
