@@ -101,12 +101,19 @@ def depth(pid: int) -> int:
     return next((len(line.split()) - 1 for line in lines if line.startswith("NSpid")), 0)
 
 
+def runs(pid: int) -> bool:
+    """Say whether a process is there, and no zombie."""
+    try:
+        return bool(depth(pid)) and Path(f"/proc/{pid}/stat").read_text().split()[2] != "Z"
+    except OSError:
+        return False
+
+
 def gone(pids: list[int]) -> bool:
     """Wait until processes have ended; False if some have not after a while."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        left = [pid for pid in pids if depth(pid) and "Z" not in Path(f"/proc/{pid}/stat").read_text().split()[2:3]]
-        if not left:
+        if not any(map(runs, pids)):
             return True
         time.sleep(0.1)
     return False

@@ -93,6 +93,12 @@ def test_settings_are_the_papers_but_for_what_is_given():
     assert chosen(paper, SampleSolutions(samples=1, temperature=0.0, max_tokens=100)) == Sampling(1, 0.0, 0.95, 100)
 
 
+@pytest.fixture
+def no_hub(monkeypatch):
+    """Let a model that is not here be missing at once, whatever network there is."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+
+
 @pytest.mark.parametrize(
     ("style", "expected"),
     [
@@ -104,7 +110,7 @@ def test_settings_are_the_papers_but_for_what_is_given():
         ),
     ],
 )
-def test_each_style_renders_its_layout(style, expected):
+def test_each_style_renders_its_layout(style, expected, no_hub):
     asked = sampling.Asked(base.get("demo"), style, Sampling(), ModelSettings(name="m"), "r", 1)
     assert sampling.renderer(asked)(Prompt("Ask", prefix="```python")) == expected
 
@@ -126,7 +132,7 @@ def test_a_chat_server_is_asked_by_its_own_template_and_may_have_a_model_that_no
     assert [row["texts"] for row in rows_of(asked)] == [[answer], [answer]]
 
 
-def test_the_chat_template_of_a_model_that_is_nowhere_is_not_known(asked):
+def test_the_chat_template_of_a_model_that_is_nowhere_is_not_known(asked, no_hub):
     engine = {"backend": "openai", "base_url": "http://127.0.0.1:9/v1"}
     with pytest.raises(UserError, match=r"provider-large has no tokenizer here .*engine api: chat"):
         call(main, **{**asked, "model": "provider-large", "engine": engine}, style="chat", max_tokens=60)

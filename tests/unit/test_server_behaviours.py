@@ -124,7 +124,7 @@ CASES = {
     "no JSON": Case(first(3, "not_json", ""), "stop", 6),
     "JSON of another kind": Case(first(3, 200, [1, 2]), "stop", 6),
     "no choices": Case(first(3, 200, {"choices": []}), "stop", 6),
-    "silence at first": Case(first(2, "silence", ""), "stop", 6),
+    "silence at first": Case(first(2, "silence", ""), "stop", 6, {"timeout_s": 1}),
     # What the whole job must know.
     "401": Case(always(401, "invalid key"), "ends: refuses access .*invalid key"),
     "402 in the middle": Case(after(5, 402, "Insufficient credits"), "ends: does not pay .*Insufficient credits"),
@@ -152,7 +152,7 @@ CASES = {
     ),
     "400 for the last row": Case(row([11], 400, "unsafe"), {"row11": "refused_by_server"}),
     "500 for a row": Case(row([0], 500, "cannot"), {"row0": "server_error"}, 6),
-    "silence for a row": Case(row([2], "silence", ""), {"row2": "server_timeout"}, 6),
+    "silence for a row": Case(row([2], "silence", ""), {"row2": "server_timeout"}, 6, {"timeout_s": 1}),
     "filtered": Case(row([0], 200, choice("content_filter")), {"row0": "refused_by_server"}),
     "filtered to an empty text": Case(row([0], 200, choice("content_filter", "")), {"row0": "refused_by_server"}),
     "refused by the model": Case(
@@ -260,7 +260,7 @@ CASES = {
 
 
 def ask(url, engine, rows=ROWS, concurrency=4):
-    settings = {"backend": "openai", "base_url": url, "retries": 2, "backoff_s": 0.001, "timeout_s": 1}
+    settings = {"backend": "openai", "base_url": url, "retries": 2, "backoff_s": 0.001, "timeout_s": 30}
     client = OpenAIBackend(
         ModelSettings(name="m"), EngineSettings.model_validate({**settings, "concurrency": concurrency, **engine})
     )
