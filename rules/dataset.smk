@@ -40,7 +40,7 @@ rule select_responses:
     params:
         mode=CONFIG.mode,
         run_seed=CONFIG.seed,
-        flags=lambda wildcards: written_flags(PLAN.selection(wildcards.dataset)),
+        flags=lambda wildcards: written_flags(PLAN.selection(wildcards.dataset) | SAMPLES.stopping(wildcards.dataset)),
     message:
         "Selecting responses for dataset {wildcards.dataset}"
     shell:

@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import SanitizeResponses, Selection, SelectResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.dataset import code
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id, rng_for
 from selfcodealign.rows import Row, SelectedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
+from selfcodealign.sample_rounds import pass_rate, rounds
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
@@ -27,6 +29,7 @@ REFERENCE_SEED = 6666
 NOT_EXECUTED = frozenset({"internal"})
 """Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
 
+OTHER_ROUNDS = "these verdicts come from other settings of write_responses; give those of this run"
 
 MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
 KEPT_COLUMNS = tuple(name for name in SelectedRow.model_fields if name not in MADE_HERE)
@@ -50,6 +53,7 @@ class Candidate:
     instruction_id: str
     verdict: str
     passed: bool
+    sample: int = 0
     length: int = 0
     mutation_score: float | None = None
     consensus: float | None = None
@@ -77,15 +81,30 @@ def passes(row: dict[str, Any], threshold: float, counts: dict[str, tuple[int, i
     return total > 0 and held / total >= threshold
 
 
-def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
-    """Return the share of each instruction's executed responses that passed; 0 where none could be executed."""
+def pass_rates(candidates: Iterable[Candidate], stopping: Stopping) -> dict[str, float]:
+    """Return the share of each instruction's executed responses that passed; 0 where none could be executed.
+
+    Of an instruction that was asked about until enough responses passed, it is an estimate without bias of that share.
+
+    Raises:
+        UserError: an instruction has more or fewer passing responses than end its rounds.
+    """
+    asked = rounds(stopping.samples, stopping.enough, stopping.samples_per_round)
+    round_of = {sample: number for number, one in enumerate(asked) for sample in one}
     passed: dict[str, int] = {}
-    executed: dict[str, int] = {}
+    executed: dict[str, list[int]] = {}
     for candidate in candidates:
         key = candidate.instruction_id
-        executed[key] = executed.get(key, 0) + (candidate.verdict not in NOT_EXECUTED)
+        counts = executed.setdefault(key, [0] * len(asked))
+        number = round_of.get(candidate.sample) if stopping.enough else 0
+        if number is None:
+            raise UserError(f"{candidate.id} is sample {candidate.sample} of {stopping.samples}: {OTHER_ROUNDS}")
+        counts[number] += candidate.verdict not in NOT_EXECUTED
         passed[key] = passed.get(key, 0) + candidate.passed
-    return {key: passed[key] / count if count else 0.0 for key, count in executed.items()}
+    try:
+        return {key: float(pass_rate(tuple(counts), passed[key], stopping.enough)) for key, counts in executed.items()}
+    except ValueError as error:
+        raise UserError(f"{error}: {OTHER_ROUNDS}") from error
 
 
 def why_dropped(
@@ -180,7 +199,7 @@ def candidates_of(
     threshold: float,
 ) -> Iterator[Candidate]:
     """Read what the choice needs of every verdict."""
-    columns = ["id", "instruction_id", "verdict", "passed", "mutation_score"]
+    columns = ["id", "instruction_id", "verdict", "passed", "sample", "mutation_score"]
     columns += ["response"] if selection == "shortest" else []
     for row in read_rows(verdicts, columns):
         yield Candidate(
@@ -188,6 +207,7 @@ def candidates_of(
             instruction_id=row["instruction_id"],
             verdict=row["verdict"],
             passed=passes(row, threshold, counts),
+            sample=row["sample"],
             length=len(row.get("response") or ""),
             mutation_score=row["mutation_score"],
             consensus=consensus.get(row["id"]),
@@ -206,6 +226,7 @@ def main(
     run_seed: int = RUN_SEED,
     settings: SelectResponses,
     sanitizing: SanitizeResponses,
+    stopping: Stopping,
 ) -> None:
     """Choose, for every instruction, the responses that a dataset is made of.
 
@@ -220,13 +241,14 @@ def main(
         run_seed: seed of the draw (`fixed` only).
         settings: a dataset's choice.
         sanitizing: the longest instruction (`reference` only; `fixed` checks it in sanitize_responses).
+        stopping: how the responses were asked for, where that was in rounds until `enough` passed.
     """
     selection = settings.selection
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
     counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
     everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=settings.pass_threshold))
     _check_scores(everyone, selection)
-    rates = pass_rates(everyone)
+    rates = pass_rates(everyone, stopping)
     window = (settings.min_pass_rate, settings.max_pass_rate)
     fates = {
         candidate.id: why_dropped(candidate, rates[candidate.instruction_id], selection=selection, window=window)

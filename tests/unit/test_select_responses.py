@@ -16,6 +16,7 @@ from scripts.select_responses import (
     why_dropped,
 )
 from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.dataset.code import (
     defined_names,
     reference_names,
@@ -65,8 +66,8 @@ def test_a_window_of_pass_rates_selects_by_difficulty(rate, window, reason):
 
 def test_a_failure_of_the_sandbox_is_no_attempt():
     group = [candidate("a"), candidate("b", verdict="fail"), candidate("c", verdict="internal")]
-    assert pass_rates(group) == {"ins-0": 0.5}
-    assert pass_rates([candidate("c", "ins-1", verdict="internal")]) == {"ins-1": 0.0}
+    assert pass_rates(group, Stopping()) == {"ins-0": 0.5}
+    assert pass_rates([candidate("c", "ins-1", verdict="internal")], Stopping()) == {"ins-1": 0.0}
 
 
 @pytest.mark.parametrize(
@@ -271,7 +272,7 @@ def run_main(tmp_path, shards: list[list[dict]], mode="fixed", **settings) -> tu
         files.append(tmp_path / f"{number:05d}.parquet")
         write_rows(files[-1], VerdictRow, rows)
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    chosen = {"settings": SelectResponses(**settings), "sanitizing": SanitizeResponses()}
+    chosen = {"settings": SelectResponses(**settings), "sanitizing": SanitizeResponses(), "stopping": Stopping()}
     main(files, *outputs, mode=mode, run_seed=3407, **chosen)
     return list(read_rows(outputs[0])), list(read_rows(outputs[1]))
 
