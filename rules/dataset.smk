@@ -264,7 +264,7 @@ rule build_dataset:
     params:
         name=lambda wildcards: wildcards.dataset,
         run_seed=CONFIG.seed,
-        recipe=of(PLAN.recipe, "dataset"),
+        recipe=lambda wildcards: PLAN.recipe(wildcards.dataset) + SAMPLES.recipe(wildcards.dataset),
     message:
         "Building dataset {wildcards.dataset}"
     shell:

@@ -66,3 +66,7 @@ class PlannedSamples:
         name = entry(self.plan.config.datasets, "datasets", dataset).generation
         asked = self.plan.config.responses_of(name).model_dump(include=set(Stopping.model_fields))
         return asked if self.folders(name) else dict.fromkeys(asked)
+
+    def recipe(self, dataset: str) -> list[str]:
+        """Settings for a dataset's card, as KEY=VALUE words: how its tasks were answered in rounds; none otherwise."""
+        return [f"write_responses.{key}={value}" for key, value in self.stopping(dataset).items() if value is not None]
