@@ -6,6 +6,7 @@ import random
 import pytest
 
 from scripts.select_responses import (
+    RANKS,
     Candidate,
     chosen,
     main,
@@ -15,7 +16,7 @@ from scripts.select_responses import (
     reference_shuffle,
     why_dropped,
 )
-from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
+from selfcodealign.config.dataset import RANKED, SanitizeResponses, SelectResponses
 from selfcodealign.config.generation import Stopping
 from selfcodealign.dataset.code import (
     defined_names,
@@ -26,6 +27,7 @@ from selfcodealign.dataset.code import (
 from selfcodealign.errors import UserError
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
+from selfcodealign.sample_rounds import rounds
 from tests.dataset_rows import verdict_row
 
 ANY = (0.0, 1.0)
@@ -68,6 +70,47 @@ def test_a_failure_of_the_sandbox_is_no_attempt():
     group = [candidate("a"), candidate("b", verdict="fail"), candidate("c", verdict="internal")]
     assert pass_rates(group, Stopping()) == {"ins-0": 0.5}
     assert pass_rates([candidate("c", "ins-1", verdict="internal")], Stopping()) == {"ins-1": 0.0}
+
+
+IN_ROUNDS = Stopping(samples=8, enough=1)
+
+
+def asked_until_one_passes(instruction: str, chance: float, rng: random.Random) -> list[Candidate]:
+    found = []
+    for asked in rounds(IN_ROUNDS.samples, IN_ROUNDS.enough, IN_ROUNDS.samples_per_round):
+        for sample in asked:
+            verdict = "pass" if rng.random() < chance else "fail"
+            found.append(candidate(f"{instruction}/{sample}", instruction, verdict=verdict, sample=sample))
+        if any(one.passed for one in found):
+            break
+    return found
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.4, 0.8])
+def test_pass_rates_of_tasks_that_stop_early_are_right_on_average(chance):
+    rng = random.Random(5)
+    groups = [asked_until_one_passes(f"ins-{number}", chance, rng) for number in range(4000)]
+    rates = pass_rates([one for group in groups for one in group], IN_ROUNDS)
+    assert len(rates) == len(groups)
+    assert sum(rates.values()) / len(rates) == pytest.approx(chance, abs=4 * (chance * (1 - chance) / 4000) ** 0.5)
+    plain = sum(sum(one.passed for one in group) / len(group) for group in groups) / len(groups)
+    assert plain > chance + 0.05, "which the plain share is not"
+
+
+@pytest.mark.parametrize(
+    "candidates",
+    [
+        pytest.param([candidate("a", sample=0), candidate("b", sample=1)], id="went-on-after-a-pass"),
+        pytest.param([candidate("a", sample=8)], id="more-samples"),
+    ],
+)
+def test_verdicts_of_other_rounds_are_refused(candidates):
+    with pytest.raises(UserError, match="these verdicts come from other settings of write_responses"):
+        pass_rates(candidates, IN_ROUNDS)
+
+
+def test_every_ranking_has_its_rank():
+    assert set(RANKED) == set(RANKS)
 
 
 @pytest.mark.parametrize(
