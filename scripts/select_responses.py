@@ -9,6 +9,7 @@ ended, which nobody can reproduce, so here it starts from the order of ids.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,8 +29,6 @@ log = logging.getLogger(__name__)
 REFERENCE_SEED = 6666
 NOT_EXECUTED = frozenset({"internal"})
 """Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
-
-OTHER_ROUNDS = "these verdicts come from other settings of write_responses; give those of this run"
 
 MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
 KEPT_COLUMNS = tuple(name for name in SelectedRow.model_fields if name not in MADE_HERE)
@@ -87,24 +86,36 @@ def pass_rates(candidates: Iterable[Candidate], stopping: Stopping) -> dict[str,
     Of an instruction that was asked about until enough responses passed, it is an estimate without bias of that share.
 
     Raises:
-        UserError: an instruction has more or fewer passing responses than end its rounds.
+        UserError: a response is of no round.
     """
     asked = rounds(stopping.samples, stopping.enough, stopping.samples_per_round)
     round_of = {sample: number for number, one in enumerate(asked) for sample in one}
-    passed: dict[str, int] = {}
+    passed: dict[str, list[int]] = {}
     executed: dict[str, list[int]] = {}
     for candidate in candidates:
-        key = candidate.instruction_id
-        counts = executed.setdefault(key, [0] * len(asked))
         number = round_of.get(candidate.sample) if stopping.enough else 0
         if number is None:
-            raise UserError(f"{candidate.id} is sample {candidate.sample} of {stopping.samples}: {OTHER_ROUNDS}")
-        counts[number] += candidate.verdict not in NOT_EXECUTED
-        passed[key] = passed.get(key, 0) + candidate.passed
+            raise UserError(
+                f"response {candidate.id} is sample {candidate.sample} of {stopping.samples}: these verdicts come from "
+                "other settings of write_responses; give those of this run"
+            )
+        key = candidate.instruction_id
+        executed.setdefault(key, [0] * len(asked))[number] += candidate.verdict not in NOT_EXECUTED
+        passed.setdefault(key, [0] * len(asked))[number] += candidate.passed
+    return {key: _pass_rate(tuple(counts), tuple(passed[key]), stopping.enough) for key, counts in executed.items()}
+
+
+@cache
+def _pass_rate(executed: tuple[int, ...], passed: tuple[int, ...], enough: int | None) -> float:
+    """Return the pass rate of an instruction's counts, round by round.
+
+    A verdict that was lost and came out otherwise the second time may give counts at which no rounds end. The share in
+    the first round is then as right, only rougher.
+    """
     try:
-        return {key: float(pass_rate(tuple(counts), passed[key], stopping.enough)) for key, counts in executed.items()}
-    except ValueError as error:
-        raise UserError(f"{error}: {OTHER_ROUNDS}") from error
+        return float(pass_rate(executed, sum(passed), enough))
+    except ValueError:
+        return next(ok / of for ok, of in zip(passed, executed, strict=True) if of)
 
 
 def why_dropped(

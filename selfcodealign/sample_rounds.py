@@ -7,7 +7,6 @@ that it has without rounds, so what is written is a part of what would be writte
 import re
 from collections.abc import Sequence
 from fractions import Fraction
-from functools import cache
 from math import comb
 
 FOLDER = re.compile(r"samples-\d+(?:-\d+)?")
@@ -41,7 +40,6 @@ def folder_of(asked: range) -> str:
     return f"samples-{asked[0]}" if len(asked) == 1 else f"samples-{asked[0]}-{asked[-1]}"
 
 
-@cache
 def pass_rate(executed: Sequence[int], passed: int, enough: int | None) -> Fraction:
     """Estimate the chance that a response of a task passes, without bias, from counts that the stopping has bent.
 

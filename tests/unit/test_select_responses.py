@@ -97,16 +97,15 @@ def test_pass_rates_of_tasks_that_stop_early_are_right_on_average(chance):
     assert plain > chance + 0.05, "which the plain share is not"
 
 
-@pytest.mark.parametrize(
-    "candidates",
-    [
-        pytest.param([candidate("a", sample=0), candidate("b", sample=1)], id="went-on-after-a-pass"),
-        pytest.param([candidate("a", sample=8)], id="more-samples"),
-    ],
-)
-def test_verdicts_of_other_rounds_are_refused(candidates):
-    with pytest.raises(UserError, match="these verdicts come from other settings of write_responses"):
-        pass_rates(candidates, IN_ROUNDS)
+def test_a_response_of_no_round_is_refused():
+    with pytest.raises(UserError, match=r"a is sample 8 of 8: these verdicts come from other settings"):
+        pass_rates([candidate("a", sample=8)], IN_ROUNDS)
+
+
+def test_a_verdict_that_came_out_otherwise_the_second_time_leaves_the_share_in_the_first_round():
+    verdicts = ("internal", "pass", "pass")  # Of rounds 0, 1 and 2; nobody asks on after a pass.
+    group = [candidate(str(sample), verdict=verdict, sample=sample) for sample, verdict in enumerate(verdicts)]
+    assert pass_rates(group, IN_ROUNDS) == {"ins-0": 1.0}
 
 
 def test_every_ranking_has_its_rank():
