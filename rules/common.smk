@@ -79,9 +79,14 @@ def decided_by(rule):
     return [f"{LINK}/{path.relative_to(ROOT)}" for path in pipeline.decided_by(rule)[1:]]
 
 
+def entry_of(name):
+    """Entry of the config that a wildcard names; a round of a generation's responses has its folder behind it."""
+    return name.partition("/")[0]
+
+
 def of(function, *names, part=slice(None)):
     """Input or params function: what a function of the plan says of some wildcards, or a part of it."""
-    return lambda wildcards: function(*(wildcards[name] for name in names))[part]
+    return lambda wildcards: function(*(entry_of(wildcards[name]) for name in names))[part]
 
 
 def flags(section, changes=None, kind=None):

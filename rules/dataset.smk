@@ -40,7 +40,7 @@ rule select_responses:
     params:
         mode=CONFIG.mode,
         run_seed=CONFIG.seed,
-        flags=lambda wildcards: written_flags(PLAN.selection(wildcards.dataset)),
+        flags=lambda wildcards: written_flags(PLAN.selection(wildcards.dataset) | SAMPLES.stopping(wildcards.dataset)),
     message:
         "Selecting responses for dataset {wildcards.dataset}"
     shell:
@@ -264,7 +264,7 @@ rule build_dataset:
     params:
         name=lambda wildcards: wildcards.dataset,
         run_seed=CONFIG.seed,
-        recipe=of(PLAN.recipe, "dataset"),
+        recipe=lambda wildcards: PLAN.recipe(wildcards.dataset) + SAMPLES.recipe(wildcards.dataset),
     message:
         "Building dataset {wildcards.dataset}"
     shell:

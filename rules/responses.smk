@@ -5,7 +5,13 @@ IN   <results>/write_instructions/{generation}/{shard}.parquet    instructions
 OUT  <results>/write_responses/{generation}/{shard}.parquet       answers as they came
      <results>/sanitize_responses/{generation}/{shard}.parquet    well-formed responses, split from their tests
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
+
+Where `write_responses.enough` is set, `generation` is also the name of a round: `self/samples-0`. Rounds share a ledger.
 """
+
+from selfcodealign.planned_samples import PlannedSamples
+
+SAMPLES = PlannedSamples(PLAN)
 
 
 rule write_responses:
@@ -14,7 +20,9 @@ rule write_responses:
         script=script("write_responses"),
         decided_by=decided_by("write_responses"),
         instructions=of(PLAN.tasks, "generation", "shard"),
-        earlier=lambda wildcards: [PLAN.tasks(wildcards.generation, one) for one in PLAN.earlier(wildcards.shard)],
+        earlier=of(lambda name, shard: [PLAN.tasks(name, one) for one in PLAN.earlier(shard)], "generation", "shard"),
+        verdicts=lambda wildcards: SAMPLES.verdicts(wildcards.generation, wildcards.shard),
+        before=lambda wildcards: SAMPLES.answers(wildcards.generation, wildcards.shard),
         prompts=of(PLAN.template, "generation"),
         examples=of(PLAN.examples, "generation"),
         implicit=of(PLAN.writer_files, "generation"),
@@ -26,6 +34,8 @@ rule write_responses:
         "<logs>/write_responses/{generation}/{shard}.log",
     benchmark:
         "<timings>/write_responses/{generation}/{shard}.jsonl"
+    wildcard_constraints:
+        generation=SAMPLES.pattern,
     container:
         image("generate")
     threads: 1
@@ -34,16 +44,16 @@ rule write_responses:
         runtime=720,
         tasks_per_gpu=0,
     params:
-        work="work/write_responses/{generation}/{shard}",
+        work=of("work/write_responses/{}/{}".format, "generation", "shard"),
         model=of(PLAN.writer, "generation", part=0),
         revision=of(PLAN.writer, "generation", part=1),
         trust_remote_code=of(PLAN.writer, "generation", part=2),
-        run_seed=lambda wildcards: PLAN.generation_seed(wildcards.generation),
+        run_seed=lambda wildcards: PLAN.generation_seed(entry_of(wildcards.generation)),
         mode=CONFIG.mode,
-        engine=lambda wildcards: pairs(PLAN.engine(wildcards.generation)),
+        engine=lambda wildcards: pairs(PLAN.engine(entry_of(wildcards.generation))),
         flags=flags(
             "write_responses",
-            lambda wildcards: CONFIG.generations[wildcards.generation].responses,
+            lambda wildcards: CONFIG.generations[entry_of(wildcards.generation)].responses,
         ),
     message:
         "Writing responses for shard {wildcards.shard} of {wildcards.generation}"
@@ -65,6 +75,8 @@ rule write_responses:
             --run-seed {params.run_seed} \
             --mode {params.mode} \
             --earlier {input.earlier:q} \
+            --verdicts {input.verdicts:q} \
+            --before {input.before:q} \
             --engine {params.engine} \
             {params.flags}
         """
@@ -85,6 +97,8 @@ rule sanitize_responses:
         "<logs>/sanitize_responses/{generation}/{shard}.log",
     benchmark:
         "<timings>/sanitize_responses/{generation}/{shard}.jsonl"
+    wildcard_constraints:
+        generation=SAMPLES.pattern,
     container:
         image("data")
     threads: 1

@@ -24,6 +24,8 @@ rule verify_responses:
         "<logs>/verify_responses/{generation}/{shard}.log",
     benchmark:
         "<timings>/verify_responses/{generation}/{shard}.jsonl"
+    wildcard_constraints:
+        generation=SAMPLES.pattern,
     container:
         image("sandbox")
     threads: 2
@@ -31,7 +33,7 @@ rule verify_responses:
         mem_mb=by_attempt(6_000),
         runtime=480,
     params:
-        work="work/verify_responses/{generation}/{shard}",
+        work=of("work/verify_responses/{}/{}".format, "generation", "shard"),
         mode=CONFIG.mode,
         flags=flags("verify_responses"),
     message:

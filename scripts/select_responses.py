@@ -9,16 +9,19 @@ ended, which nobody can reproduce, so here it starts from the order of ids.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.dataset import SanitizeResponses, Selection, SelectResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.config.section import RUN_SEED, Mode
 from selfcodealign.dataset import code
 from selfcodealign.errors import UserError
 from selfcodealign.ids import content_id, rng_for
 from selfcodealign.rows import Row, SelectedRow
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
+from selfcodealign.sample_rounds import pass_rate, rounds
 from selfcodealign.stage import progress, run
 
 log = logging.getLogger(__name__)
@@ -26,7 +29,6 @@ log = logging.getLogger(__name__)
 REFERENCE_SEED = 6666
 NOT_EXECUTED = frozenset({"internal"})
 """Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
-
 
 MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
 KEPT_COLUMNS = tuple(name for name in SelectedRow.model_fields if name not in MADE_HERE)
@@ -50,6 +52,7 @@ class Candidate:
     instruction_id: str
     verdict: str
     passed: bool
+    sample: int = 0
     length: int = 0
     mutation_score: float | None = None
     consensus: float | None = None
@@ -77,15 +80,42 @@ def passes(row: dict[str, Any], threshold: float, counts: dict[str, tuple[int, i
     return total > 0 and held / total >= threshold
 
 
-def pass_rates(candidates: Iterable[Candidate]) -> dict[str, float]:
-    """Return the share of each instruction's executed responses that passed; 0 where none could be executed."""
-    passed: dict[str, int] = {}
-    executed: dict[str, int] = {}
+def pass_rates(candidates: Iterable[Candidate], stopping: Stopping) -> dict[str, float]:
+    """Return the share of each instruction's executed responses that passed; 0 where none could be executed.
+
+    Of an instruction that was asked about until enough responses passed, it is an estimate without bias of that share.
+
+    Raises:
+        UserError: a response is of no round.
+    """
+    asked = rounds(stopping.samples, stopping.enough, stopping.samples_per_round)
+    round_of = {sample: number for number, one in enumerate(asked) for sample in one}
+    passed: dict[str, list[int]] = {}
+    executed: dict[str, list[int]] = {}
     for candidate in candidates:
+        number = round_of.get(candidate.sample) if stopping.enough else 0
+        if number is None:
+            raise UserError(
+                f"response {candidate.id} is sample {candidate.sample} of {stopping.samples}: these verdicts come from "
+                "other settings of write_responses; give those of this run"
+            )
         key = candidate.instruction_id
-        executed[key] = executed.get(key, 0) + (candidate.verdict not in NOT_EXECUTED)
-        passed[key] = passed.get(key, 0) + candidate.passed
-    return {key: passed[key] / count if count else 0.0 for key, count in executed.items()}
+        executed.setdefault(key, [0] * len(asked))[number] += candidate.verdict not in NOT_EXECUTED
+        passed.setdefault(key, [0] * len(asked))[number] += candidate.passed
+    return {key: _pass_rate(tuple(counts), tuple(passed[key]), stopping.enough) for key, counts in executed.items()}
+
+
+@cache
+def _pass_rate(executed: tuple[int, ...], passed: tuple[int, ...], enough: int | None) -> float:
+    """Return the pass rate of an instruction's counts, round by round.
+
+    A verdict that was lost and came out otherwise the second time may give counts at which no rounds end. The share in
+    the first round is then as right, only rougher.
+    """
+    try:
+        return float(pass_rate(executed, sum(passed), enough))
+    except ValueError:
+        return next(ok / of for ok, of in zip(passed, executed, strict=True) if of)
 
 
 def why_dropped(
@@ -180,7 +210,7 @@ def candidates_of(
     threshold: float,
 ) -> Iterator[Candidate]:
     """Read what the choice needs of every verdict."""
-    columns = ["id", "instruction_id", "verdict", "passed", "mutation_score"]
+    columns = ["id", "instruction_id", "verdict", "passed", "sample", "mutation_score"]
     columns += ["response"] if selection == "shortest" else []
     for row in read_rows(verdicts, columns):
         yield Candidate(
@@ -188,6 +218,7 @@ def candidates_of(
             instruction_id=row["instruction_id"],
             verdict=row["verdict"],
             passed=passes(row, threshold, counts),
+            sample=row["sample"],
             length=len(row.get("response") or ""),
             mutation_score=row["mutation_score"],
             consensus=consensus.get(row["id"]),
@@ -206,6 +237,7 @@ def main(
     run_seed: int = RUN_SEED,
     settings: SelectResponses,
     sanitizing: SanitizeResponses,
+    stopping: Stopping,
 ) -> None:
     """Choose, for every instruction, the responses that a dataset is made of.
 
@@ -220,13 +252,14 @@ def main(
         run_seed: seed of the draw (`fixed` only).
         settings: a dataset's choice.
         sanitizing: the longest instruction (`reference` only; `fixed` checks it in sanitize_responses).
+        stopping: how the responses were asked for, where that was in rounds until `enough` passed.
     """
     selection = settings.selection
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
     counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
     everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=settings.pass_threshold))
     _check_scores(everyone, selection)
-    rates = pass_rates(everyone)
+    rates = pass_rates(everyone, stopping)
     window = (settings.min_pass_rate, settings.max_pass_rate)
     fates = {
         candidate.id: why_dropped(candidate, rates[candidate.instruction_id], selection=selection, window=window)

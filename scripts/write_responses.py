@@ -1,8 +1,17 @@
-"""Answer each instruction n times, each answer with its own tests (I→R, paper 3.3)."""
+"""Answer each instruction n times, each answer with its own tests (I→R, paper 3.3).
+
+With `enough`, the answers are asked for in rounds, each by a job of its own: a round looks at the verdicts of those
+before it, and asks only about instructions of which too few answers passed. The last one also hands on what the others
+wrote, so that its file holds all.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import closing
+from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from selfcodealign.config.asking import Prompting
 from selfcodealign.config.generation import WriteResponses
@@ -10,7 +19,8 @@ from selfcodealign.config.section import RUN_SEED
 from selfcodealign.generation.engine import Answer, Totals, answered, make_stage
 from selfcodealign.ids import content_id
 from selfcodealign.rows import InstructionRow, ResponseRow
-from selfcodealign.rows_io import StageOutput
+from selfcodealign.rows_io import StageOutput, read_rows
+from selfcodealign.sample_rounds import rounds
 from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
@@ -27,12 +37,58 @@ def why_dropped(answers: Sequence[Answer]) -> str | None:
     return next((answer.reason for answer in answers), None) if all(answer.reason for answer in answers) else None
 
 
+def settled(verdicts: Iterable[Path], enough: int | None) -> set[str]:
+    """Return the instructions of which enough answers passed."""
+    passed = Counter(
+        row["instruction_id"] for row in read_rows(verdicts, ["instruction_id", "passed"]) if row["passed"]
+    )
+    return {instruction for instruction, count in passed.items() if enough is not None and count >= enough}
+
+
+def side_by_side(files: Sequence[Path]) -> Callable[[str], list[dict[str, Any]]]:
+    """Give a look-up of the answers in several files to one instruction after the other, in the order that all have."""
+    groups = [groupby(read_rows(file), key=lambda row: row["instruction_id"]) for file in files]
+    heads = [next(group, None) for group in groups]
+
+    def answers_to(instruction: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        for number, head in enumerate(heads):
+            if head and head[0] == instruction:
+                found += head[1]
+                heads[number] = next(groups[number], None)
+        return found
+
+    return answers_to
+
+
+def response(row: dict[str, Any], answer: Answer) -> dict[str, Any]:
+    """Make the row of one answer to an instruction."""
+    return {
+        "id": content_id("res", row["id"], answer.sample, answer.text, answer.columns["seed"]),
+        "instruction_id": row["id"],
+        **{column: row[column] for column in CARRIED},
+        "sample": answer.sample,
+        "raw": answer.text,
+        "response": None,
+        "tests": None,
+        "finish_reason": answer.finish_reason,
+        **answer.columns,
+    }
+
+
+def as_answer(row: dict[str, Any]) -> Answer:
+    """Return the answer that a row was made of."""
+    return Answer(row["sample"], row["raw"], row["finish_reason"], row)
+
+
 def main(
     instructions: Path,
     rows: Path,
     dropped: Path,
     funnel: Path,
     *,
+    verdicts: list[Path] | None = None,
+    before: list[Path] | None = None,
     run_seed: int = RUN_SEED,
     prompting: Prompting,
     settings: WriteResponses,
@@ -44,41 +100,42 @@ def main(
         rows: the answers (ResponseRow), n for each instruction, whatever their finish reason.
         dropped: instructions that could not be asked about, with the reason.
         funnel: counts by reason, and tokens.
+        verdicts: verdicts on the answers of the rounds before, a file for each (VerdictRow); their number says which
+            round this is.
+        before: answers of the rounds before, to be handed on by the last round.
         run_seed: seed from which every random choice derives.
     """
-    stage = make_stage("write_responses", "I->R", prompting, settings, run_seed, samples=settings.samples)
+    asked = rounds(settings.samples, settings.enough, settings.samples_per_round)[len(verdicts or [])]
+    done = settled(verdicts or [], settings.enough)
+    stage = make_stage("write_responses", "I->R", prompting, settings, run_seed, samples=asked)
     totals = Totals()
-    with StageOutput(
+    answers_to = side_by_side(before or [])
+    new = answered(
+        stage,
+        instructions,
+        InstructionRow,
+        lambda row, _: {"instruction": row["instruction"]},
+        prompting.engine,
+        prompting.work,
+        done,
+    )
+    output = StageOutput(
         stage.name, rows=rows, dropped=dropped, funnel=funnel, schema=ResponseRow, dropped_schema=InstructionRow
-    ) as output:
-        for row, _, answers in answered(
-            stage,
-            instructions,
-            InstructionRow,
-            lambda row, _: {"instruction": row["instruction"]},
-            prompting.engine,
-            prompting.work,
-        ):
-            for answer in answers:
+    )
+    with output, closing(new):
+        for row in read_rows(instructions, list(InstructionRow.model_fields)):
+            earlier = answers_to(row["id"])
+            if row["id"] in done and not before:
+                continue  # An instruction that this round has nothing to do with.
+            answers = [] if row["id"] in done else next(new)[2]
+            for answer in (*map(as_answer, earlier), *answers):
                 totals.add(answer)
-            if reason := why_dropped(answers):
+            if not earlier and (reason := why_dropped(answers)):
                 output.drop(row, reason, answers[0].detail)
                 continue
             output.count_kept()
-            for answer in answers:
-                output.produce(
-                    {
-                        "id": content_id("res", row["id"], answer.sample, answer.text, answer.columns["seed"]),
-                        "instruction_id": row["id"],
-                        **{column: row[column] for column in CARRIED},
-                        "sample": answer.sample,
-                        "raw": answer.text,
-                        "response": None,
-                        "tests": None,
-                        "finish_reason": answer.finish_reason,
-                        **answer.columns,
-                    }
-                )
+            for made in (*earlier, *(response(row, answer) for answer in answers)):
+                output.produce(made)
         output.extra = totals.columns()
     log.info("wrote %d responses to %d instructions", output.produced, output.entered)
 

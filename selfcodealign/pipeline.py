@@ -198,7 +198,7 @@ RULES: dict[str, Stage] = {
         "responses with tests written for each task",
         "response",
         after=("write_instructions", "import_tasks"),
-        decided_by=WRITTEN,
+        decided_by=("sample_rounds.py", *WRITTEN),
     ),
     "sanitize_responses": Stage(
         "generation",
@@ -231,7 +231,7 @@ RULES: dict[str, Stage] = {
         "responses chosen for each instruction",
         "row",
         after=("verify_responses",),
-        decided_by=("dataset/code.py", "dataset/fences.py", "ids.py"),
+        decided_by=("dataset/code.py", "dataset/fences.py", "ids.py", "sample_rounds.py"),
     ),
     "decontaminate_dataset": Stage(
         "dataset",

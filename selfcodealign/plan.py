@@ -106,7 +106,7 @@ class Plan:
         }
         wanted = [(name, *sections[per])] if per in sections else []
         if per == "generation":
-            wanted.append((shard, *sections["seed_shard"]))
+            wanted.append((shard.rpartition("/")[2], *sections["seed_shard"]))
         if per == "evaluation":
             wanted.append((shard, *sections["benchmark"]))
         if rule == "fetch_benchmark":

@@ -5,6 +5,7 @@ from typing import TypedDict
 from selfcodealign.config.cells import Cell, cells
 from selfcodealign.pipeline import WRITING
 from selfcodealign.plan import Plan, entry
+from selfcodealign.planned_samples import PlannedSamples
 
 
 class PlannedCell(TypedDict):
@@ -28,6 +29,7 @@ class PlannedTables:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
+        self.samples = PlannedSamples(plan)
 
     def cells(self, table: str) -> list[PlannedCell]:
         """Every cell that this run fills of a table, with the files that its number is read from."""
@@ -64,8 +66,13 @@ class PlannedTables:
             return [f"{self.plan.timings}/train_sft/{model}.jsonl"]
         if kind == "generation_h":
             written = [one for one in self.plan.stages_before(dataset) if one.partition("/")[0] in WRITING]
+            jobs = [
+                f"{stage}/{job}"
+                for stage, _, generation in (one.partition("/") for one in written)
+                for job in (self.samples.rounds(generation) if stage == WRITING[-1] else [generation])
+            ]
             return [
-                f"{self.plan.timings}/{one}/{shard}.jsonl" for one in written for shard in self.plan.shards_of(dataset)
+                f"{self.plan.timings}/{job}/{shard}.jsonl" for job in jobs for shard in self.plan.shards_of(dataset)
             ]
         return self.plan.gathered(dataset, ".funnel.json")
 

@@ -75,7 +75,7 @@ def check_prompts(config: Config) -> None:
             if generation.path == "concepts":
                 shots["extract_concepts.few_shots"] = config.extract_concepts.few_shots
         if "few_shots" in generation.responses:
-            shots[f"generations.{name}.responses.few_shots"] = int(generation.responses["few_shots"])
+            shots[f"generations.{name}.responses.few_shots"] = config.responses_of(name).few_shots
         for key, wanted in shots.items():
             if wanted > len(template.examples):
                 raise UserError(

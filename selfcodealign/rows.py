@@ -168,7 +168,9 @@ class SelectedRow(Row):
     revision: str
     passed: bool
     verdict: str
-    pass_rate: float = Field(description="share of the instruction's responses that passed")
+    pass_rate: float = Field(
+        description="share of the instruction's responses that passed; estimated where they were asked for in rounds"
+    )
     mutation_score: float | None = None
 
 

@@ -18,9 +18,12 @@ from typing import Any
 from selfcodealign.errors import UserError
 from selfcodealign.failures import has_failed, sentence, tail
 from selfcodealign.pipeline import RULES
+from selfcodealign.sample_rounds import FOLDER
 
 PROGRESS = re.compile(r"^(?:(\S+): )?(\d+)/(\d+|\?) +\d+% +(?:([\d.]+) \S+/s|([\d.]+)s/ \S+|\?.*) left", re.MULTILINE)
 """A line of `stage.progress` in a log: label, done, of, and rows per second or seconds per row."""
+IN_ROUND = re.compile(rf"^(\w+/[^/]+)/{FOLDER.pattern}(?=/\d+$)")
+"""The name of a round's job, up to its shard."""
 RESUMING = re.compile(r"resuming: the ledger holds (\d+) ")
 JOB_STATS = re.compile(r"^Job stats:\n.*\n[- ]+\n((?:\S+ +\d+\n)+)", re.MULTILINE)
 FAILED_LOG = re.compile(r"^    log: (.+) \(check log file", re.MULTILINE)
@@ -136,14 +139,16 @@ class Reader:
             *_named(logs, rule, ".log"),
             *_named(self.folder / "timings", rule, ".jsonl"),
         }
+        # Rounds of responses share the ledger of the last one, whose name has no folder of a round in it.
+        shared = {alone for name in names if (alone := IN_ROUND.sub(r"\1", name)) != name}
         for name in sorted(names):
             log = logs / f"{name}.log"
-            yield self._job(name, log, tail(log), errors)
+            yield self._job(name, log, tail(log), errors, IN_ROUND.sub(r"\1", name) in shared)
 
-    def _job(self, name: str, log: Path, text: str, errors: set[str]) -> Job:
+    def _job(self, name: str, log: Path, text: str, errors: set[str], shares: bool) -> Job:
         job = Job(str(log.relative_to(self.folder)), "finished")
         timing = self.folder / "timings" / f"{name}.jsonl"
-        ledger = self.folder / "work" / name / "ledger.jsonl"
+        ledger = self.folder / "work" / IN_ROUND.sub(r"\1", name) / "ledger.jsonl"
         begun, ended = _time_of(log), _time_of(timing)
         wrote = max(begun or 0.0, _time_of(ledger) or 0.0)
         job.silent_s = max(0.0, time.time() - wrote)
@@ -153,7 +158,7 @@ class Reader:
                 job.state, job.said = "failed", sentence(text)
             else:
                 job.state = "running" if self.is_held or job.silent_s < LIVE_S else "stopped"
-        self._count_rows(job, text, ledger)
+        self._count_rows(job, text, None if shares else ledger)
         if job.state == "finished":
             job.seconds = seconds_of(timing)
             if job.done is None:
@@ -163,8 +168,11 @@ class Reader:
             job.per_s = job.done / job.seconds if job.done and job.seconds else None
         return job
 
-    def _count_rows(self, job: Job, text: str, ledger: Path) -> None:
-        """Fill in rows done and expected, by the log's lines of progress and the ledger, and the last rate."""
+    def _count_rows(self, job: Job, text: str, ledger: Path | None) -> None:
+        """Fill in rows done and expected, by the log's lines of progress and the ledger, and the last rate.
+
+        A round that shares its ledger with others has the rows that its log counts; one without any had nothing to do.
+        """
         series: list[tuple[str, int, int | None]] = []
         for label, done, total, per_s, s_per in PROGRESS.findall(text.replace("\r", "\n")):
             one = label, int(done), int(total) if total.isdigit() else None
@@ -174,9 +182,9 @@ class Reader:
             else:
                 series.append(one)
             job.per_s = float(per_s) if per_s else 1 / float(s_per) if s_per and float(s_per) else job.per_s
-        kept = self._lines(ledger) if job.state != "finished" or not series else 0
+        kept = self._lines(ledger) if ledger and (job.state != "finished" or not series) else 0
         if not series:
-            job.done = kept or None
+            job.done = kept if kept or not ledger else None
             return
         resumed = RESUMING.findall(text)
         base = int(resumed[0]) if resumed else 0

@@ -14,6 +14,7 @@ from pydantic import BaseModel
 
 from selfcodealign.config import Config
 from selfcodealign.plan import Plan
+from selfcodealign.planned_samples import PlannedSamples
 from selfcodealign.stage import parser
 
 ROOT = Path(__file__).parent.parent
@@ -39,6 +40,7 @@ CONFIG = Config.model_validate(
     }
 )
 PLAN = Plan(CONFIG, ["00000.parquet"])
+SAMPLES = PlannedSamples(PLAN)
 
 
 def part(body: str, section: str) -> str:
@@ -67,7 +69,8 @@ def test_a_rule_is_complete(module, rule, body):
 def passed(module: str, rule: str, body: str) -> set[str]:
     """Return the flags that a rule gives its script: those it names, and one for each key that it unfolds."""
     names: dict[str, Any] = {"flags": unfolded, "written_flags": dict, "pairs": dict, "of": lambda *_, **__: None}
-    names |= {"PLAN": PLAN, "CONFIG": CONFIG, "config": CONFIG.model_dump(mode="json")}
+    names["entry_of"] = str
+    names |= {"PLAN": PLAN, "SAMPLES": SAMPLES, "CONFIG": CONFIG, "config": CONFIG.model_dump(mode="json")}
     exec("\n".join(IMPORT.findall((ROOT / "rules" / f"{module}.smk").read_text())), names)
     wildcards = SimpleNamespace(generation="self", dataset="passing", model="aligned", benchmark="demo")
     if rule == "import_dataset":

@@ -45,12 +45,15 @@ def main(arguments: argparse.Namespace) -> None:
     given = arguments.seeds or config.gather_seeds.limit
     seeds = given or PAPER_SEEDS
     as_many = f"{seeds:,} seeds" if given else f"{seeds:,} seeds, as in the paper (--seeds names your number)"
-    samples = config.write_responses.samples
+    samples, enough = config.write_responses.samples, config.write_responses.enough
     stages = estimate(parameters_b, seeds, samples, functions=arguments.functions)
-    print(f"{config.model.base}, {parameters_b:.3g} B parameters, {as_many}, {samples} responses each")
+    each = f"at most {samples} responses each" if enough else f"{samples} responses each"
+    print(f"{config.model.base}, {parameters_b:.3g} B parameters, {as_many}, {each}")
     print(f"on {arguments.gpus} A100-class GPUs and {arguments.cores} cores; each row has them to itself\n")
     _table(stages, arguments.gpus, arguments.cores)
     print("Calibrated on the paper's cost table; a newer server or GPU is faster. Evaluation is not included.")
+    if enough:
+        print(f"Responses are an upper bound: after {enough} that pass, a task gets no more (write_responses.enough).")
     print("`python -m selfcodealign pilot` measures a few seeds here, and this table then goes by them.")
 
 

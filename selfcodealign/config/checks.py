@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 from selfcodealign.config.config import Config
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import find
+from selfcodealign.generation.settings import EngineSettings
 
 ENDINGS = (
     *("parquet", "json", "jsonl", "npy", "gz", "md", "dropped", "funnel", "metrics", "example", "overlaps", "versions"),
@@ -29,10 +30,23 @@ def check_values(config: Config) -> None:
     faults = [*_names(config), *_weights(config), *_empty(config)]
     if fault := config.judge_seeds.contradiction(config.mode):
         faults.append(f"config key judge_seeds.{fault}")
+    faults += _stopping(config)
     for key, section in _sections(config):
         faults += [f"config key {key}{fault}" for fault in (*_numbers(section), *_between(section))]
     if faults:
         raise UserError("; ".join(dict.fromkeys(faults)))
+
+
+def _stopping(config: Config) -> Iterator[str]:
+    """Find what does not go together with responses that are asked for until enough of them pass."""
+    for name, generation in config.generations.items():
+        key = f"generations.{name}.responses" if "enough" in generation.responses else "write_responses"
+        at_once = EngineSettings.model_validate(config.engines[f"generations.{name}.engine"]).samples_per_request
+        if fault := config.responses_of(name).contradiction(config.mode, at_once):
+            yield f"config key {key}.{fault}"
+    for name, dataset in config.datasets.items():
+        if fault := dataset.contradiction(config.responses_of(dataset.generation).enough):
+            yield f"config key datasets.{name}.{fault}"
 
 
 def _sections(config: Config) -> Iterator[tuple[str, BaseModel]]:

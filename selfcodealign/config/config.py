@@ -142,6 +142,11 @@ class Config(Section):
             found[f"other_models.{name}.engine"] = all_models | other.engine
         return found
 
+    def responses_of(self, generation: str) -> WriteResponses:
+        """How a generation's responses are written: the section, with what differs for this writer."""
+        changes = self.generations[generation].responses
+        return WriteResponses.model_validate(self.write_responses.model_dump() | changes)
+
     @field_validator("containers")
     @classmethod
     def _other_images_stay(cls, given: dict[str, str]) -> dict[str, str]:

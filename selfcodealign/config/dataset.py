@@ -9,6 +9,9 @@ from selfcodealign.config.seeds import DecontaminateSeeds
 
 Selection = Literal["passing", "highest_mutation", "shortest", "consensus", "random", "failing"]
 
+RANKED = ("highest_mutation", "shortest", "consensus")
+"""Selections that choose among an instruction's passing responses by what they are like."""
+
 
 class SelectResponses(Section):
     """Choose the responses that a dataset is made of."""
@@ -26,6 +29,28 @@ class SelectResponses(Section):
     max_pass_rate: Share = Field(
         default=1.0, description="highest share of an instruction's responses that pass: leaves out tasks too easy"
     )
+
+    def contradiction(self, enough: int | None) -> str | None:
+        """Say in one sentence, from a key's name on, why responses cannot be chosen so; None if they can.
+
+        Args:
+            enough: passing responses after which their task was not answered again.
+        """
+        if enough is None:
+            return None
+        stops = "write_responses.enough stops at"
+        if self.selection == "random":
+            return f"selection: {stops} a pass, so that a random response would pass too often; leave one of them out"
+        if self.selection in RANKED and enough == 1:
+            return f"selection: {self.selection} ranks passing responses, and {stops} the first; set it to 2 or more"
+        if self.selection != "failing" and self.per_instruction > enough:
+            return f"per_instruction: {self.per_instruction} are wanted, and {stops} {enough}; raise that"
+        if (self.min_pass_rate, self.max_pass_rate) != (0.0, 1.0):
+            key = "min_pass_rate" if self.min_pass_rate else "max_pass_rate"
+            return f"{key}: {stops} too few responses to tell a task's pass rate; leave one of them out"
+        if self.pass_threshold < 1:
+            return f"pass_threshold: {stops} responses whose assertions all hold; set it to 1, or leave that out"
+        return None
 
 
 class Dataset(SelectResponses):

@@ -110,11 +110,54 @@ class WriteInstructions(Sampled):
     )
 
 
-class WriteResponses(Sampled):
+class Stopping(Section):
+    """How often a task is answered."""
+
+    samples: Count = Field(default=10, description="answers per task; the most of them where `enough` is set")
+    enough: Count | None = Field(
+        default=None,
+        description=(
+            "passing answers after which a task is not answered again, in rounds of whole shards; if empty, every task "
+            "gets all samples; not in mode `reference`"
+        ),
+    )
+    samples_per_round: Count | None = Field(
+        default=None,
+        description=(
+            "answers per task in a round, where `enough` is set; if empty, each round asks for as many as there are by "
+            "then: 1, 1, 2, 4, ..."
+        ),
+    )
+
+    def contradiction(self, mode: Mode, samples_per_request: int) -> str | None:
+        """Say in one sentence, from a key's name on, why answers cannot be asked for so; None if they can.
+
+        Args:
+            mode: of the run.
+            samples_per_request: samples that the writer's engine asks for together, under one seed.
+        """
+        if self.enough is None:
+            return None
+        if mode == "reference":
+            return "enough: mode reference asks for all samples at once; leave it out, or use mode fixed"
+        if self.enough >= self.samples:
+            return f"enough: {self.enough} of {self.samples} samples saves none; raise samples, or leave it out"
+        size = self.samples_per_round or 1
+        if size >= self.samples:
+            return f"samples_per_round: {size} of {self.samples} samples make one round, which saves none; lower it"
+        if size % samples_per_request:
+            return (
+                f"enough: a round of {size} samples cuts requests of {samples_per_request} "
+                "(engine.samples_per_request), whose samples share a seed; set that to 1, or samples_per_round to a "
+                "multiple of it"
+            )
+        return None
+
+
+class WriteResponses(Stopping, Sampled):
     """Answer each task several times, each answer with its own tests (I→R)."""
 
     few_shots: int = Field(default=1, ge=0, description="examples in a prompt")
-    samples: Count = Field(default=10, description="answers per task")
 
 
 class Generation(Section):
@@ -148,6 +191,6 @@ class Generation(Section):
     template: str | None = Field(
         default=None, description="layout of this writer's prompts in place of `prompts.template`"
     )
-    responses: dict[str, str | int | float | bool] = Field(
+    responses: dict[str, str | int | float | bool | None] = Field(
         default={}, description="keys of `write_responses` that differ for this writer, for example temperature"
     )

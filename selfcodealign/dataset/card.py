@@ -85,7 +85,7 @@ def render(
         f"# {facts.name}",
         _summary(facts, funnels),
         "## Configurations\n\n" + _configurations(facts),
-        "## Columns\n\n" + _table(("column", "meaning"), COLUMNS.items()),
+        "## Columns\n\n" + _table(("column", "meaning"), (COLUMNS | _in_rounds(recipe)).items()),
         "## What is in it\n\n" + _contents(facts),
         "## How it was made\n\n" + _recipe(facts, recipe),
         "## From source function to row\n\n" + _funnel(funnels),
@@ -95,6 +95,18 @@ def render(
         "## How to make it again\n\n" + _again(facts, version),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _in_rounds(recipe: Mapping[str, str]) -> dict[str, str]:
+    """Say what columns mean where tasks were answered until enough responses passed."""
+    if "write_responses.enough" not in recipe:
+        return {}
+    return {
+        "pass_rate": (
+            "estimate without bias of the share of the instruction's responses that pass their own tests, from the few "
+            "that it took until enough passed: right on average, rough for one instruction"
+        )
+    }
 
 
 def _front_matter(facts: Facts) -> str:

@@ -8,7 +8,7 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Generator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -52,7 +52,8 @@ class Stage:
     drawer: Drawer
     sampling: Sampling
     model: ModelSettings
-    samples: int = 1
+    samples: range = range(1)
+    """Numbers of the answers asked for about each row."""
     first_index: int = 0
     """Absolute line number of the first row; only mode `reference` draws from line numbers."""
     title: str = ""
@@ -190,7 +191,8 @@ def answered(
     fields: Callable[[dict[str, Any], Draw], dict[str, str]],
     engine: EngineSettings,
     work: Path,
-) -> Iterator[tuple[dict[str, Any], Draw, list[Answer]]]:
+    skip: Container[str] = (),
+) -> Generator[tuple[dict[str, Any], Draw, list[Answer]]]:
     """Ask about every row and yield (row, what was drawn for it, its answers by sample), in the rows' order.
 
     Args:
@@ -200,10 +202,12 @@ def answered(
         fields: fills the placeholders of a row's prompt.
         engine: how the model is run.
         work: folder of the ledger.
+        skip: ids of rows that are passed over.
     """
 
-    def rows(first: int = 0) -> Iterator[dict[str, Any]]:
-        return read_rows(source, list(schema.model_fields), first)
+    def rows(first: int = 0) -> Iterator[tuple[int, dict[str, Any]]]:
+        places = enumerate(read_rows(source, list(schema.model_fields), first), first)
+        return ((place, row) for place, row in places if row["id"] not in skip)
 
     stage = stage.pinned(engine)
     settings = stage.settings() | engine.decides() | {"kind": "answers"}
@@ -213,39 +217,36 @@ def answered(
         settings["rows"] = digest_of_ids(source)
     with Ledger(work, settings, decided_by=RENDERING) as ledger:
         # Counted by id: a ledger may also hold answers about rows that are no longer there.
-        missing, first = 0, 0
+        missing, held, first = 0, 0, 0
         # Draws are kept, each once: rows share sets of examples, and a draw costs as much as reading its row.
         known: dict[Draw, Draw] = {}
         drawn: list[Draw] = []
-        for place, row in enumerate(rows()):
+        for place, row in rows():
             draw = stage.drawer.draw(row["id"], stage.first_index + place)
             drawn.append(known.setdefault(draw, draw))
             mark = mark_of(str(draw.examples), *(text for item in fields(row, draw).items() for text in item))
-            held = [ledger.holds(f"{row['id']}/{sample}", mark) for sample in range(stage.samples)]
-            if not all(held):
-                missing, first = missing + 1, first if missing else place
+            has = sum(ledger.holds(f"{row['id']}/{sample}", mark) for sample in stage.samples)
+            if has < len(stage.samples):
+                missing, first = missing + len(stage.samples) - has, first if missing else place
+            held += has
         if missing:
             backend = open_backend(stage.model, engine)
             # A server answers each prompt by itself; batches made here must see finished rows, to be the same batches.
             asked = (
-                enumerate(rows())
+                rows()
                 if engine.backend == "transformers"
-                else (
-                    (place, row)
-                    for place, row in enumerate(rows(first), first)
-                    if not _has_all(stage, row["id"], ledger)
-                )
+                else ((place, row) for place, row in rows(first) if not _has_all(stage, row["id"], ledger))
             )
             try:
                 requests = _requests(stage, asked, fields)
-                _record(stage.name, backend, requests, stage.sampling, ledger, missing * stage.samples)
+                _record(stage.name, backend, requests, stage.sampling, ledger, held, missing)
             finally:
                 backend.close()
-        for index, (row, draw) in enumerate(zip(rows(), drawn, strict=True)):
+        for (place, row), draw in zip(rows(), drawn, strict=True):
             answers = []
-            for sample in range(stage.samples):
+            for sample in stage.samples:
                 record = ledger.get(f"{row['id']}/{sample}")
-                seed = stage.drawer.sampling_seed(row["id"], stage.first_index + index, sample)
+                seed = stage.drawer.sampling_seed(row["id"], stage.first_index + place, sample)
                 columns = stage.sampled(draw, seed, record)
                 answers.append(
                     Answer(sample, record["text"], record["finish_reason"], columns, record["reason"], record["detail"])
@@ -262,7 +263,7 @@ def digest_of_ids(source: Path) -> str:
 
 
 def _has_all(stage: Stage, row_id: str, done: Container[str]) -> bool:
-    return all(f"{row_id}/{sample}" in done for sample in range(stage.samples))
+    return all(f"{row_id}/{sample}" in done for sample in stage.samples)
 
 
 def _requests(
@@ -273,7 +274,7 @@ def _requests(
     for index, row in rows:
         place = stage.first_index + index
         draw = stage.drawer.draw(row["id"], place)
-        for sample in range(stage.samples):
+        for sample in stage.samples:
             yield Request(
                 f"{row['id']}/{sample}",
                 stage.drawer.sampling_seed(row["id"], place, sample),
@@ -283,11 +284,17 @@ def _requests(
 
 
 def _record(
-    name: str, backend: Backend, requests: Iterable[Request], sampling: Sampling, ledger: Ledger, missing: int
+    name: str,
+    backend: Backend,
+    requests: Iterable[Request],
+    sampling: Sampling,
+    ledger: Ledger,
+    held: int,
+    missing: int,
 ) -> None:
-    """Bring the ledger to completion; about so many answers are missing."""
-    if len(ledger):
-        log.info("resuming: the ledger holds %d answers; %d are missing", len(ledger), missing)
+    """Bring the ledger to completion; of the answers asked for it holds so many, and so many are missing."""
+    if held:
+        log.info("resuming: the ledger holds %d answers; %d are missing", held, missing)
     begun, tokens_in, tokens_out = time.perf_counter(), 0, 0
     finished = backend.complete(requests, sampling, ledger)
     for number, completion in enumerate(progress(finished, missing, "answers", name, backend.doing), start=1):
@@ -353,7 +360,7 @@ def make_stage(
     settings: "Sampled",
     run_seed: int,
     *,
-    samples: int = 1,
+    samples: range = range(1),
     categories: Mapping[str, float] | None = None,
     difficulties: Mapping[str, float] | None = None,
 ) -> Stage:
@@ -403,11 +410,11 @@ def completed(
     settings = settings | engine.decides() | {"kind": "completions", "sampling": asdict(sampling)}
     settings["model"] = identity(model, model_revision(model, engine))
     with Ledger(work, settings) as ledger:
-        missing = sum(not ledger.holds(item.id, mark_of(str(item.seed), item.prompt)) for item in requests())
-        if missing:
+        has = [ledger.holds(item.id, mark_of(str(item.seed), item.prompt)) for item in requests()]
+        if missing := has.count(False):
             backend = open_backend(model, engine)
             try:
-                _record(name, backend, requests(), sampling, ledger, missing)
+                _record(name, backend, requests(), sampling, ledger, len(has) - missing, missing)
             finally:
                 backend.close()
         yield lambda request_id: Completion(id=request_id, **ledger.get(request_id))

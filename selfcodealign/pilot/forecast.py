@@ -163,7 +163,8 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         if one is None:
             return 0.0
         asks = stage in WRITING
-        found.costs.append(_cost(one, rows, jobs, branch=name, gpus=gpus if asks else 0))
+        # The pilot has one shard: more jobs are the rounds in which responses are asked for.
+        found.costs.append(_cost(one, rows, jobs * one.jobs, branch=name, gpus=gpus if asks else 0))
         rows *= _ratio(one)
     return rows
 

@@ -93,7 +93,7 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
     found = Measured(rule, branch)
     place = f"{rule}/{branch}".rstrip("/")
     timings = work / "timings" / f"{place}.jsonl"
-    for timing in [timings] if timings.is_file() else sorted((work / "timings" / place).glob("*.jsonl")):
+    for timing in [timings] if timings.is_file() else sorted((work / "timings" / place).rglob("*.jsonl")):
         job = timing.relative_to(work / "timings").with_suffix("")
         found.jobs += 1
         found.seconds += seconds_of(timing) or 0.0
@@ -102,8 +102,9 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
             found.looped_s += float(seconds)
         results = work / "results" / job
         alone = results.with_name(f"{results.name}.funnel.json")
-        for funnel in [alone] if alone.is_file() else results.glob("*.funnel.json"):
-            _count(found, json.loads(funnel.read_text()))
+        if job.parent in (Path(place), Path(place).parent):  # The rows of a round are among those of the last one.
+            for funnel in [alone] if alone.is_file() else results.glob("*.funnel.json"):
+                _count(found, json.loads(funnel.read_text()))
         files = (results.with_name(f"{results.name}{suffix}") for suffix in ("", ".parquet", ".dropped.parquet"))
         found.size += sum(_size(path) for path in (*files, work / "work" / job))
     if rule == "sample_solutions" and found.jobs:

@@ -21,6 +21,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
 from selfcodealign.pipeline import RULES, SECTIONS, STAGES, position
 from selfcodealign.rows_io import column_names, read_rows
+from selfcodealign.sample_rounds import rounds
 
 SUFFIX = re.compile(r"\.(dropped\.parquet|parquet|funnel\.json|overlaps\.json)$")
 SELECTIONS = get_args(Selection)
@@ -96,10 +97,22 @@ class Run:
         return section is None or place in self.config[section]
 
     def _place(self, path: Path) -> tuple[str, str]:
-        """Return stage, and generation or dataset, of a file under results/."""
-        parts = path.relative_to(self.results).parts
-        named = parts[0] in STAGES and STAGES[parts[0]].section
-        return parts[0], SUFFIX.sub("", parts[1]) if named else ""
+        """Return stage, and generation or dataset, of a file under results/.
+
+        A round of a generation's responses is no generation of the config: the last round's files hold all of them.
+        """
+        stage, *parts = path.relative_to(self.results).parts
+        if stage in STAGES and STAGES[stage].per == "generation":
+            return stage, "/".join(parts[:-1])
+        named = stage in STAGES and STAGES[stage].section
+        return stage, SUFFIX.sub("", parts[0]) if named else ""
+
+    def first_round(self, generation: str) -> range | None:
+        """Samples that every task of a generation was asked for; None where that is all of them."""
+        asked = self.config["write_responses"] | self.config["generations"][generation]["responses"]
+        if not asked.get("enough"):
+            return None
+        return rounds(asked["samples"], asked["enough"], asked["samples_per_round"])[0]
 
     @cached_property
     def funnels(self) -> list[Funnel]:

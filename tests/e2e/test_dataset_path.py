@@ -26,6 +26,7 @@ from selfcodealign.config.dataset import (
     SanitizeResponses,
     SelectResponses,
 )
+from selfcodealign.config.generation import Stopping
 from selfcodealign.dataset import sanitizing
 from selfcodealign.ids import content_id
 from selfcodealign.rows import ResponseRow, SeedRow, VerdictRow
@@ -102,7 +103,7 @@ class Stages:
             write_rows(verdicts[-1], VerdictRow, (executed(row) for row in read_rows(outputs[0])))
         benchmarks = {"tones": str(self.benchmark)}
         common = {"mode": self.mode, "run_seed": 3407}
-        chosen = {"settings": SelectResponses(), "sanitizing": SanitizeResponses()}
+        chosen = {"settings": SelectResponses(), "sanitizing": SanitizeResponses(), "stopping": Stopping()}
         select_responses.main(verdicts, *self.outputs("select_responses", "passing"), **common, **chosen)
         for before, stage in itertools.pairwise(CHAINS[self.mode]):
             source = self.outputs(before, "passing")[0]

@@ -60,6 +60,10 @@ EDITS = {
         ("reruns.yaml", "\nwrite_responses: {samples: 3}\n"),
         f"write_responses sanitize_responses verify_responses {DATASET} {MODEL} {SCORES}",
     ),
+    "`write_responses.enough`": (
+        ("reruns.yaml", "\nwrite_responses: {enough: 1}\n"),
+        f"write_responses sanitize_responses verify_responses {DATASET} {MODEL} {SCORES}",
+    ),
     "`verify_responses.timeout_s`": (
         ("reruns.yaml", "\nverify_responses: {timeout_s: 5}\n"),
         f"verify_responses {DATASET} {MODEL} {SCORES}",

@@ -150,6 +150,14 @@ def test_the_card_tells_rows_funnel_and_examples(inputs):
     assert json.loads(sample[1].split(f"\n{fence}\n")[0])["verdict"] == "pass"
 
 
+def test_the_card_says_what_a_pass_rate_is_where_tasks_were_answered_in_rounds(inputs):
+    told = "| pass_rate | estimate without bias of the share"
+    assert told not in (build(inputs) / "README.md").read_text()
+    card = (build(inputs, recipe={"write_responses.enough": "1"}) / "README.md").read_text()
+    assert told in card
+    assert "| `write_responses.enough` | `1` |" in card
+
+
 def test_an_empty_dataset_is_an_error_that_shows_the_funnel(inputs):
     write_rows(inputs / "chosen.parquet", SelectedRow, [])
     with pytest.raises(

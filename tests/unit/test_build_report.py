@@ -222,6 +222,23 @@ def test_files_of_generations_and_models_that_the_config_no_longer_names_are_pas
     assert {score.model for score in run.scores} == {"base", "aligned"}
 
 
+def test_where_hard_tasks_have_more_responses_the_first_round_gives_the_pass_rate(copy: SmallRun) -> None:
+    shutil.copytree(copy.results / "verify_responses/self", copy.results / "verify_responses/self/samples-0")
+    asked = provenance()["config"]["write_responses"] | {"samples": 4, "enough": 1}
+    run = opened(copy, write_responses=asked)
+    first = [row for row in copy.verdicts if row["sample"] == 0]
+    section = data.pass_rates(run)
+    passed = sum(row["passed"] for row in first)
+    assert section.values["sentence"].startswith(f"{passed} of {len(first)} responses executed in the sandbox passed")
+    assert "They are the responses of the first round" in section.values["sentence"]
+    assert "instructions" not in section.figures
+    assert "instructions" in data.pass_rates(opened(copy)).figures
+    funnel = run.funnel("verify_responses")
+    assert funnel is not None
+    assert funnel.produced == len(copy.verdicts), "the files of a round are not counted beside those of the last"
+    assert "samples-0" not in str(run.files("verify_responses"))
+
+
 def test_jobs_of_models_that_the_config_no_longer_names_are_not_timed(copy: SmallRun) -> None:
     before = len(opened(copy).jobs)
     for job in ("train_sft/before", "train_sft/aligned", "score_benchmark/before/demo", "score_benchmark/base/demo"):

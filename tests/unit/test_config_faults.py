@@ -183,6 +183,79 @@ def test_numbers_that_contradict_each_other_or_mean_nothing_are_refused(values, 
         load(values)
 
 
+def asking(**keys):
+    return {"write_responses": {"samples": 10, **keys}}
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        pytest.param(
+            {"mode": "reference", **asking(enough=1)},
+            "write_responses.enough: mode reference asks for all samples at once; leave it out",
+            id="reference",
+        ),
+        pytest.param(asking(enough=10), "write_responses.enough: 10 of 10 samples saves none", id="all"),
+        pytest.param(asking(enough=1, samples=1), "write_responses.enough: 1 of 1 samples saves none", id="one"),
+        pytest.param(
+            asking(enough=1, samples_per_round=10),
+            "write_responses.samples_per_round: 10 of 10 samples make one round",
+            id="one-round",
+        ),
+        pytest.param(
+            {**asking(enough=1), "engine": {"samples_per_request": 2}},
+            "write_responses.enough: a round of 1 samples cuts requests of 2",
+            id="requests",
+        ),
+        pytest.param(
+            {**asking(), "generations": {"self": {"responses": {"enough": 12}}}},
+            "generations.self.responses.enough: 12 of 10 samples saves none",
+            id="one-writer",
+        ),
+        *(
+            pytest.param(
+                {**asking(enough=enough), "datasets": {"passing": dataset}}, f"datasets.passing.{said}", id=said
+            )
+            for enough, dataset, said in (
+                (1, {"selection": "random"}, "selection: write_responses.enough stops at a pass"),
+                (1, {"selection": "shortest"}, "selection: shortest ranks passing responses"),
+                (2, {"per_instruction": 3}, "per_instruction: 3 are wanted"),
+                (1, {"min_pass_rate": 0.2}, "min_pass_rate: write_responses.enough stops at too few"),
+                (1, {"max_pass_rate": 0.8}, "max_pass_rate: write_responses.enough stops at too few"),
+                (1, {"pass_threshold": 0.9}, "pass_threshold: write_responses.enough stops at responses whose"),
+            )
+        ),
+    ],
+)
+def test_what_does_not_go_with_responses_that_stop_early_is_refused(values, sentence):
+    with pytest.raises(UserError, match=f"^config key {sentence}"):
+        load(values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param(asking(enough=1), id="plain"),
+        pytest.param({**asking(enough=2), "datasets": {"passing": {"selection": "consensus"}}}, id="best-of-two"),
+        pytest.param({**asking(enough=1), "datasets": {"passing": {"selection": "failing"}}}, id="failing"),
+        pytest.param(
+            {**asking(enough=1, samples_per_round=4), "engine": {"samples_per_request": 2}}, id="whole-requests"
+        ),
+        pytest.param(
+            {
+                **asking(enough=1),
+                "generations": {"self": {}, "whole": {"responses": {"enough": None}}},
+                "datasets": {"passing": {}, "random": {"generation": "whole", "selection": "random"}},
+            },
+            id="another-writer",
+        ),
+        pytest.param({"mode": "reference", **asking(samples_per_round=2)}, id="size-alone"),
+    ],
+)
+def test_what_goes_with_responses_that_stop_early(values):
+    load(values)
+
+
 @pytest.mark.parametrize("key", ["categories", "difficulties"])
 @pytest.mark.parametrize(
     ("weights", "sentence"),

@@ -50,6 +50,15 @@ def test_the_table_is_printed_for_a_config(tmp_path, capsys):
     assert "GPU-hours" in printed
 
 
+def test_responses_that_may_stop_early_are_an_upper_bound(tmp_path, capsys):
+    file = tmp_path / "run.yaml"
+    file.write_text(f"model: {{base: {NAME}}}\nwrite_responses: {{samples: 8, enough: 1}}\n")
+    main(["cost", "--configfile", str(file)])
+    printed = capsys.readouterr().out
+    assert "at most 8 responses each" in printed
+    assert "Responses are an upper bound: after 1 that pass, a task gets no more (write_responses.enough)." in printed
+
+
 def test_an_unknown_size_is_asked_for(tmp_path, capsys):
     file = tmp_path / "run.yaml"
     file.write_text("model: {base: someone/unknown-model}\n")

@@ -6,6 +6,7 @@ from scripts.count_assertions import main, separate
 from scripts.select_responses import main as select
 from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
 from selfcodealign.config.execution import RunResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.errors import UserError
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -60,6 +61,7 @@ def chosen(folder, verdicts, assertions=None, **options) -> list[str]:
         run_seed=1,
         settings=SelectResponses(**options),
         sanitizing=SanitizeResponses(),
+        stopping=Stopping(),
     )
     return sorted(row["response_id"] for row in read_rows(outputs[0]))
 

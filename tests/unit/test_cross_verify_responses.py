@@ -6,6 +6,7 @@ from scripts.cross_verify_responses import agreement, main, pair_id, pairs
 from scripts.select_responses import main as select
 from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
 from selfcodealign.config.execution import RunResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
 from tests.dataset_rows import verdict_row
@@ -77,6 +78,7 @@ def test_the_majority_wins_in_the_sandbox(tmp_path):
     assert (tmp_path / "first.parquet").read_bytes() == (tmp_path / "second.parquet").read_bytes()
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
     by_agreement = {"settings": SelectResponses(selection="consensus"), "sanitizing": SanitizeResponses()}
+    by_agreement["stopping"] = Stopping()
     scores = [tmp_path / "first.parquet"]
     select([tmp_path / "verdicts.parquet"], *outputs, consensus=scores, mode="fixed", run_seed=1, **by_agreement)
     (chosen,) = read_rows(outputs[0])

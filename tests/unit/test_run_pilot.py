@@ -330,6 +330,17 @@ def test_a_stage_is_measured_by_its_timing_its_log_and_its_funnel(tmp_path):
     assert measured(tmp_path, few)["write_responses/self"].looped_s == 5.0
 
 
+def test_a_stage_in_rounds_is_measured_by_all_its_jobs_and_the_rows_of_the_last(tmp_path):
+    log = "12:00:00 INFO write_responses: {} answers took {} s\n"
+    whole = {"entered": 9, "kept": 9, "produced": 14, "dropped": {}, "finish_reasons": {"stop": 14}, "tokens_out": 700}
+    first = whole | {"produced": 9, "finish_reasons": {"stop": 9}, "tokens_out": 450}
+    job(tmp_path, "write_responses/self/samples-0/00000", 4.0, log.format(9, 1.5), first)
+    job(tmp_path, "write_responses/self/00000", 3.0, log.format(5, 1.0), whole)
+    one = measured(tmp_path, load({"demo": True, "models": {}}))["write_responses/self"]
+    assert (one.jobs, one.seconds, one.looped, one.looped_s) == (2, 7.0, 14, 2.5)
+    assert (one.entered, one.produced, one.tokens_out, one.finish_reasons) == (9, 14, 700, {"stop": 14})
+
+
 # ---- what is foreseen ----
 
 
@@ -407,6 +418,15 @@ def test_a_job_takes_its_start_and_time_for_each_row():
     assert found.cpu_hours + asked == pytest.approx(sum(cost.hours for cost in found.costs))
     assert found.size == sum(cost.size for cost in found.costs)
     assert any("upper bound" in note for note in found.notes)
+
+
+def test_every_round_of_a_shard_is_a_job_with_a_start_of_its_own():
+    pilot = pilot_of(write_responses__self={"jobs": 3, "seconds": 7.8})
+    costs = forecast.foreseen(run_of(), pilot, (40, 40, 20)).costs
+    (cost,) = (cost for cost in costs if cost.stage == "write_responses")
+    # Two shards, three rounds of 1.4 seconds before the rows, which take 0.4 seconds each.
+    assert cost.jobs == 6
+    assert cost.hours * 3600 == pytest.approx(6 * 1.4 + 1800 * 0.4)
 
 
 @pytest.mark.parametrize(

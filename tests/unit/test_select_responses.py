@@ -6,6 +6,7 @@ import random
 import pytest
 
 from scripts.select_responses import (
+    RANKS,
     Candidate,
     chosen,
     main,
@@ -15,7 +16,8 @@ from scripts.select_responses import (
     reference_shuffle,
     why_dropped,
 )
-from selfcodealign.config.dataset import SanitizeResponses, SelectResponses
+from selfcodealign.config.dataset import RANKED, SanitizeResponses, SelectResponses
+from selfcodealign.config.generation import Stopping
 from selfcodealign.dataset.code import (
     defined_names,
     reference_names,
@@ -25,6 +27,7 @@ from selfcodealign.dataset.code import (
 from selfcodealign.errors import UserError
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
+from selfcodealign.sample_rounds import rounds
 from tests.dataset_rows import verdict_row
 
 ANY = (0.0, 1.0)
@@ -65,8 +68,48 @@ def test_a_window_of_pass_rates_selects_by_difficulty(rate, window, reason):
 
 def test_a_failure_of_the_sandbox_is_no_attempt():
     group = [candidate("a"), candidate("b", verdict="fail"), candidate("c", verdict="internal")]
-    assert pass_rates(group) == {"ins-0": 0.5}
-    assert pass_rates([candidate("c", "ins-1", verdict="internal")]) == {"ins-1": 0.0}
+    assert pass_rates(group, Stopping()) == {"ins-0": 0.5}
+    assert pass_rates([candidate("c", "ins-1", verdict="internal")], Stopping()) == {"ins-1": 0.0}
+
+
+IN_ROUNDS = Stopping(samples=8, enough=1)
+
+
+def asked_until_one_passes(instruction: str, chance: float, rng: random.Random) -> list[Candidate]:
+    found = []
+    for asked in rounds(IN_ROUNDS.samples, IN_ROUNDS.enough, IN_ROUNDS.samples_per_round):
+        for sample in asked:
+            verdict = "pass" if rng.random() < chance else "fail"
+            found.append(candidate(f"{instruction}/{sample}", instruction, verdict=verdict, sample=sample))
+        if any(one.passed for one in found):
+            break
+    return found
+
+
+@pytest.mark.parametrize("chance", [0.1, 0.4, 0.8])
+def test_pass_rates_of_tasks_that_stop_early_are_right_on_average(chance):
+    rng = random.Random(5)
+    groups = [asked_until_one_passes(f"ins-{number}", chance, rng) for number in range(4000)]
+    rates = pass_rates([one for group in groups for one in group], IN_ROUNDS)
+    assert len(rates) == len(groups)
+    assert sum(rates.values()) / len(rates) == pytest.approx(chance, abs=4 * (chance * (1 - chance) / 4000) ** 0.5)
+    plain = sum(sum(one.passed for one in group) / len(group) for group in groups) / len(groups)
+    assert plain > chance + 0.05, "which the plain share is not"
+
+
+def test_a_response_of_no_round_is_refused():
+    with pytest.raises(UserError, match=r"a is sample 8 of 8: these verdicts come from other settings"):
+        pass_rates([candidate("a", sample=8)], IN_ROUNDS)
+
+
+def test_a_verdict_that_came_out_otherwise_the_second_time_leaves_the_share_in_the_first_round():
+    verdicts = ("internal", "pass", "pass")  # Of rounds 0, 1 and 2; nobody asks on after a pass.
+    group = [candidate(str(sample), verdict=verdict, sample=sample) for sample, verdict in enumerate(verdicts)]
+    assert pass_rates(group, IN_ROUNDS) == {"ins-0": 1.0}
+
+
+def test_every_ranking_has_its_rank():
+    assert set(RANKED) == set(RANKS)
 
 
 @pytest.mark.parametrize(
@@ -271,7 +314,7 @@ def run_main(tmp_path, shards: list[list[dict]], mode="fixed", **settings) -> tu
         files.append(tmp_path / f"{number:05d}.parquet")
         write_rows(files[-1], VerdictRow, rows)
     outputs = [tmp_path / name for name in ("rows.parquet", "dropped.parquet", "funnel.json")]
-    chosen = {"settings": SelectResponses(**settings), "sanitizing": SanitizeResponses()}
+    chosen = {"settings": SelectResponses(**settings), "sanitizing": SanitizeResponses(), "stopping": Stopping()}
     main(files, *outputs, mode=mode, run_seed=3407, **chosen)
     return list(read_rows(outputs[0])), list(read_rows(outputs[1]))
 

@@ -124,6 +124,23 @@ def test_a_resumed_job_counts_what_it_began_with(folder, said, held, expected):
     assert (status.rows_done, status.rows_expected) == (held, expected)
 
 
+def test_rounds_of_responses_that_share_a_ledger_are_counted_once(folder):
+    folder.finished("write_responses/self/samples-0/00000", line("write_responses", 100, 100), seconds=50)
+    folder.began("write_responses/self/00000", line("write_responses", 30, 60))
+    folder.ledger("write_responses/self/00000", 130)
+    status = folder.status()["write_responses"]
+    assert (status.finished, status.running) == (1, 1)
+    assert (status.rows_done, status.rows_expected) == (130, 160)
+    folder.finished("write_responses/self/00000", seconds=1, entered=100)
+    assert folder.status()["write_responses"].rows_done == 100, "a round that found nothing to do added nothing"
+
+
+def test_a_generation_that_is_named_like_a_round_is_none(folder):
+    folder.began("write_responses/samples-0/00000", line("write_responses", 30, 60))
+    folder.ledger("write_responses/samples-0/00000", 40)
+    assert folder.status()["write_responses"].rows_done == 40
+
+
 def test_loops_that_follow_each_other_in_one_job_are_added_up(folder):
     log = line("demo", 0, 12) + line("demo", 12, 12) + line("demo", 0, 8) + line("demo", 4, 8)
     folder.began("sample_solutions/base/demo", log)

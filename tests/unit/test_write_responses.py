@@ -3,9 +3,10 @@ import json
 import pytest
 
 from scripts.write_responses import main, why_dropped
+from selfcodealign.errors import UserError
 from selfcodealign.generation.engine import Answer
 from selfcodealign.ids import content_id
-from selfcodealign.rows import InstructionRow
+from selfcodealign.rows import InstructionRow, VerdictRow
 from selfcodealign.rows_io import write_rows
 from tests.generation_rows import asking, call, outputs, rows_of
 from tests.stub_server import running
@@ -136,3 +137,130 @@ def test_a_teacher_with_a_chat_endpoint_can_answer(instructions, tmp_path):
         call(main, instructions, **out, **asking(stub.url, api="chat"), samples=1, temperature=0.0)
     assert len(rows_of(out["rows"])) == 12
     assert all(body["temperature"] == 0 and "messages" in body for body in stub.bodies)
+
+
+# ---- in rounds, until enough pass ----
+
+
+def verdicts(path, rows, passing):
+    """Write verdicts on the responses of a round; those to the instructions of these numbers pass."""
+    wanted = {f"Write function number {number}." for number in passing}
+    columns = {"verdict": "", "reason": "", "stdout": "", "stderr": "", "isolation": ""}
+    columns |= {"cpu_s": 0.0, "wall_s": 0.0, "memory_mb": 0.0}
+    write_rows(path, VerdictRow, [row | columns | {"passed": row["instruction"] in wanted} for row in rows])
+    return path
+
+
+class Rounds:
+    """Rounds of responses to one shard, as a run goes through them; `passing` says for each round whose pass in it."""
+
+    def __init__(self, folder, instructions, passing, **flags):
+        self.folder, self.instructions, self.passing, self.flags = folder, instructions, passing, flags
+        self.verdicts, self.before, self.asked = [], [], []
+        self.out = {}
+
+    def run(self, url, stub, count):
+        for number in range(count):
+            self.out = outputs(self.folder, f"round-{number}") | {"work": self.folder / "work"}
+            last = number == count - 1
+            asked = len(stub.bodies)
+            given = {"verdicts": self.verdicts, "before": self.before if last else []}
+            call(main, self.instructions, **self.out, **asking(url), **given, **self.flags)
+            self.asked.append(len(stub.bodies) - asked)
+            self.before.append(self.out["rows"])
+            if not last:
+                file = self.folder / f"verdicts-{number}.parquet"
+                self.verdicts.append(verdicts(file, rows_of(self.out["rows"]), self.passing[number]))
+        return rows_of(self.out["rows"])
+
+
+@pytest.fixture
+def whole(instructions, tmp_path):
+    """The responses of a run that asks for all samples at once."""
+    with running() as stub:
+        call(main, instructions, **outputs(tmp_path, "whole"), **asking(stub.url), samples=4)
+    return rows_of(tmp_path / "whole.parquet")
+
+
+def test_a_round_asks_only_about_instructions_of_which_too_few_passed(instructions, tmp_path, whole):
+    made = Rounds(tmp_path, instructions, [range(7), range(9)], samples=4, enough=1)
+    with running() as stub:
+        rows = made.run(stub.url, stub, 3)
+    # Seven leave after the first round, two after the second, three get all four samples.
+    assert made.asked == [12, 5, 2 * 3]
+    counts = {f"Write function number {number}.": 1 if number < 7 else 2 if number < 9 else 4 for number in range(12)}
+    wanted = [row for row in whole if row["sample"] < counts[row["instruction"]]]
+    assert rows == wanted, "a part of what the whole run writes, in its order"
+
+
+def test_the_last_round_counts_everything_and_a_round_only_what_it_asked_about(instructions, tmp_path):
+    made = Rounds(tmp_path, instructions, [range(7), range(9)], samples=4, enough=1)
+    with running() as stub:
+        rows = made.run(stub.url, stub, 3)
+    funnels = [json.loads((tmp_path / f"round-{number}.funnel.json").read_text()) for number in range(3)]
+    assert [funnel["entered"] for funnel in funnels] == [12, 5, 12]
+    assert [funnel["kept"] for funnel in funnels] == [12, 5, 12]
+    assert [funnel["produced"] for funnel in funnels] == [12, 5, len(rows)]
+    assert funnels[-1]["tokens_out"] == sum(row["tokens_out"] for row in rows)
+    assert funnels[-1]["finish_reasons"] == {"stop": len(rows)}
+
+
+def test_enough_passing_responses_may_come_from_several_rounds(instructions, tmp_path):
+    made = Rounds(tmp_path, instructions, [range(7), range(5)], samples=4, enough=2)
+    with running() as stub:
+        rows = made.run(stub.url, stub, 3)
+    # Nobody has two after the first round; numbers 0 to 4 have after the second.
+    assert made.asked == [12, 12, 2 * 7]
+    assert len(rows) == 5 * 2 + 7 * 4
+
+
+def test_nothing_is_asked_again_when_rounds_are_cut_in_another_way(instructions, tmp_path):
+    """Rounds share a ledger: another size of rounds, more samples, or none of it, use what is there."""
+    made = Rounds(tmp_path, instructions, [range(12)], samples=4, enough=1, samples_per_round=2)
+    with running() as stub:
+        made.run(stub.url, stub, 2)
+        assert made.asked == [24, 0]
+        out = outputs(tmp_path, "all") | {"work": tmp_path / "work"}
+        call(main, instructions, **out, **asking(stub.url), samples=2)
+        assert len(stub.bodies) == 24
+    assert rows_of(out["rows"]) == rows_of(made.out["rows"])
+
+
+def test_a_round_that_ended_in_its_middle_writes_the_same_bytes_when_it_is_run_again(instructions, tmp_path):
+    made = Rounds(tmp_path, instructions, [range(7), range(9)], samples=4, enough=1)
+    with running() as stub:
+        made.run(stub.url, stub, 3)
+    out = outputs(tmp_path, "again")
+    given = {"verdicts": made.verdicts, "before": made.before[:2], "samples": 4, "enough": 1}
+    turns = []
+
+    def fail(body):
+        turns.append(body)
+        return (401, "no credit") if len(turns) > 3 else None
+
+    with running(refuse=fail) as stub, pytest.raises(UserError, match="no credit"):
+        call(main, instructions, **out, **asking(stub.url, concurrency=1), **given)
+    assert not out["rows"].exists()
+    with running() as stub:
+        call(main, instructions, **out, **asking(stub.url), **given)
+        assert len(stub.bodies) == 2 * 3 - 3, "answers that were there are not asked for again"
+    for name in ("rows", "dropped", "funnel"):
+        assert out[name].read_bytes() == made.out[name].read_bytes()
+
+
+def test_an_instruction_refused_in_one_round_and_answered_in_the_next_is_kept(instructions, tmp_path):
+    made = Rounds(tmp_path, instructions, [range(12), range(12)], samples=4, enough=1)
+    turns = []
+
+    def refuse(body):
+        if "number 3." not in body["prompt"]:
+            return None
+        turns.append(body)
+        return (400, "no") if len(turns) == 1 else None
+
+    with running(refuse=refuse) as stub:
+        rows = made.run(stub.url, stub, 3)
+    first, last = (json.loads((tmp_path / f"round-{number}.funnel.json").read_text()) for number in (0, 2))
+    assert (first["entered"], first["kept"], first["dropped"]) == (12, 11, {"refused_by_server": 1})
+    assert (last["entered"], last["kept"], last["dropped"]) == (12, 12, {})
+    assert [row["sample"] for row in rows if "number 3." in row["instruction"]] == [1]

@@ -84,18 +84,28 @@ def _bars(one: Funnel) -> list[dict[str, Any]]:
 
 
 def _verdicts(run: Run) -> Counter[tuple[str, str, str]]:
-    """Count the responses executed, by category, difficulty and verdict, whether they were kept or set aside."""
+    """Count the responses executed, by category, difficulty and verdict, whether they were kept or set aside.
+
+    Where tasks were asked about until enough responses passed, those of the first round count: of the others, hard
+    tasks have more.
+    """
     counted: Counter[tuple[str, str, str]] = Counter()
-    columns = ["category", "difficulty", "verdict"]
-    for dropped in (False, True):
-        for path in run.files("verify_responses", dropped=dropped):
-            if set(columns) <= set(column_names(path)):
-                counted.update((row["category"], row["difficulty"], row["verdict"]) for row in read_rows(path, columns))
+    columns = ["category", "difficulty", "verdict", "sample"]
+    for generation in run.config["generations"]:
+        first = run.first_round(generation)
+        for dropped in (False, True):
+            for path in run.files("verify_responses", generation, dropped=dropped):
+                if set(columns) <= set(column_names(path)):
+                    counted.update(
+                        (row["category"], row["difficulty"], row["verdict"])
+                        for row in read_rows(path, columns)
+                        if first is None or row["sample"] in first
+                    )
     return counted
 
 
 def _passed(run: Run) -> int:
-    return sum(number for (_, _, verdict), number in _verdicts(run).items() if verdict == "pass")
+    return sum(row["passed"] for row in run.rows("verify_responses", ["passed"]))
 
 
 def pass_rates(run: Run) -> Section:
@@ -114,6 +124,11 @@ def pass_rates(run: Run) -> Section:
         f"{percent(whole.value)} (95 % interval {percent(whole.low)} to {percent(whole.high)}). "
         "Whiskers in the charts are Wilson intervals over responses."
     )
+    if any(map(run.first_round, run.config["generations"])):
+        section.values["sentence"] += (
+            " They are the responses of the first round, which every task has: with write_responses.enough, hard tasks "
+            "have more responses than easy ones."
+        )
     verdicts: Counter[str] = Counter()
     for (_, _, verdict), number in counted.items():
         verdicts[verdict] += number
@@ -155,7 +170,9 @@ def in_order(counted: Mapping[str, int]) -> list[str]:
 
 
 def _by_instruction(run: Run) -> list[tuple[int, int]]:
-    """Count instructions by their number of passing responses."""
+    """Count instructions by their number of passing responses; none where that number ended their rounds."""
+    if any(map(run.first_round, run.config["generations"])):
+        return []
     passes: Counter[str] = Counter()
     for row in run.rows("verify_responses", ["instruction_id", "passed"]):
         passes[row["instruction_id"]] += row["passed"]
