@@ -11,7 +11,7 @@ ROOT = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(ROOT))
 
 from selfcodealign import config as schema
-from selfcodealign import failures, images, pipeline, preflight, stage
+from selfcodealign import failures, images, pipeline, planned_plugins, preflight, stage
 from selfcodealign.errors import UserError
 from selfcodealign.plan import Plan, examples_of
 
@@ -75,8 +75,9 @@ def script(name):
 
 
 def decided_by(rule):
-    """Paths of the modules that decide what a rule writes, so that their edits are visible too."""
-    return [f"{LINK}/{path.relative_to(ROOT)}" for path in pipeline.decided_by(rule)[1:]]
+    """Paths of the modules that decide what a rule writes, here and in plug-ins, so that their edits are visible too."""
+    own = [f"{LINK}/{path.relative_to(ROOT)}" for path in pipeline.decided_by(rule)[1:]]
+    return own + planned_plugins.files(PLAN, rule)
 
 
 def entry_of(name):

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from selfcodealign import plugins
 from selfcodealign.config.execution import ExecutePrograms
 from selfcodealign.evaluation import base
 from selfcodealign.evaluation.base import Benchmark, Outcome, Problem
@@ -61,6 +62,7 @@ def judged(
     programs = list(programs)
     records = {name: digest(_plain(problem)) for name, problem in problems.items()}
     depends = {"benchmark": benchmark.name, "environment": environment(settings), **described(settings)}
+    depends |= plugins.content("benchmarks", benchmark.name, base.BENCHMARKS)
     if benchmark.measures_programs:
         # Which programs are measured depends on all of a task's samples.
         depends["programs"] = digest([[row["id"], row["program"]] for row in programs])

@@ -1,10 +1,16 @@
-"""One command for people: `python -m selfcodealign <tool>`. Each tool is a module of `commands/`."""
+"""One command for people: `python -m selfcodealign <tool>`, and `selfcodealign <tool>` where the wheel is installed.
+
+Each tool is a module of `commands/`.
+"""
 
 import argparse
 import importlib
 import sys
+from pathlib import Path
 
+from selfcodealign import __version__
 from selfcodealign.errors import one_line_errors
+from selfcodealign.extras import missing_packages_named
 
 TOOLS = {
     "status": "print how far a run is: jobs, rows, rate, time left and failures of every stage",
@@ -28,7 +34,9 @@ PASSED_ON = {"pilot"}
 def main(argv: list[str] | None = None) -> None:
     """Parse the name of a tool, import only that tool, and run it."""
     arguments = sys.argv[1:] if argv is None else argv
-    parser = argparse.ArgumentParser(prog="python -m selfcodealign", description="Tools around the pipeline.")
+    called = "selfcodealign" if Path(sys.argv[0]).name == "selfcodealign" else "python -m selfcodealign"
+    parser = argparse.ArgumentParser(prog=called, description="Tools around the pipeline.")
+    parser.add_argument("--version", action="version", version=f"selfcodealign {__version__}")
     tools = parser.add_subparsers(dest="tool", required=True, metavar="TOOL")
     chosen = next((word for word in arguments if not word.startswith("-")), None)
     module = None
@@ -36,14 +44,15 @@ def main(argv: list[str] | None = None) -> None:
         about = summary[0].upper() + summary[1:] + "."
         tool = tools.add_parser(name, help=summary, description=about, allow_abbrev=name not in PASSED_ON)
         if name == chosen:
-            module = importlib.import_module(f"selfcodealign.commands.{name.replace('-', '_')}")
+            with one_line_errors(), missing_packages_named(name):
+                module = importlib.import_module(f"selfcodealign.commands.{name.replace('-', '_')}")
             module.add_arguments(tool)
     parsed, parsed.rest = parser.parse_known_args(arguments)
     if parsed.rest and chosen not in PASSED_ON:
         parser.error(f"unrecognized arguments: {' '.join(parsed.rest)}")
     if module is None:
         raise SystemExit(2)
-    with one_line_errors():
+    with one_line_errors(), missing_packages_named(str(chosen)):
         module.main(parsed)
 
 

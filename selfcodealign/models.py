@@ -27,12 +27,17 @@ KEPT = Path("work/fingerprints")
 
 
 def is_local(name: str) -> bool:
-    """Tell whether a model's name leads to a folder here; anything else is an id of the Hub or of a server."""
-    return Path(name).expanduser().is_dir()
+    """Tell whether a model's name leads to something here, a folder, or a file that a plug-in reads.
+
+    Anything else is an id of the Hub or of a server.
+    """
+    return Path(name).expanduser().exists()
 
 
 def identity_files(path: Path) -> list[Path]:
-    """List the files that make a local model what it is, by name; a folder without any gives none."""
+    """List the files that make a local model what it is, by name; a folder without any gives none, a file itself."""
+    if path.is_file():
+        return [path]
     found = {file for pattern in IDENTITY_FILES for file in path.glob(pattern) if file.is_file()}
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
 
@@ -45,8 +50,8 @@ def fingerprint(name: str, revision: str) -> str:
         revision: the revision asked for; a local folder has none.
 
     Returns:
-        For a folder, a hash of names and content of all its `identity_files`. For a model on the Hub the commit, if
-        the revision is one or the Hub's cache here knows which one it is, else the revision as it was given.
+        For what lies here, a hash of names and content of all its `identity_files`. For a model on the Hub the commit,
+        if the revision is one or the Hub's cache here knows which one it is, else the revision as it was given.
     """
     if not is_local(name):
         return revision if COMMIT.fullmatch(revision) else _cached_commit(name, revision) or revision
@@ -70,7 +75,7 @@ def title(name: str) -> str:
     pipeline its path there; any other folder is called by its last name. A name that is no folder stays as it is.
     """
     path = Path(name).expanduser()
-    if not path.is_dir():
+    if not path.exists():
         return name
     place = Path(os.path.abspath(path))
     if place.is_relative_to(Path.cwd() / LINK):

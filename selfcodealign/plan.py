@@ -206,11 +206,10 @@ class Plan:
     # ---- models ----
 
     def model_files(self, model: str) -> list[str]:
-        """What a model is, as inputs: the folder that a rule makes, or the files in a local one; none from the Hub."""
+        """What a model is, as inputs: the folder that a rule makes, or local files; none from the Hub."""
         if model.startswith(f"{self.results}/"):
             return [model]
-        folder = Path(model).expanduser()
-        return [str(file) for file in identity_files(folder)] if folder.is_dir() else []
+        return [str(file) for file in identity_files(Path(model).expanduser())]
 
     def tuned(self, name: str) -> str:
         """Folder of a model that this run fine-tunes."""

@@ -5,13 +5,12 @@ import json
 import logging
 import os
 import sys
-from collections import Counter
 from pathlib import Path
 from typing import Any, get_args
 
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
-from selfcodealign.evaluation.base import Benchmark, Outcome, Problem, Sampling
+from selfcodealign.evaluation.base import Benchmark, Problem, Sampling
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     flag = parser.add_argument
-    flag("--benchmark", required=True, help=f"one of {', '.join(base.BENCHMARKS)}")
+    flag("--benchmark", required=True, help=f"one of {', '.join(base.BENCHMARKS)}, or of an installed package")
     flag("--problems", type=Path, help="file of problems, as published; fetched if not given")
     flag("--version", help="version to fetch; the paper's if not given")
     flag("--output", type=Path, required=True, help="file of the results (JSON)")
@@ -85,7 +84,7 @@ def main(args: argparse.Namespace) -> None:
         warnings.append(
             f"{problems_file.name} (sha256 {data.sha256(problems_file)[:16]}…) is no published version ({known})"
         )
-    results = results_of(args, benchmark, problems, programs)
+    results = judged(args, benchmark, problems, programs)
     results |= {
         "model": args.model or (args.samples.name if args.samples else "canonical solutions"),
         "problems": {
@@ -201,15 +200,13 @@ def sampled(
     return programs, settings, sampling, warnings
 
 
-def results_of(
+def judged(
     args: argparse.Namespace, benchmark: Benchmark, problems: list[Problem], programs: list[dict[str, Any]]
 ) -> dict[str, Any]:
     """Judge programs and score them."""
-    from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
-    from selfcodealign.evaluation.scoring import score
-    from selfcodealign.stage import progress
+    from selfcodealign.evaluation.execution import sandbox_settings
+    from selfcodealign.evaluation.rescoring import results_of
 
-    by_id = {problem.id: problem for problem in problems}
     settings = sandbox_settings(
         benchmark,
         workers=args.workers,
@@ -217,40 +214,7 @@ def results_of(
         i_understand=args.i_understand,
         python=args.python,
     )
-    tasks = [Task(row["id"], by_id[row["task_id"]], row["program"]) for row in programs]
-    shown = progress(range(len(tasks)), total=len(tasks), unit="programs", label=benchmark.name)
-
-    def count(name: str, outcome: Outcome) -> None:
-        next(shown, None)
-
-    outcomes = execute(benchmark, tasks, settings, args.work / "references", count)
-    rows: dict[str, list[dict[str, Any]]] = {}
-    for row in sorted(programs, key=lambda row: row["sample"]):
-        one = outcomes[row["id"]]
-        verdict = {
-            "sample": row["sample"],
-            "passed": benchmark.passed(one.groups),
-            "groups": dict(one.groups),
-            "measures": dict(one.measures),
-            "reason": one.reason,
-            "note": row["note"],
-        }
-        rows.setdefault(row["task_id"], []).append(verdict)
-    found = score(benchmark, problems, rows, seed=args.seed, missing=args.missing)
-    for task, record in found["tasks"].items():
-        # Tasks without samples that count as failures have verdicts of the same form.
-        blank = {"passed": False, "reason": "no sample", "note": ""}
-        missing = [{"sample": place, "groups": groups, **blank} for place, groups in enumerate(record["verdicts"])]
-        record["verdicts"] = [
-            {key: verdict[key] for key in ("sample", "passed", "groups", "reason", "note")}
-            for verdict in rows.get(task) or missing
-        ]
-    return {
-        **found,
-        "benchmark": benchmark.name,
-        "title": benchmark.title,
-        "isolation": sorted(Counter(one.isolation for one in outcomes.values() if one.isolation)),
-    }
+    return results_of(benchmark, problems, programs, settings, args.work, missing=args.missing, seed=args.seed)
 
 
 def table(results: dict[str, Any]) -> str:

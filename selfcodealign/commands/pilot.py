@@ -8,8 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 
 from selfcodealign.errors import UserError
+from selfcodealign.pipeline import ROOT
 
-ROOT = Path(__file__).resolve().parent.parent.parent
 PAGE = Path("results/run_pilot/pilot.md")
 WITH_HOW_MUCH = ("--cores", "-c", "--jobs", "-j", "--profile")
 
@@ -25,8 +25,12 @@ def command(arguments: argparse.Namespace) -> list[str]:
     """Write the Snakemake command line that makes the pilot.
 
     Raises:
-        UserError: there is nothing to try it on.
+        UserError: there is nothing to try it on, or there are no rules here.
     """
+    if not (ROOT / "Snakefile").is_file():
+        raise UserError(
+            "pilot runs the rules of the pipeline, which pip does not install; clone its repository, and run it there"
+        )
     if arguments.seeds is not None and arguments.seeds < 1:
         raise UserError(f"--seeds is {arguments.seeds}; give at least 1")
     rest: list[str] = list(arguments.rest)

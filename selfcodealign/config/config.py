@@ -43,7 +43,7 @@ from selfcodealign.config.seeds import (
 )
 from selfcodealign.config.tables import BASE, Table
 from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
-from selfcodealign.evaluation.base import BENCHMARKS
+from selfcodealign.evaluation import base
 from selfcodealign.generation.settings import EngineSettings, read_settings
 from selfcodealign.paper import COLUMNS
 
@@ -206,9 +206,9 @@ class Config(Section):
         if BASE in self.models:
             raise ValueError(f"models.{BASE}: {BASE!r} names the untrained base model; choose another name")
         for name, run in self.benchmarks.items():
-            _known(f"benchmarks.{name}", run.benchmark or name, BENCHMARKS)
+            _is_benchmark(f"benchmarks.{name}", run.benchmark or name)
         for name in self.data.kept_out if isinstance(self.data.kept_out, list) else ():
-            _known("data.kept_out", name, BENCHMARKS)
+            _is_benchmark("data.kept_out", name)
         for name in self.other_models:
             if name == BASE or name in self.models or not NAME.fullmatch(name):
                 raise ValueError(f"other_models.{name}: choose a file name that no entry of models has")
@@ -253,6 +253,11 @@ class Config(Section):
 def _known(key: str, name: str, entries: dict[str, Any]) -> None:
     if name not in entries:
         raise ValueError(f"{key}: no entry named {name!r}; there are {', '.join(sorted(entries))}")
+
+
+def _is_benchmark(key: str, name: str) -> None:
+    if name not in base.BENCHMARKS:  # The installed packages are asked only then.
+        _known(key, name, dict.fromkeys(base.known()))
 
 
 def _settings(key: str, values: dict[str, Any], section: Section) -> None:

@@ -11,6 +11,7 @@ from selfcodealign.config.config import Config
 from selfcodealign.config.given import Given
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
+from selfcodealign.generation.settings import LOADING
 from selfcodealign.pipeline import LINK
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -69,10 +70,10 @@ def _expand(key: str, item: str, results: str) -> list[str]:
 def models(config: Config) -> dict[str, tuple[str, str]]:
     """List the models that the config names, but those of `models` by their names: key → folder or Hub id, revision.
 
-    What a server calls its model is no name of a folder or of the Hub, and is left out.
+    What a server or a plug-in calls its model is no name of a folder or of the Hub, and is left out.
     """
     named = {"model.base": (config.model.base, config.model.revision)}
-    served = {key for key, engine in config.engines.items() if engine["backend"] == "openai"}
+    served = {key for key, engine in config.engines.items() if engine["backend"] not in LOADING}
     if config.judge_seeds.model and "engine" not in served:
         named["judge_seeds.model"] = (config.judge_seeds.model, config.judge_seeds.revision or "main")
     for name, generation in config.generations.items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+from selfcodealign import plugins
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.extraction import completed, cut, last_python_block, program_in
 from selfcodealign.evaluation.statistics import pass_at_k
@@ -376,17 +377,35 @@ BENCHMARKS: dict[str, tuple[str, str]] = {
 
 
 def names() -> list[str]:
-    """List the benchmarks by name."""
+    """List this project's benchmarks by name."""
     return list(BENCHMARKS)
 
 
+def known() -> list[str]:
+    """List all benchmarks by name: this project's, then those of other packages that are installed."""
+    return [*BENCHMARKS, *plugins.named("benchmarks", BENCHMARKS)]
+
+
 def find(name: str) -> Benchmark | None:
-    """Return a benchmark by name, None if there is none; `humaneval+`, `MBPP+` and `DS-1000` are understood too."""
+    """Return a benchmark by name, None if there is none; `humaneval+`, `MBPP+` and `DS-1000` are understood too.
+
+    Raises:
+        UserError: another package brings it, and what it brings is no benchmark.
+    """
     key = name.lower().replace("+", "_plus").replace("ds-1000", "ds1000").replace("-", "_")
-    if key not in BENCHMARKS:
+    if key in BENCHMARKS:
+        module, kind = BENCHMARKS[key]
+        return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+    kind = plugins.load("benchmarks", key, BENCHMARKS)
+    if kind is None:
         return None
-    module, kind = BENCHMARKS[key]
-    return getattr(importlib.import_module(f"selfcodealign.evaluation.benchmarks.{module}"), kind)()
+    if not (isinstance(kind, type) and issubclass(kind, Benchmark)) or kind.__abstractmethods__:
+        missing = ", ".join(sorted(getattr(kind, "__abstractmethods__", ())))
+        why = f"it lacks {missing}" if missing else "it names no subclass of selfcodealign.Benchmark"
+        raise plugins.broken("benchmarks", key, BENCHMARKS, why)
+    if getattr(kind, "name", None) != key or not hasattr(kind, "title"):
+        raise plugins.broken("benchmarks", key, BENCHMARKS, f"the class needs a title, and the name {key!r}")
+    return kind()
 
 
 def get(name: str) -> Benchmark:
@@ -397,5 +416,6 @@ def get(name: str) -> Benchmark:
     """
     found = find(name)
     if found is None:
-        raise UserError(f"there is no benchmark {name!r}; choose one of {', '.join(BENCHMARKS)}")
+        there = ", ".join(known())
+        raise UserError(f"there is no benchmark {name!r}; choose one of {there}, or install the package that brings it")
     return found

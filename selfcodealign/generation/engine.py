@@ -21,7 +21,7 @@ from selfcodealign.generation import prompts as layouts
 from selfcodealign.generation.attributes import Draw, Drawer
 from selfcodealign.generation.backends import Backend, Completion, Request, Sampling, Scores, open_backend
 from selfcodealign.generation.prompts import Mode, Template, load_template
-from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.generation.settings import LOADING, EngineSettings, ModelSettings
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.rows_io import StageOutput, count_rows, read_rows
 from selfcodealign.stage import progress
@@ -430,7 +430,7 @@ def model_revision(model: ModelSettings, engine: EngineSettings) -> str:
 
     Which commit a server runs is not known here; what lies in this machine's cache says nothing about it.
     """
-    served = engine.backend == "openai" and not models.is_local(model.name)
+    served = engine.backend not in LOADING and not models.is_local(model.name)
     if served:
         return model.revision
     found = models.fingerprint(model.name, model.revision)

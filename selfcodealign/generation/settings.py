@@ -6,9 +6,15 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
+from selfcodealign import plugins
 from selfcodealign.errors import UserError
 
 Settings = TypeVar("Settings", bound=BaseModel)
+
+BACKENDS = ("transformers", "openai", "vllm")
+"""This project's own; other packages bring more by entry point (`plugins.py`)."""
+LOADING = ("transformers", "vllm")
+"""Those to which a model is a folder, or an id of the Hub; to others its name may be anything."""
 
 DECIDING = ("top_k", "min_p", "max_completion_tokens", "chat_template_kwargs", "extra_body")
 """Keys of the engine that change answers."""
@@ -44,9 +50,11 @@ class EngineSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    backend: Literal["transformers", "openai", "vllm"] = Field(
+    backend: str = Field(
         default="transformers",
-        description="`transformers` in process, `openai` any OpenAI-compatible server, `vllm` a server the job starts",
+        examples=list(BACKENDS),
+        description="`transformers` in process, `openai` any OpenAI-compatible server, `vllm` a server the job starts; "
+        "or the name of one that an installed package brings",
     )
     batch_size: int = Field(default=256, gt=0, description="transformers: rows decoded together")
     batch_tokens: int = Field(
@@ -118,6 +126,13 @@ class EngineSettings(BaseModel):
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="vllm: share of GPU memory to take")
     server_args: str = Field(default="", description="vllm: further arguments of the server, as on a command line")
 
+    @field_validator("backend")
+    @classmethod
+    def _is_there(cls, name: str) -> str:
+        if name not in BACKENDS and name not in (others := plugins.named("backends", BACKENDS)):
+            raise ValueError(f"should be one of {', '.join([*BACKENDS, *others])}, or that of an installed package")
+        return name
+
     @field_validator("base_url")
     @classmethod
     def _is_address(cls, url: str, info: ValidationInfo) -> str:
@@ -142,7 +157,8 @@ class EngineSettings(BaseModel):
 
     def decides(self) -> dict[str, Any]:
         """Return what changes answers and was set; a ledger made under another value is set aside."""
-        return {name: value for name in DECIDING if (value := getattr(self, name))}
+        chosen = {name: value for name in DECIDING if (value := getattr(self, name))}
+        return chosen | plugins.content("backends", self.backend, BACKENDS)
 
 
 def read_settings(kind: type[Settings], flag: str, values: dict[str, Any]) -> Settings:

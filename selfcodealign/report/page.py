@@ -5,8 +5,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.report import charts
-
 TEMPLATES = Path(__file__).parent / "templates"
 
 
@@ -20,6 +18,8 @@ class Figure:
     @property
     def inline(self) -> str:
         """The chart as part of the page."""
+        from selfcodealign.report import charts  # Altair, which the tools that only write durations do without.
+
         return charts.inline(self.svg, self.caption)
 
 

@@ -344,7 +344,7 @@ def test_nothing_where_something_is_needed_is_refused(values, sentence):
         ({"engine": {"backend": "openai"}}, "engine.base_url: is empty"),
         ({"generations": {"self": {"engine": {"backend": "openai"}}}}, "generations.self.engine: base_url: is empty"),
         ({"engine": {"backend": "openai", "base_url": "localhost:8000"}}, "engine.base_url: is no address of a server"),
-        ({"engine": {"backend": "ollama"}}, "engine.backend: Input should be 'transformers', 'openai' or 'vllm'"),
+        ({"engine": {"backend": "ollama"}}, "engine.backend: should be one of transformers, openai, vllm"),
         ({"engine": {"top_k": 5}}, "engine.top_k: only servers take it"),
         ({"prompts": {"template": "nope.yaml"}}, "prompts.template: there is no nope.yaml"),
         ({"prompts": {"template": "folder"}}, "prompts.template: folder is a folder; name one file"),

@@ -23,11 +23,12 @@ from tests.seed_rows import DOUBLE, seed_row
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "docs" / "examples"
+PLUGIN = "plugin/src/one_liners"
 
 
 def example(name):
     """Load an example as a module."""
-    spec = importlib.util.spec_from_file_location(f"example_{name}", EXAMPLES / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(f"example_{Path(name).name}", EXAMPLES / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
@@ -35,13 +36,11 @@ def example(name):
 
 def test_contributing_names_every_example():
     text = (ROOT / "CONTRIBUTING.md").read_text()
-    assert {path.name for path in EXAMPLES.iterdir() if path.is_file()} == set(
-        re.findall(r"docs/examples/([\w.]+)", text)
-    )
+    assert {path.name for path in EXAMPLES.iterdir()} == set(re.findall(r"docs/examples/([\w.]+)", text))
 
 
 def test_the_benchmark_is_read_judged_and_scored(tmp_path):
-    benchmark = example("benchmark").OneLiners()
+    benchmark = example(f"{PLUGIN}/benchmark").OneLiners()
     record = {
         "task_id": "abs/1",
         "prompt": "def absolute(x):\n",
@@ -70,12 +69,12 @@ def test_the_benchmark_is_read_judged_and_scored(tmp_path):
 def test_the_backend_answers_by_id_and_says_why_it_cannot(tmp_path):
     answers = tmp_path / "answers.jsonl"
     answers.write_text(json.dumps({"prompt": "one", "text": "1"}) + "\n")
-    backend = example("backend").ReplayBackend(ModelSettings(name=str(answers)), EngineSettings())
+    backend = example(f"{PLUGIN}/backend").ReplayBackend(ModelSettings(name=str(answers)), EngineSettings())
     asked = [Request(name, 0, lambda name=name: name) for name in ("one", "two", "done")]
     found = {answer.id: answer for answer in backend.complete(asked, Sampling(0.0, 1.0, 8), done={"done"})}
     assert (found["one"].text, found["two"].reason, len(found)) == ("1", "not_recorded", 2)
     with pytest.raises(UserError, match="cannot be read"):
-        example("backend").ReplayBackend(ModelSettings(name=str(tmp_path / "gone")), EngineSettings())
+        example(f"{PLUGIN}/backend").ReplayBackend(ModelSettings(name=str(tmp_path / "gone")), EngineSettings())
 
 
 def test_the_stage_keeps_and_drops_with_a_funnel(tmp_path):

@@ -6,8 +6,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol
 
+from selfcodealign import plugins
 from selfcodealign.errors import UserError
-from selfcodealign.generation.settings import EngineSettings, ModelSettings
+from selfcodealign.generation.settings import BACKENDS, EngineSettings, ModelSettings
 
 
 @dataclass(frozen=True)
@@ -99,7 +100,8 @@ def open_backend(model: ModelSettings, engine: EngineSettings) -> Backend:
     """Load a model, connect to a server, or start one, as the engine's settings say.
 
     Raises:
-        UserError: the model is unknown, the server is not there, a key is missing; one sentence says which.
+        UserError: the model is unknown, the server is not there, a key is missing, or another package's backend has no
+            such interface; one sentence says which.
     """
     if model.trust_remote_code and model.revision == "main" and not Path(model.name).is_dir():
         raise UserError(
@@ -117,4 +119,10 @@ def open_backend(model: ModelSettings, engine: EngineSettings) -> Backend:
         from selfcodealign.generation.backends.vllm import VllmBackend
 
         return VllmBackend(model, engine)
-    raise UserError(f"unknown generation backend {engine.backend!r}; known: transformers, openai, vllm")
+    made = plugins.load("backends", engine.backend, BACKENDS)
+    if made is None:
+        raise UserError(f"unknown generation backend {engine.backend!r}; known: {', '.join(BACKENDS)}")
+    lacking = [name for name in ("complete", "score", "doing", "close") if not hasattr(made, name)]
+    if lacking:
+        raise plugins.broken("backends", engine.backend, BACKENDS, f"it lacks {', '.join(lacking)}")
+    return made(model, engine)

@@ -1,7 +1,7 @@
-"""A backend of your own: one file in `selfcodealign/generation/backends/`, and two lines.
+"""A backend of your own: one class, and one line in the pyproject.toml of its package.
 
-    selfcodealign/generation/settings.py             "replay" among the values of EngineSettings.backend
-    selfcodealign/generation/backends/__init__.py    if engine.backend == "replay": return ReplayBackend(model, engine)
+    [project.entry-points."selfcodealign.backends"]
+    replay = "one_liners.backend:ReplayBackend"
 
 Prompts in, answers out, in any order, each with its id. Resuming, attributes, parsing and reasons for dropping are the
 engine's. This one reads answers that were collected elsewhere: JSON Lines of `prompt` and `text`, named as the model.
@@ -43,6 +43,10 @@ class ReplayBackend:
     ) -> Iterator[Scores]:
         """Refuse: recorded texts have no probabilities."""
         raise UserError("recorded answers cannot judge seeds; name a model in judge_seeds.model")
+
+    def doing(self) -> str:
+        """Say what goes on while no answer comes."""
+        return "reading recorded answers"
 
     def close(self) -> None:
         """Nothing is open."""

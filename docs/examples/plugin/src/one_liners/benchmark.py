@@ -1,6 +1,7 @@
-r"""A benchmark of your own: one file in `selfcodealign/evaluation/benchmarks/`, and one line in `evaluation/base.py`.
+r"""A benchmark of your own: one class, and one line in the pyproject.toml of its package.
 
-    BENCHMARKS["one_liners"] = ("one_liners", "OneLiners")
+    [project.entry-points."selfcodealign.benchmarks"]
+    one_liners = "one_liners.benchmark:OneLiners"
 
 Sampling, execution in the sandbox, pass@k with intervals and the command line come with the interface. A record here is
 `{"task_id": "abs/1", "prompt": "def absolute(x):\n", "solution": "    return abs(x)\n", "tests": ["assert …"]}`.

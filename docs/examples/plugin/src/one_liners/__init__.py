@@ -1,0 +1,1 @@
+"""A benchmark and a backend that selfcodealign finds by their entry points."""
