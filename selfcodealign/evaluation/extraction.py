@@ -8,7 +8,8 @@ The rule, `program_in`:
    that defines anything, without that the last that does more than print. Usage examples, outputs, shells and REPL
    transcripts are no programs; a draft is superseded by what comes after it.
 4. Other blocks are put before it if it, or the task, needs a name that only they define: helpers, imports, classes.
-5. An answer without fences is a program if it is Python and more than a word.
+5. An answer without fences is a program if it is Python and more than a word, or if nothing but words and tags stands
+   before and behind the code in it.
 """
 
 import ast
@@ -143,7 +144,7 @@ class Piece:
     def is_stub(self) -> bool:
         """Whether its last function has nothing but a docstring: a head that is still to be completed."""
         last = self.tree.body[-1] if self.tree and self.tree.body else None
-        return isinstance(last, ast.FunctionDef) and all(isinstance(it, ast.Expr) for it in last.body)
+        return isinstance(last, ast.FunctionDef) and all(isinstance(it, ast.Expr | ast.Pass) for it in last.body)
 
     @property
     def says_something(self) -> bool:
@@ -170,6 +171,14 @@ def _statements(tree: ast.Module | None) -> Iterator[ast.stmt]:
             ]
 
 
+_BEGINNING = re.compile(r"(?:def|class|import|from|async def) \w|@\w")
+_CODE = re.compile(
+    r"\s+(?![-*•>`\d])\S|(?:def|class|import|from|async|return|if|elif|else|for|while|try|except|with|raise)\b.*[:(]"
+    r"|@\w|[\w.\[\]]+ ?[-+*/]?=|[\w.]+\("
+)
+"""How lines of code begin, and lines that look like code."""
+_MOST_STRETCHES, _MOST_LINES = 8, 60
+
 _MOST_MARKS, _MOST_STOPS = 8, 20
 """Most places where a text is tried as Python: what runs on and on need not be parsed over and over."""
 
@@ -184,8 +193,15 @@ _THINKING = re.compile(
 _MARK = re.compile(
     r"<\|(?:start_header_id|im_start)\|>(?:assistant)?|<\|(?:endoftext|end_of_text|im_end|eot_id|eom_id|end|end_of_turn"
     r"|endofmask|EOT|fim_\w+|file_sep|begin_of_text|end_header_id|eos|assistant|user|system|END_OF_TURN_TOKEN|return|call)\|>"
-    r"|<｜[^｜\n]{1,40}｜>|</?s>|<(?:eos|bos|pad|unk|end_of_turn|start_of_turn|EOT|EOD|file_sep)>|\[/?INST\]|\[EOD\]"
+    r"|<｜[^｜\n]{1,40}｜>|</?s>|<(?:eos|EOS|bos|pad|unk|end_of_turn|start_of_turn|EOT|EOD|file_sep|filename|reponame)>"
+    r"|<(?:fim|jupyter|issue|commit)_\w+>|\[/?INST\]|\[EOD\]"
 )
+_FINAL = "<|channel|>final<|message|>"
+"""What OpenAI's layout puts before the answer, and behind all that was thought."""
+_TURN = re.compile(
+    r"^(?:#{2,3} (?:Instruction|Response|Human|User|Assistant):?|(?:Human|User|Assistant):)", re.MULTILINE
+)
+"""Where the next turn of a talk begins that the model made up."""
 
 
 def without_thoughts(text: str) -> str:
@@ -194,6 +210,7 @@ def without_thoughts(text: str) -> str:
     An end without a beginning, which stood in the prompt, ends what was thought so far. Marks inside a block of whole
     Python, or in backticks, are a part of the answer.
     """
+    text = text.rpartition(_FINAL)[2]
     if not _THINKING.search(text):
         return text
     code = _python_spans(text)
@@ -260,11 +277,12 @@ def program_in(text: str, wanted: Collection[str] = ()) -> str:
     if Piece(text).says_something:
         return text
     answer = without_marks(without_thoughts(text))
-    if pieces := _pieces(answer):
-        return _assembled(pieces, frozenset(wanted))
-    if FENCE_LINE.search(answer) or not Piece(answer.strip("\n")).says_something:
-        return last_python_block(answer)
-    return answer.strip("\n") + "\n"
+    for whole in (answer, without_quote(answer)):
+        for part in (whole[: turn.start()] if (turn := _TURN.search(whole)) else "", whole):
+            pieces = _pieces(part) or _unfenced(part)
+            if any(piece.says_something for piece in pieces):
+                return _assembled(pieces, frozenset(wanted))
+    return last_python_block(answer)
 
 
 def _pieces(answer: str) -> list[Piece]:
@@ -286,6 +304,37 @@ def _pieces(answer: str) -> list[Piece]:
         if fine := [piece for piece in pieces if piece.says_something]:
             return fine
     return python[-1:]
+
+
+def _unfenced(answer: str) -> list[Piece]:
+    """Return the code of an answer without fences, or with one too many; none if it is more than words around code."""
+    answer = answer.strip("\n")
+    if not FENCE_LINE.search(answer) and Piece(answer).says_something:
+        return [Piece(answer)]
+    if is_transcript(answer):
+        return [Piece(typed(answer))]
+    lines = answer.split("\n")
+    margins = [place for place, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
+    found, words, at = [], [], 0
+    while at < len(lines):
+        end = at
+        if _BEGINNING.match(lines[at]) and len(found) < _MOST_STRETCHES:
+            ends = [place for place in margins if at < place][:_MOST_LINES]
+            end = next((place for place in reversed(ends) if compiles("\n".join(lines[at:place]))), at)
+        if end > at:
+            found.append(Piece("\n".join(lines[at:end]).rstrip()))
+        else:
+            words.append(lines[at])
+        at = max(end, at + 1)
+    # What is no Python because it was cut off, or is wrong, shall be seen.
+    return [] if any(_CODE.match(line) for line in words) else [piece for piece in found if piece.defined]
+
+
+def without_quote(answer: str) -> str:
+    """Take off the marks of a quotation, if it holds a fence."""
+    return (
+        re.sub(r"^> ?", "", answer, flags=re.MULTILINE) if re.search(r"^> ?(?:```|~~~)", answer, re.MULTILINE) else ""
+    )
 
 
 def _piece(block: fences.Block) -> Piece:
@@ -319,7 +368,7 @@ def is_transcript(code: str) -> bool:
 
 def typed(code: str) -> str:
     """Return what was typed in a REPL, without its prompts and without what it printed."""
-    lines = [re.match(r"\s*(?:>>>|\.\.\.|In \[\d+\]:|\s+\.\.\.:) ?(.*)", line) for line in code.split("\n")]
+    lines = [re.match(r"\s*(?:>>>|\.\.\.:|\.\.\.|In \[\d+\]:) ?(.*)", line) for line in code.split("\n")]
     return "".join(f"{line[1]}\n" for line in lines if line)
 
 
@@ -348,6 +397,7 @@ def _main(pieces: list[Piece], wanted: frozenset[str]) -> int:
     """Return the place of the last piece that defines what is wanted, or else anything, or else does anything."""
     tests: tuple[Callable[[Piece], object], ...] = (
         lambda piece: "input" in wanted and piece.reads_input,
+        lambda piece: wanted & piece.defined and not piece.is_stub,
         lambda piece: wanted & piece.defined,
         lambda piece: wanted & piece.bound and not piece.only_shows,
         lambda piece: piece.defined,

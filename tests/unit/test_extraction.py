@@ -83,6 +83,29 @@ BLOCKS = {
     "Windows line ends": fenced(ADD).replace("\n", "\r\n"),
     "code moved in": fenced("    " + ADD.replace("\n    ", "\n        ")),
     "the fence behind a sentence": f"The program is ```python\n{ADD}```",
+    "its signature behind it": fenced(ADD) + "Signature:\n" + fenced("def add(a: int, b: int) -> int: ...\n"),
+    "its head to be written behind it": fenced(ADD) + fenced("def add(a, b):\n    pass\n"),
+    "a quotation": "> " + fenced(ADD).strip().replace("\n", "\n> "),
+    "another turn": fenced(ADD) + f"\n### Instruction:\nSubtract.\n\n### Response:\n{fenced(WRONG)}",
+    "channels": (
+        f"<|channel|>analysis<|message|>{fenced(WRONG)}<|end|><|start|>assistant<|channel|>final<|message|>"
+        f"{fenced(ADD)}<|return|>"
+    ),
+}
+UNFENCED = {
+    "a sentence before it": f"Sure! Here you go:\n\n{ADD}",
+    "a sentence behind it": f"{ADD}\nThis adds `a` and `b`.\n",
+    "a list behind it": f"{ADD}\n### Explanation\n\n1. Takes both.\n  - Adds them.\n",
+    "a heading": f"**Solution:**\n\n{ADD}",
+    "tags": f"<think>{WRONG}</think>\n<answer>\n{ADD}</answer>",
+    "CodeLlama's tags": f"[PYTHON]\n{ADD}[/PYTHON]\n[TESTS]\nassert add(1, 2) == 3\n[/TESTS]",
+    "LaTeX": f"The program is\n\\begin{{code}}\n{ADD}\\end{{code}}",
+    "a backtick": f"{ADD}`",
+    "an opening fence behind it": f"{ADD}```python\n",
+    "another turn": f"{ADD}\nHuman: And to subtract?\n\nAssistant:\n{WRONG}",
+    "a transcript": ">>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n",
+    "IPython": "In [1]: def add(a, b):\n   ...:     return a + b\n   ...:\n\nIn [2]: add(1, 2)\nOut[2]: 3\n",
+    "helpers and words": f"A helper:\n\n{HELPER}\nand the function:\n\n{USING}",
 }
 MARKS = {
     "endoftext": f"{ADD}<|endoftext|>",
@@ -93,6 +116,10 @@ MARKS = {
     "gemma": f"{ADD}<end_of_turn>\n<eos>",
     "on the line": f"{ADD.rstrip()}<|endoftext|>",
     "twice": f"{ADD}<|im_end|><|endoftext|>",
+    "a mark of code models": f"{ADD}<fim_middle>",
+    "a file's name": f"{ADD}<filename>x.py",
+    "an output": f"{ADD}<jupyter_output>3",
+    "in capitals": f"{ADD}<EOS>",
     "and another document": f"{ADD}<|endoftext|>import no_such_module\n# on and on",
     "and another turn": f"{ADD}<|im_end|>\n<|im_start|>user\nThanks!",
     "before it": f"<s>{ADD}</s>",
@@ -109,17 +136,34 @@ MARKS = {
 }
 
 
-@pytest.mark.parametrize("text", [*THINKING.values(), *BLOCKS.values()], ids=[*THINKING, *BLOCKS])
+@pytest.mark.parametrize(
+    "text", [*THINKING.values(), *BLOCKS.values(), *UNFENCED.values()], ids=[*THINKING, *BLOCKS, *UNFENCED]
+)
 def test_the_answers_program_is_found_among_what_surrounds_it(text):
     assert add_of(program_in(text, {"add"}))(1, 2) == 3
     benchmark, problem = base.get("humaneval_plus"), Problem("HumanEval/0", {"prompt": "", "entry_point": "add"})
     assert add_of(benchmark.program(problem, [text], "instruct"))(1, 2) == 3
 
 
-@pytest.mark.parametrize("text", [*THINKING.values(), *BLOCKS.values(), *MARKS.values()])
+@pytest.mark.parametrize("text", [*THINKING.values(), *BLOCKS.values(), *UNFENCED.values(), *MARKS.values()])
 def test_a_published_sample_is_read_by_the_same_rule(text):
     found = without_markdown(text, {"add"})
     assert add_of(text if found is None else found)(1, 2) == 3
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"{ADD}\ndef sub(a,",
+        f"{ADD}\nprint(add(1, 2",
+        f"{ADD}\nvalues = [1, 2,\n",
+        f"{ADD}    return a\n  b\n",
+        f"Words.\n\n{ADD}\nif add(1, 2) == 3:\n",
+    ],
+    ids=["a function", "a call", "a list", "its body", "a branch"],
+)
+def test_code_that_was_cut_off_stays_what_it_is(text):
+    assert without_markdown(text, {"add"}) is None
 
 
 @pytest.mark.parametrize("text", MARKS.values(), ids=MARKS)

@@ -28,7 +28,7 @@ class Watched:
         self.means = self.lent.refused.means(program[1])
         self.patches = self.lent.translate.patches(tests[1], tests[0])
         mentioned = self.lent.translate.mentioned(program[0], tests[0])
-        self.look = self.lent.values.Look(self.lent.saved.known, mentioned, other, (file,))
+        self.look = self.lent.values.Look(self.lent.saved, mentioned, other, (file,), "write" in self.means)
         used = self.lent.translate.used_builtins(tests[1])
         self.harmful = self.lent.refused.looks_for_harness(program[1], program[0], used)
 

@@ -4,6 +4,7 @@ Nothing here decides, and nothing here knows what is wanted: all of it lies in t
 """
 
 import atexit
+import builtins
 import contextlib
 import gc
 import hashlib
@@ -276,17 +277,19 @@ def run_script(handle, program, data, inputs, traced):
     text = program + data.get("tail", "")
     sys.setrecursionlimit(data.get("depth") or sys.getrecursionlimit())
     link = Link(handle)
-    for number, name, mode in ((0, "stdin", "rb"), (1, "stdout", "wb"), (2, "stderr", "wb")):
-        stream = io.TextIOWrapper(open(number, mode, closefd=False), encoding="utf-8", errors=(  # noqa: SIM115
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        stream: Any = io.TextIOWrapper(open(number, mode + "b", closefd=False), encoding="utf-8", errors=(  # noqa: SIM115
             "backslashreplace" if number == 2 else "strict"
         ), line_buffering=number == 2)  # fmt: skip
+        stream.mode = mode  # as the interpreter does; templates for fast input ask
         setattr(sys, name, stream)
         setattr(sys, f"__{name}__", stream)
     with open(SCRIPT, "w", encoding="utf-8", errors="surrogatepass") as file:
         file.write(text)
     main = module("__main__", SCRIPT, text)
-    main.__dict__.update(usual_names(data.get("names", ())))
+    main.__dict__.update(usual_names(data.get("names", ())), __builtins__=builtins)
     sys.argv[:] = [SCRIPT]
+    sys.path.insert(0, os.getcwd())
     status, lines = 1, set()
 
     def local(frame, event, argument):
@@ -346,6 +349,7 @@ def wind_down(main):
                 written = False
         if turn == 1:
             # Files that only the program's names hold are written when those are forgotten.
+            sys.stdout, sys.stderr = sys.__stdout__, sys.__stderr__
             main.__dict__.clear()
             gc.collect()
     return written

@@ -10,6 +10,6 @@ it, `monitor` looks at that process from outside, `worker` brings them together.
 
 # In the order in which they are loaded: each needs those before it.
 MODULES = (
-    "kernel", "syntax", "refused", "vacuity", "stub", "mutants", "instruments", "translate", "values", "guards",
+    "kernel", "syntax", "values", "refused", "vacuity", "stub", "mutants", "instruments", "translate", "guards",
     "fixtures", "marks", "pytest_style", "hooks", "program", "harness", "zygote", "monitor", "worker",
 )  # fmt: skip

@@ -1,13 +1,78 @@
-"""The fixtures that pytest brings along, as far as tests of one file ask for them by name.
+"""The fixtures of tests, and those that pytest brings along, as far as tests of one file ask for them by name.
 
 Each entry of `BUILT_IN` makes a value and says what ends it, or None.
 """
 
 import contextlib
 import importlib
+import inspect
 import io
 import os
 import sys
+import types
+
+UNBOUND = inspect.Parameter.empty
+NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+
+
+# ---- of the tests ---------------------------------------------------------------------------------------------------
+
+
+class Fixture:
+    """One fixture function, of the module or of a class."""
+
+    def __init__(self, name, function, marker, method):
+        self.name, self.function, self.method = name, function, method
+        self.scope = marker.scope if isinstance(marker.scope, str) else "function"
+        self.params, self.ids = marker.params, marker.ids
+        self.autouse = bool(marker.autouse)
+        self.outer = None  # the fixture of the same name that this one may take
+
+    def wants(self):
+        """List the names of the fixtures that this one takes."""
+        return wanted_names(self.function, self.method)
+
+
+def fixture_in(key, value, method):
+    """Return the Fixture that a name of a module or class stands for, or None."""
+    marker = getattr(value, "_fixture_function_marker", None)
+    function = getattr(value, "_fixture_function", None)
+    if marker is None:  # before pytest 8.4
+        marker = getattr(value, "_pytestfixturefunction", None)
+        function = getattr(getattr(value, "__pytest_wrapped__", None), "obj", value)
+    if marker is None or not isinstance(function, types.FunctionType):
+        return None
+    return Fixture(marker.name or key, function, marker, method)
+
+
+def wanted_names(function, method):
+    """List the parameters that have to be given to a function; the first of a method is its instance."""
+    parameters = list(inspect.signature(function).parameters.values())
+    given = bool(method) + mocks_given(function)
+    return [item.name for item in parameters[given:] if item.kind in NAMED and item.default is UNBOUND]
+
+
+def mocks_given(function):
+    """Count the arguments that decorators of `unittest.mock.patch` will fill in, before all others."""
+    return sum(
+        patching.attribute_name is None and type(patching.new).__name__ == "_SentinelObject"
+        for patching in getattr(function, "patchings", [])
+    )
+
+
+def fixtures_of(kind, outer):
+    """Return the fixtures by name for the tests of a class: of its surroundings, of its bases, and its own."""
+    found = dict(outer)
+    for base in reversed(kind.__mro__):
+        for key, value in vars(base).items():
+            fixture = fixture_in(key, value, True)
+            if fixture is not None:
+                fixture.outer = found.get(fixture.name)
+                found[fixture.name] = fixture
+    return found
+
+
+# ---- of pytest ------------------------------------------------------------------------------------------------------
 
 
 class Captured(tuple):
@@ -220,6 +285,38 @@ class Folders:
         return pathlib.Path("/tmp")
 
 
+class Config:
+    """`pytestconfig` and `request.config`, of a run without options."""
+
+    def __init__(self):
+        self.option = types.SimpleNamespace(verbose=0)
+
+    @property
+    def rootpath(self):
+        """The folder of the tests."""
+        return Folders.getbasetemp()
+
+    def getoption(self, name, default=None, skip=False):
+        """Return the default of an option: none has been given."""
+        return default
+
+    def getini(self, name):
+        """Return a setting: there are none."""
+        return ""
+
+    def addinivalue_line(self, name, line):
+        """Take a line of a setting, such as that of an own mark."""
+
+
+CONFIG = Config()
+
+
+class Cache(dict):
+    """`cache`, empty at the start of each run."""
+
+    set = dict.__setitem__
+
+
 def _monkeypatch():
     patch = importlib.import_module("pytest").MonkeyPatch()  # the image's; without it the fixture is an error
     return patch, patch.undo
@@ -242,13 +339,23 @@ def _stopped(made):
     return made, made.stop
 
 
+def _recorder():
+    return lambda name, value: None, None
+
+
 BUILT_IN = {
+    "cache": lambda: (Cache(), None),
     "capsys": lambda: _stopped(Capture()),
     "capsysbinary": lambda: _stopped(Capture(True)),
     "capfd": lambda: _stopped(DescriptorCapture()),
     "capfdbinary": lambda: _stopped(DescriptorCapture(True)),
     "caplog": lambda: _stopped(LogCapture()),
+    "doctest_namespace": lambda: ({}, None),
     "monkeypatch": _monkeypatch,
+    "pytestconfig": lambda: (CONFIG, None),
+    "record_property": _recorder,
+    "record_testsuite_property": _recorder,
+    "record_xml_attribute": _recorder,
     "recwarn": _recwarn,
     "tmp_path": lambda: (Folders.mktemp("test"), None),
     "tmp_path_factory": lambda: (Folders, None),

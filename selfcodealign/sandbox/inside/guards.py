@@ -16,7 +16,8 @@ GUARDED = (
     "builtins", "unittest", "unittest.case", "unittest.suite", "unittest.loader", "unittest.result", "unittest.runner",
     "unittest.main", "unittest.mock", "doctest", "math", "cmath", "operator", "functools", "itertools", "copy", "json",
     "re", "types", "collections", "contextlib", "numbers", "decimal", "fractions", "statistics", "random", "string",
-    "inspect", "time", "os", "io", "asyncio", "asyncio.runners", "threading", "atexit", "numpy", "numpy.testing",
+    "inspect", "time", "os", "posixpath", "genericpath", "pathlib", "difflib", "io", "asyncio", "asyncio.runners",
+    "threading", "atexit", "numpy", "numpy.testing",
     "pandas", "pandas.testing", "pytest", "_pytest.raises", "_pytest.python_api", "_pytest.outcomes", "_pytest.recwarn",
     "_pytest.fixtures", "_pytest.mark.structures", "_pytest.monkeypatch",
 )  # fmt: skip
@@ -38,13 +39,23 @@ STEADY = (
 )  # fmt: skip
 # A response that defines one of these beside what is tested would decide the tests by it.
 DECIDING = frozenset({"all", "any", "isinstance", "issubclass", "hasattr", "callable", "abs", "len"})
+# A library's `abs` in its place is as good: `from numpy import *`.
+OF_LIBRARIES = ("builtin_function_or_method", "ufunc")
 TOOLS = frozenset({"unittest", "math", "pytest", "np", "numpy", "pd", "pandas", "doctest"})
 
 
 # All that lies in these packages decides tests, down to the code of each function.
-SWEPT = ("unittest", "doctest", "asyncio", "numpy.testing", "pandas._testing", "pytest", "_pytest")
+SWEPT = (
+    "unittest", "doctest", "asyncio", "numpy.testing", "pandas._testing", "pandas._libs.testing", "pytest", "_pytest",
+)  # fmt: skip
+# All of these modules' classes does, too, but for what programs write to in earnest.
+SWEPT_CLASSES = frozenset({"collections", "fractions", "statistics", "difflib", "json.encoder", "json.decoder"})
+LEFT_TO_PROGRAMS = frozenset({"default"})
 # By what they say of themselves, values of a library's class pass or fail.
-DECIDING_METHODS = (*values.DECIDING, "__hash__", "__bool__", "__abs__", "__round__", "__len__", "__iter__")
+DECIDING_METHODS = (
+    *values.DECIDING, "__hash__", "__bool__", "__abs__", "__round__", "__len__", "__iter__",
+)  # fmt: skip
+COMPARING_METHODS = ("equals", "eq", "ne", "all", "any")  # of arrays and tables; also where they inherit them
 
 
 class Versions:
@@ -82,6 +93,7 @@ def functions_of(value):
     if isinstance(value, (staticmethod, classmethod)):
         value = value.__func__
     found = []
+    value = getattr(value, "_implementation", value)  # numpy's own, behind what it dispatches
     while is_function(value):
         found.append(value)
         value = value.__dict__.get("__wrapped__")
@@ -105,13 +117,14 @@ class Names(dict):
     """The names of the tests, where the response has the means to rewrite them.
 
     It shares `__main__` with its tests. What the tests bind is kept here, out of its sight, but for functions, classes
-    and modules, which may be looked up there, as pickle does. All other names are those of `__main__`.
+    and modules, which may be looked up there, as pickle does. All other names are those of `__main__`. `classes` are
+    those of the tests, `assigned` the attributes to which the tests themselves write.
     """
 
-    def __init__(self, main, owned):
+    def __init__(self, main, owned, classes, assigned):
         super().__init__(main)
-        self.main, self.owned = main, owned
-        self.functions = []
+        self.main, self.owned, self.classes, self.assigned = main, owned, classes, assigned
+        self.functions, self.attributes = [], []
 
     def __getitem__(self, name):
         return dict.__getitem__(self, name) if name in self.owned else self.main[name]
@@ -123,7 +136,11 @@ class Names(dict):
         if name in self.owned:
             inner = vars(value).items() if isinstance(value, type) else [(name, value)]
             for key, each in inner:
-                self.functions += [(value, key, each, one, made_of(one)) for one in functions_of(each)]
+                functions = functions_of(each)
+                steady = functions or (name in self.classes and key not in self.assigned and key not in SPARED)
+                if isinstance(value, type) and steady:
+                    self.attributes.append((value, key, each))
+                self.functions += [(one, made_of(one)) for one in functions]
 
     def __delitem__(self, name):
         dict.__delitem__(self, name)
@@ -134,9 +151,10 @@ class Names(dict):
 
     def replaced(self):
         """Name a function of the tests that has been changed, or None."""
-        for holder, key, each, function, made in self.functions:
-            if isinstance(holder, type) and vars(holder).get(key) is not each:
+        for holder, key, each in self.attributes:
+            if vars(holder).get(key) is not each:
                 return f"{holder.__name__}.{key}"
+        for function, made in self.functions:
             if any(now is not before for now, before in zip(made_of(function)[:3], made)):  # noqa: B905
                 return function.__qualname__
         return None
@@ -154,7 +172,12 @@ class Snapshot:
                 if name in STEADY:
                     # Made by the first warning about a file that was left open, say: no change of the program's.
                     vars(module).setdefault("__warningregistry__", {})
-                held = {key: value for key, value in vars(module).items() if isinstance(value, kinds)}
+                every = name == "numpy"  # most of its functions are of a class of their own
+                held = {
+                    key: value
+                    for key, value in vars(module).items()
+                    if isinstance(value, kinds) or (every and callable(value))
+                }
                 self.modules.append((name, module, tuple(held.items())))
         guarded = [*GUARDED_CLASSES]
         for name, module, _ in self.modules:
@@ -179,18 +202,26 @@ class Snapshot:
         """Remember what only a response could change that writes to what is not its own, or finds names by texts."""
         kinds = [item for item in gc.get_objects() if issubclass(type(item), type)]
         self.known = frozenset(map(id, kinds))  # classes that no response has made
-        held = []  # (where, its dict, name, value)
+        held = []  # (class or module, its dict, name, value)
         for kind in kinds:
             names = values.names_of(kind)
-            if str(names.get("__module__", "")).startswith(SWEPT):
-                held += [(kind.__name__, names, *item) for item in names.items() if item[0] not in SPARED]
+            module = str(names.get("__module__", ""))
+            if module.startswith(SWEPT):
+                held += [(kind, names, *item) for item in names.items() if item[0] not in SPARED]
+            elif module in SWEPT_CLASSES:
+                spared = SPARED | LEFT_TO_PROGRAMS
+                held += [(kind, names, *item) for item in names.items() if item[0] not in spared]
             else:
-                held += [(kind.__name__, names, name, names[name]) for name in DECIDING_METHODS if name in names]
+                held += [(kind, names, name, names[name]) for name in DECIDING_METHODS if name in names]
+            held += [(kind, names, name, names.get(name)) for name in COMPARING_METHODS if hasattr(kind, name)]
+        swept = []
         for name, module in list(sys.modules.items()):
             if name.startswith(SWEPT) and isinstance(module, types.ModuleType):
-                decisive = (types.FunctionType, type)
-                held += [(name, vars(module), *item) for item in vars(module).items() if isinstance(item[1], decisive)]
-        self.held = held
+                decisive = [item for item in vars(module).items() if callable(item[1]) or item[0] == "__builtins__"]
+                held += [(module, vars(module), *item) for item in decisive]
+                swept.append((module, self.builtins.keys() & vars(module).keys()))
+        self.held, self.swept = held, swept
+        self.swept_versions = Versions([vars(module) for module, _ in swept])
         functions = {}
         for value in (item[3] for item in held):
             functions.update((id(each), each) for each in functions_of(value))
@@ -202,7 +233,12 @@ class Snapshot:
         """Name the first thing that a response has changed inside of what decides tests, or None."""
         for where, names, name, value in self.held:
             if names.get(name) is not value:
-                return f"{where}.{name}"
+                return f"{where.__name__}.{name}"
+        for place in self.swept_versions.changed():
+            module, own = self.swept[place]
+            hidden = (self.builtins.keys() & vars(module).keys()) - own
+            if hidden:
+                return f"{module.__name__}.{sorted(hidden)[0]}"
         for function, made in self.functions:
             if not all(now is before for now, before in zip(made_of(function), made)):  # noqa: B905
                 return function.__qualname__
@@ -258,6 +294,7 @@ class Snapshot:
             imports: modules that the tests import.
         """
         taken = {name for name in DECIDING & names.keys() if name in called and name not in bound}
+        taken -= {name for name in ("abs",) if type(names.get(name)).__name__ in OF_LIBRARIES}
         if taken and any(name in names and name not in taken and name not in TOOLS for name in used):
             return sorted(taken)[0]
         modules = set(imports)

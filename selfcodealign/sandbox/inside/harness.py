@@ -95,7 +95,7 @@ def run_tested(case, channel, saved, translated):
     saved.note_table()
     names = main.__dict__
     hooks = Instruments(main, names)
-    look = values.Look(saved.known, (), case["number"] if case["role"] == "other" else None, (RESPONSE, TESTS))
+    look = values.Look(saved, (), case["number"] if case["role"] == "other" else None, (RESPONSE, TESTS))
 
     def stop(error, when) -> NoReturn:
         if case["role"] == "other":
@@ -137,6 +137,8 @@ def run_tested(case, channel, saved, translated):
         return stop(found.error, found.when)
 
     look.mentioned = ready["mentioned"]
+    if "write" not in ready["means"]:
+        look.held = None
     hooks.collected = collected
     hooks.marked, hooks.marks = frozenset(ready["marked"]), ready["marks"]
     try:
@@ -153,7 +155,9 @@ def run_tested(case, channel, saved, translated):
     # The tests' own code keeps the builtins it knows, even if the response replaces some for a moment.
     main.__dict__["__builtins__"] = saved.for_tests()
     if ready["owned"] is not None:
-        names = hooks.names = guards.Names(main.__dict__, frozenset(ready["owned"]))
+        names = hooks.names = guards.Names(
+            main.__dict__, *(frozenset(ready[each]) for each in ("owned", "classes", "assigned"))
+        )
     marks = {ready["hook"]: hooks, **values.Compared(look).marks(ready["hook"])}
     try:
         try:

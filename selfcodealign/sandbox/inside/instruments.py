@@ -12,6 +12,7 @@ OPERATORS = {
     ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge", ast.In: "within",
     ast.NotIn: "without",
 }  # fmt: skip
+DIFFERING = {ast.Sub: "sub", ast.Div: "div", ast.BitXor: "xor"}
 COMPARING = frozenset({"isinstance", "isclose", "allclose", "array_equal", "array_equiv"})
 # These take what they call, or what they look for in it, or hold for nearly all other values as well.
 NOT_COMPARING = (
@@ -77,13 +78,12 @@ class Comparisons(ast.NodeTransformer):
     def visit_BinOp(self, node):
         """Look at differences and quotients, which assertions compare with 0 and 1."""
         self.generic_visit(node)
-        if not self.watch or not isinstance(node.op, (ast.Sub, ast.Div)):
+        if not self.watch or type(node.op) not in DIFFERING:
             return node
         if isinstance(node.left, ast.Constant) and isinstance(node.right, ast.Constant):
             return node
         site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
-        what = "sub" if isinstance(node.op, ast.Sub) else "div"
-        return self._values(node, what, node.left, node.right, site, ast.Constant(value=False))
+        return self._values(node, DIFFERING[type(node.op)], node.left, node.right, site, ast.Constant(value=False))
 
     def visit_ClassDef(self, node):
         """Note the classes of the tests."""
@@ -98,7 +98,7 @@ class Comparisons(ast.NodeTransformer):
         self.generic_visit(node)
         called = called_name(node)
         comparing = called in COMPARING or (called.startswith("assert") and not called.startswith(NOT_COMPARING))
-        if not (self.watch and comparing and node.args):
+        if not (self.watch and comparing and (node.args or node.keywords)):
             return node
         site = ast.Constant(value=f"{node.lineno}:{node.col_offset}")
         call = self._values(node, "asserted", site, node.func, *node.args)

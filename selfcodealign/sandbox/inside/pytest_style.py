@@ -9,13 +9,22 @@ the built-in fixtures below.
 
 import contextlib
 import functools
+import importlib
 import inspect
 import itertools
+import operator
 import sys
 import types
 import unittest
 
-from fixtures import BUILT_IN  # pyright: ignore[reportMissingImports]
+from fixtures import (  # pyright: ignore[reportMissingImports]
+    BUILT_IN,
+    CONFIG,
+    UNBOUND,
+    fixture_in,
+    fixtures_of,
+    wanted_names,
+)
 from marks import (  # pyright: ignore[reportMissingImports]
     filtered,
     is_parameter_set,
@@ -24,51 +33,11 @@ from marks import (  # pyright: ignore[reportMissingImports]
     marks_of,
     parameters,
 )
-from translate import RESPONSE  # pyright: ignore[reportMissingImports]
+from translate import RESPONSE, TESTS  # pyright: ignore[reportMissingImports]
 
-UNBOUND = inspect.Parameter.empty
-NAMED = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-
-
-class Fixture:
-    """One fixture function, of the module or of a class."""
-
-    def __init__(self, name, function, marker, method):
-        self.name, self.function, self.method = name, function, method
-        self.scope = marker.scope if isinstance(marker.scope, str) else "function"
-        self.params, self.ids = marker.params, marker.ids
-        self.autouse = bool(marker.autouse)
-
-    def wants(self):
-        """List the names of the fixtures that this one takes."""
-        return wanted_names(self.function, self.method)
-
-
-def fixture_in(key, value, method):
-    """Return the Fixture that a name of a module or class stands for, or None."""
-    marker = getattr(value, "_fixture_function_marker", None)
-    function = getattr(value, "_fixture_function", None)
-    if marker is None:  # before pytest 8.4
-        marker = getattr(value, "_pytestfixturefunction", None)
-        function = getattr(getattr(value, "__pytest_wrapped__", None), "obj", value)
-    if marker is None or not isinstance(function, types.FunctionType):
-        return None
-    return Fixture(marker.name or key, function, marker, method)
-
-
-def wanted_names(function, method):
-    """List the parameters that have to be given to a function; the first of a method is its instance."""
-    parameters = list(inspect.signature(function).parameters.values())
-    given = bool(method) + mocks_given(function)
-    return [item.name for item in parameters[given:] if item.kind in NAMED and item.default is UNBOUND]
-
-
-def mocks_given(function):
-    """Count the arguments that decorators of `unittest.mock.patch` will fill in, before all others."""
-    return sum(
-        patching.attribute_name is None and type(patching.new).__name__ == "_SentinelObject"
-        for patching in getattr(function, "patchings", [])
-    )
+SCOPES = ("session", "package", "module", "class")
+# What is made first for a test, in pytest's order: fixtures of wider scopes, then these, then all others.
+SETUP_FUNCTION, AUTOUSE_OF_MODULE, SETUP_METHOD, AUTOUSE_OF_CLASS, OTHERS = range(len(SCOPES), len(SCOPES) + 5)
 
 
 # ---- one test and its fixtures --------------------------------------------------------------------------------------
@@ -109,7 +78,7 @@ class Request:
         self.run, self.fixturename = run, fixture.name if fixture else None
         self.scope = fixture.scope if fixture else "function"
         self.function, self.instance, self.cls = run.function, run.instance, run.kind
-        self.module, self.node = run.session.view, run.node
+        self.module, self.node, self.config = run.session.view, run.node, CONFIG
         self.fixturenames = run.node.fixturenames
         self.finalizers = []
         if param is not UNBOUND:
@@ -140,7 +109,10 @@ class Run:
             return self.direct[name]
         if name == "request":
             return Request(self)
-        fixture = self.fixtures.get(name)
+        return self.value_by(self.fixtures.get(name), name)
+
+    def value_by(self, fixture, name):
+        """Return what a fixture makes for a name; None stands for the one that pytest brings along."""
         param = self.params.get(name, UNBOUND)
         if fixture is None:
             if name not in BUILT_IN:
@@ -151,10 +123,13 @@ class Run:
                     self.ends.append(end)
             return self.values[name]
         values, ends = self.values, self.ends
-        key = name
-        if fixture.scope in ("class", "module", "package", "session"):
+        key = fixture
+        if fixture.scope in ("module", "package", "session"):
             values, ends = self.session.values, self.session.ends
-            key = (name, self.kind if fixture.scope == "class" else None, id(param))
+            key = (fixture, id(param))
+        elif fixture.scope == "class" and self.kind is not None:
+            values, ends = self.session.values, self.session.ends_of_class
+            key = (fixture, self.kind, id(param))
         if key not in values:
             values[key] = self.make(fixture, param, ends)
         return values[key]
@@ -162,7 +137,13 @@ class Run:
     def make(self, fixture, param, ends):
         """Call a fixture function; `ends` gets what tears its value down."""
         request = Request(self, fixture, param)
-        arguments = {n: request if n == "request" else self.value_of(n) for n in fixture.wants()}
+        arguments = {
+            each: request if each == "request" else self.value_of(each)
+            for each in fixture.wants()
+            if each != fixture.name
+        }
+        if fixture.name in fixture.wants():
+            arguments[fixture.name] = self.value_by(fixture.outer, fixture.name)
         function = fixture.function.__get__(self.instance) if fixture.method else fixture.function
         # Finalizers run last-in first-out, and after the part behind `yield`.
         ends.append(lambda: [end() for end in reversed(request.finalizers)])
@@ -182,6 +163,20 @@ class Run:
         """Tear down what was made for this test alone."""
         while self.ends:
             self.ends.pop()()
+
+
+class Metafunc:
+    """What `pytest_generate_tests` gets of a test function."""
+
+    def __init__(self, session, function, kind, names):
+        self.function, self.cls, self.module, self.config = function, kind, session.view, CONFIG
+        self.fixturenames, self.definition = names, function
+        self.chosen = []  # of `marks.parameters`
+
+    def parametrize(self, argnames, argvalues, indirect=False, ids=None, scope=None):
+        """Call the test once for each of the values."""
+        given = {"indirect": indirect, "ids": ids}
+        self.chosen.append(parameters(types.SimpleNamespace(args=(argnames, argvalues), kwargs=given)))
 
 
 class View(types.ModuleType):
@@ -219,7 +214,7 @@ class Session:
         self.marks = marks_of(types.SimpleNamespace(pytestmark=names.get("pytestmark", []))) if marks else []
         self.steps = []
         self.module = {}
-        self.values, self.ends = {}, []
+        self.values, self.ends, self.ends_of_class = {}, [], []
         self.tests = self.skipped = 0
         self.own_loop = None
         self.lenient = False
@@ -260,14 +255,15 @@ class Session:
             and isinstance(value, types.FunctionType)
             and value.__dict__.get("__test__", True)
         }
-        kinds = [value for value in classes.values() if isinstance(value, type) and self.collects(value, classes)]
-        if not waiting and not kinds:
-            return
-        # All is decided before the first test runs, so that none can change another.
-        for name, function in waiting.items():
-            self.plan_function(name, function, None, self.module, [])
-        for kind in kinds:
-            self.plan_class(kind, self.module, [])
+        kinds = {
+            name: value for name, value in classes.items() if isinstance(value, type) and self.collects(value, classes)
+        }
+        # All is decided before the first test runs, so that none can change another; in the order of the text.
+        for name in list(self.names):
+            if name in waiting:
+                self.plan_function(name, waiting[name], None, self.module, [])
+            elif name in kinds:
+                self.plan_class(kinds[name], self.module, [])
         if not any(step.func == self.run_once for step in self.steps):
             if self.skipped and not lenient:
                 raise unittest.SkipTest("every test was skipped")
@@ -305,7 +301,7 @@ class Session:
             members.update(vars(base) if base is not object else {})
         methods = [key for key, value in members.items() if key.startswith("test") and callable(getattr(kind, key))]
         marks = [*marks_of(kind), *marks]
-        fixtures = {**fixtures, **fixtures_of(kind)}
+        fixtures = fixtures_of(kind, fixtures)
         if left_out(marks, self.names):
             self.skipped += len(methods)
             return
@@ -313,10 +309,16 @@ class Session:
             self.steps.append(functools.partial(self.of_class, kind, "setup_class"))
             for key in methods:
                 self.plan_function(key, getattr(kind, key), kind, fixtures, marks)
+            self.steps.append(self.end_class)
             self.steps.append(functools.partial(self.of_class, kind, "teardown_class"))
         for key, value in members.items():
             if isinstance(value, type) and key.startswith("Test"):
                 self.plan_class(value, fixtures, marks)
+
+    def end_class(self):
+        """Tear down what was made for the tests of a class."""
+        while self.ends_of_class:
+            self.ends_of_class.pop()()
 
     @staticmethod
     def of_class(kind, name):
@@ -345,6 +347,9 @@ class Session:
                 chosen, through = parameters(mark)
                 choices.append(chosen)
                 indirect |= through
+        for chosen, through in self.generated(function, kind, [*fixtures, *wanted_names(function, method)]):
+            choices.append(chosen)
+            indirect |= through
         given = {key for chosen in choices for arguments, _, _ in chosen for key in arguments}
         used = [each for mark in marks if mark.name == "usefixtures" for each in mark.args]
         wanted = wanted_names(function, method)
@@ -371,6 +376,15 @@ class Session:
             run = functools.partial(run, kind=kind, marks=[*own, *marks])
             self.steps.append(functools.partial(self.run_once, run, kind, method, needed, wanted))
 
+    def generated(self, function, kind, names):
+        """Return the parameters that the tests' own `pytest_generate_tests` gives a function."""
+        metafunc = Metafunc(self, function, kind, names)
+        inner = getattr(kind, "pytest_generate_tests", None)
+        for hook in (self.names.get("pytest_generate_tests"), inner):
+            if isinstance(hook, types.FunctionType) and hook.__code__.co_filename == TESTS:
+                hook(*([kind()] if hook is inner else []), metafunc)
+        return metafunc.chosen
+
     def closure(self, names, fixtures, given):
         """List the fixtures that a test needs, itself or through others, those of its surroundings first."""
         queue = [each.name for each in fixtures.values() if each.autouse] + list(names)
@@ -387,7 +401,7 @@ class Session:
         """Make what a test needs, call it, and tear down."""
         instance = kind() if kind is not None else None
         run = run(instance=instance)
-        with filtered(run.marks):
+        with filtered(run.marks), logs_kept():
             self.run_filtered(run, method, needed, wanted)
 
     def run_filtered(self, run, method, needed, wanted):
@@ -395,15 +409,13 @@ class Session:
         name, function, instance, fixtures = run.name, run.function, run.instance, run.fixtures
         self.tests += 1
         try:
+            turns = [(_turn(fixtures.get(each)), functools.partial(run.value_of, each)) for each in needed]
             if instance is None:
-                self.around("setup_function", function)
-            for each in needed:
-                if each in fixtures and fixtures[each].autouse:
-                    run.value_of(each)
-            if instance is not None:
-                self.of_method(instance, name, "setup_method")
-            for each in needed:
-                run.value_of(each)
+                turns.append((SETUP_FUNCTION, functools.partial(self.around, "setup_function", function)))
+            else:
+                turns.append((SETUP_METHOD, functools.partial(self.of_method, instance, name, "setup_method")))
+            for _, make in sorted(turns, key=operator.itemgetter(0)):
+                make()
             bound = function.__get__(instance) if method else function
             arguments = {each: run.value_of(each) for each in wanted}
             outcome = self.call(functools.partial(bound, **arguments), name)
@@ -421,7 +433,7 @@ class Session:
 
     def around_unittest(self, test):
         """Make the `autouse` fixtures of a unittest class for one of its tests; returns what tears them down."""
-        fixtures = {**self.module, **fixtures_of(type(test))}
+        fixtures = fixtures_of(type(test), self.module)
         run = Run(self, fixtures, test.id().split(".")[-1], None, test, type(test))
         for fixture in fixtures.values():
             if fixture.autouse:
@@ -441,12 +453,25 @@ def _static(kind, name):
     return any(isinstance(vars(base).get(name), staticmethod) for base in kind.__mro__)
 
 
-def fixtures_of(kind):
-    """Return the fixtures that a class and its bases define, by name."""
-    found = {}
-    for base in reversed(kind.__mro__):
-        for key, value in vars(base).items():
-            fixture = fixture_in(key, value, True)
-            if fixture is not None:
-                found[fixture.name] = fixture
-    return found
+def _turn(fixture):
+    """Return when a fixture is made for a test; None is one of pytest's."""
+    if fixture is None or (fixture.scope not in SCOPES and not fixture.autouse):
+        return OTHERS
+    if fixture.scope in SCOPES:
+        return SCOPES.index(fixture.scope)
+    return AUTOUSE_OF_CLASS if fixture.method else AUTOUSE_OF_MODULE
+
+
+@contextlib.contextmanager
+def logs_kept():
+    """Have a handler at the root of all loggers, as pytest does: else warnings would go to stderr."""
+    if "logging" not in sys.modules:
+        yield
+        return
+    logging = importlib.import_module("logging")
+    handler = logging.NullHandler()
+    logging.getLogger().addHandler(handler)
+    try:
+        yield
+    finally:
+        logging.getLogger().removeHandler(handler)

@@ -8,6 +8,7 @@ import ast
 import re
 
 from syntax import nodes_of  # pyright: ignore[reportMissingImports]
+from values import DECIDING  # pyright: ignore[reportMissingImports]
 
 # A program that uses these can read the frames it is called from, and so the harness. None is usual in a response.
 FRAME_WALKING = {
@@ -136,7 +137,7 @@ def means(tree):
             words = (node.attr,)
             own = isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
             if not isinstance(node.ctx, ast.Load) and not own:
-                found.add("write")
+                found |= {"write", "make"} if node.attr in DECIDING else {"write"}
         elif isinstance(node, ast.Name):
             words = (node.id,)
         elif isinstance(node, ast.alias):

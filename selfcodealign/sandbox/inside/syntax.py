@@ -78,6 +78,16 @@ def leaves_well(call):
     return not call.args or never(call.args[0])
 
 
+def assigned_attributes(tree):
+    """Return the attributes that code writes to, by whatever name it calls them."""
+    named = {node.attr for node in nodes_of(tree) if isinstance(node, ast.Attribute) and not _read(node)}
+    return named | {node.value for node in nodes_of(tree) if isinstance(node, ast.Constant) and type(node.value) is str}
+
+
+def _read(node):
+    return isinstance(node.ctx, ast.Load)
+
+
 def sets_attributes(tree):
     """Tell whether code assigns to attributes of anything but its own instances."""
     return any(

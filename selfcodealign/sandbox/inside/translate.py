@@ -137,6 +137,7 @@ def _translate(case, roles):
         "doctests": whole_doctest or only_docstrings or asks_for_doctests(test, test_text),
         "means": sorted(means),
         "owned": owned,
+        "assigned": sorted(syntax.assigned_attributes(test)),
         "mentioned": mentioned(code_text, test_text),
         "hook": "sandbox_" + os.urandom(8).hex(),
     }

@@ -21,18 +21,21 @@ LISTS, SETS = (list, tuple, collections.deque), (set, frozenset)
 OPERATORS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "within": lambda item, held: item in held, "without": lambda item, held: item not in held, "sub": operator.sub,
-    "div": operator.truediv,
+    "div": operator.truediv, "xor": operator.xor,
 }  # fmt: skip
 # The methods by which a class decides comparisons, and arithmetic that ends in one.
 DECIDING = (
     "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__sub__", "__rsub__",
-    "__truediv__", "__rtruediv__",    "__array_function__", "__array_ufunc__",
+    "__truediv__", "__rtruediv__", "__xor__", "__rxor__", "__array_function__", "__array_ufunc__",
 )  # fmt: skip
 HEAP_TYPE = 1 << 9
 RUNS = 3  # with other values
 CLOSELY = 2_000  # comparisons that are looked at while the tests decide
 ANYWHERE = "anywhere"  # stands for all places
 NUMBERS = (int, float, complex, bool)
+DIFFERENCES = ("sub", "xor")  # are nothing where the values agree
+# Parameters of assertions that are none of the two values.
+BESIDE = frozenset({"msg", "message", "err_msg", "verbose"})
 MOST = 50_000  # values looked at in one comparison
 bases_of, names_of = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
 
@@ -113,6 +116,12 @@ class Compared:
             return a / b
         return self.look.compare("div", a, b, site, truth)
 
+    def xor(self, a, b, site, truth):
+        """Take the symmetric difference."""
+        if type(a) in PLAIN and type(b) in PLAIN:
+            return a ^ b
+        return self.look.compare("xor", a, b, site, truth)
+
     def seen(self, value, site):
         """Look at one value of a chain of comparisons."""
         return value if type(value) in PLAIN else self.look.alone(value, site)
@@ -130,12 +139,14 @@ class Compared:
 class Look:
     """What is known of the compared values of one run.
 
-    `other` is None while the tests decide, else the number of the run with other values. `files` are those of the
-    response and its tests.
+    `saved`: what was there before the response, a `guards.Snapshot`. `other` is None while the tests decide, else the
+    number of the run with other values. `files` are those of the response and its tests. `writes`: has the response
+    the means to change what is not its own?
     """
 
-    def __init__(self, known, mentioned, other, files):
-        self.known, self.mentioned, self.other, self.files = known, mentioned, other, files
+    def __init__(self, saved, mentioned, other, files, writes=True):
+        self.known, self.held = saved.known, saved.held if writes else None
+        self.mentioned, self.other, self.files = mentioned, other, files
         self.theirs = set()
         self.trusted, self.deciding = set(), set()
         self.asked_for, self.loose = 0, False
@@ -169,6 +180,8 @@ class Look:
         if not base.__flags__ & HEAP_TYPE or base in self.theirs:
             return True
         if id(base) in self.known:
+            if self.held is not None and not any(kind is base and name == each for kind, _, each, _ in self.held):
+                return False  # the class has been given this method by the response
             return not any(base.__name__.startswith(each) for each in self.mentioned)
         module = sys.modules.get(names_of(base).get("__module__", ""))
         origin = getattr(getattr(module, "__spec__", None), "origin", None) or "/tmp/"
@@ -235,10 +248,11 @@ class Look:
 
     def agrees(self, name, answer, truth):
         """Tell whether an answer says that the compared values fit."""
-        if name in ("sub", "div"):
-            if type(answer) not in NUMBERS and name == "sub":
-                answer = self.asked(abs, answer)[1]
-            return type(answer) in NUMBERS and answer == (0 if name == "sub" else 1)
+        if name == "div":
+            return type(answer) in NUMBERS and answer == 1
+        if name in DIFFERENCES:
+            size = answer if type(answer) in NUMBERS else self.asked(abs, answer)[1]
+            return size == 0 if type(size) in NUMBERS else self.asked(operator.not_, answer) == (True, True)
         if type(answer) is bool:
             return answer is (name not in ("ne", "without"))
         if answer is NotImplemented:
@@ -256,7 +270,9 @@ class Look:
         """Yield pairs to compare in the place of two values, and whether they lay within them."""
         if name in ("eq", "ne"):
             yield from self.pairs(a, b, False, {"count": MOST, "seen": set()})
-        elif name in ("sub", "div"):
+        elif name == "div" or name in DIFFERENCES:
+            if isinstance(a, SETS) and not set(a):
+                return  # nothing is left of it, whatever is taken away
             yield (a, self.another(b), False) if self.decides(a) else (self.another(a), b, False)
         elif name in ("within", "without"):
             if self.decides(b):
@@ -338,11 +354,13 @@ class Look:
 
     def call(self, site, function, values, words):
         """Call an assertion of two values; in a run with other values it must notice those."""
-        if values and type(values[0]) in PLAIN and (len(values) < 2 or type(values[1]) in PLAIN):
+        if values and type(values[0]) in PLAIN and (type(values[1]) in PLAIN if len(values) > 1 else not words):
             return function(*values, **words)
         if function is isinstance and len(values) == 2 and self.masked(*values):
             raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
-        if len(values) < 2 or function is isinstance or not (self.holds(values[0]) or self.holds(values[1])):
+        places = [*range(len(values)), *(each for each in words if each not in BESIDE)]
+        given = [*values, *(words[each] for each in places[len(values) :])]
+        if len(given) < 2 or function is isinstance or not (self.holds(given[0]) or self.holds(given[1])):
             return function(*values, **words)
         code = getattr(getattr(function, "__func__", function), "__code__", None)
         if code is not None and code.co_filename in self.files:
@@ -350,14 +368,16 @@ class Look:
             return function(*values, **words)
         self.met.add(site)
         if self.other is not None:
-            a, b, *rest = values
+            a, b = given[:2]
             tries = []
             if self.decides(a):
                 tries.append((a, self.another(b)))
             if self.decides(b):
                 tries.append((self.another(a), b))
             for pair in tries:
-                found, answer = self.asked(lambda pair=pair: function(*pair, *rest, **words))
+                other = dict(zip(places, [*pair, *given[2:]]))  # noqa: B905 - Python 3.8 has no strict
+                positional = [other.pop(place) for place in range(len(values))]
+                found, answer = self.asked(lambda own=positional, named=other: function(*own, **{**words, **named}))
                 if found and (answer is None or self.agrees("eq", answer, False)):
                     self.lying.add(site)
                     return answer
