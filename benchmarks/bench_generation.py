@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
 import torch  # noqa: E402
-from openai import DefaultAsyncHttpxClient  # noqa: E402
+from openai import DefaultAioHttpClient  # noqa: E402
 
 from demo import domain  # noqa: E402
 from selfcodealign.generation.backends import Request, Sampling  # noqa: E402
@@ -196,7 +196,7 @@ def load(runner: OpenAIBackend, todo: list[Request]) -> int:
     async def work() -> int:
         left, answered = iter(bodies), 0
 
-        async def worker(http: DefaultAsyncHttpxClient, headers: dict[str, str]) -> int:
+        async def worker(http: DefaultAioHttpClient, headers: dict[str, str]) -> int:
             count = 0
             for body in left:
                 response = await http.post(f"{runner.url}/completions", json=body, headers=headers)
@@ -205,7 +205,7 @@ def load(runner: OpenAIBackend, todo: list[Request]) -> int:
 
         async with (
             runner.connect() as client,
-            DefaultAsyncHttpxClient(timeout=None, trust_env=False, verify=False) as http,
+            DefaultAioHttpClient(timeout=None, trust_env=False, verify=False) as http,
         ):
             workers = (worker(http, client.auth_headers) for _ in range(runner.engine.concurrency))
             answered = sum(await asyncio.gather(*workers))

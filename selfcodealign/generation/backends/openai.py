@@ -31,7 +31,7 @@ from openai import (
     APIStatusError,
     APITimeoutError,
     AsyncOpenAI,
-    DefaultAsyncHttpxClient,
+    DefaultAioHttpClient,
     OpenAIError,
     Timeout,
 )
@@ -102,7 +102,7 @@ class OpenAIBackend:
         # A proxy named in the environment is for the world outside, not for a server on this machine.
         outside = urlsplit(self.url).hostname not in ("localhost", "127.0.0.1", "::1")
         # Certificates take a tenth of a second to load, and a server without encryption has none.
-        http = DefaultAsyncHttpxClient(trust_env=outside, verify=not self.url.startswith("http://") or outside)
+        http = DefaultAioHttpClient(trust_env=outside, verify=not self.url.startswith("http://") or outside)
         # Its own retries know neither the rate limit nor answers that make no sense, so they are ours. Without a key it
         # would take the one of another server from the environment.
         return AsyncOpenAI(
