@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup slurm lint schema bench
+.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -85,6 +85,16 @@ lint: setup
 
 schema: setup
 	$(BIN)/python -m selfcodealign config
+
+# The site of docs/ in build/docs, made in an environment of its own; its pages need no network.
+docs: .venv-docs/.ready
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo "site: build/docs/index.html"
+
+.venv-docs/.ready: envs/docs.txt
+	test -x .venv-docs/bin/python || $(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r $<
+	touch $@
 
 # vLLM needs an older transformers than the rest, so it has an environment of its own (3.5 GB).
 test-vllm: setup .venv-vllm/.ready

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         choices=("true", "false"),
         help="allow --isolation none: programs may then do anything to this machine",
     )
-    parser.add_argument("--workers", type=int, default=default.workers, help="programs that run at the same time")
+    parser.add_argument("--workers", type=int, default=default.workers, help="programs that run at once (all cores)")
     parser.add_argument("--reruns", type=int, default=0, help="further runs of each pass; a changed verdict is flaky")
     parser.add_argument("--mutants", type=int, default=0, help="mutants of each passing case, for mutation_score")
     parser.add_argument("--no-vacuous", action="store_true", help="do not ask whether the tests could have failed")

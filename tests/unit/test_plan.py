@@ -25,6 +25,8 @@ PLUMBING = {
     *("__init__.py", "stage.py", "errors.py", "rows.py", "rows_io.py", "ledger.py", "compiled.py", "images.py"),
     # Ids only join rows here. What people read of stages and funnels.
     *("ids.py", "pipeline.py", "dataset/funnels.py"),
+    # Packages of others are found; their own files decide (tests/unit/test_plugins.py).
+    "plugins.py",
     # Texts are carried to a model and back.
     *("generation/__init__.py", "generation/settings.py", "generation/backends/__init__.py"),
     *(f"generation/backends/{name}.py" for name in ("answers", "keeper", "openai", "refusals", "vllm")),
@@ -269,7 +271,10 @@ def test_a_file_takes_the_place_of_what_cannot_be_fetched():
 def imported(path: Path, seen: set[Path]) -> set[Path]:
     """Collect the modules of this repository that a file imports, directly or later."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    tree = ast.parse(path.read_text())
+    # What only a type checker sees is imported by nobody.
+    tree.body = [one for one in tree.body if not (isinstance(one, ast.If) and ast.unparse(one.test) == "TYPE_CHECKING")]
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
