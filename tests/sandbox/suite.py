@@ -128,6 +128,15 @@ def run(cases: list[dict[str, Any]], folder: Path, *flags: str, user: int | None
     return Outcome(verdicts, left_over(before))
 
 
+def plain_outcomes(cases: dict[str, dict[str, Any]], folder: Path) -> dict[str, tuple[int, str]]:
+    """Run files without a sandbox, as `plain_runs.py` says; returns exit statuses and what was printed, by id."""
+    path = folder / "CASES.json"
+    path.write_text(json.dumps(cases))
+    command = [sys.executable, ROOT / "tests" / "sandbox" / "plain_runs.py", path]
+    subprocess.run(command, check=True, cwd=folder, capture_output=True, timeout=600)
+    return json.loads(path.with_name("OUTCOMES.json").read_text())
+
+
 def children() -> set[int]:
     """Return the pids of this process's live children."""
     found = set()

@@ -3,17 +3,15 @@
 import ast
 import gzip
 import json
-import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from selfcodealign.sandbox import Settings, run_cases
+from tests.sandbox import suite
 from tests.sandbox.test_reading import mutants
 
 TIMEOUT_S = 4
-LONGEST_S = 20
 SAMPLES = 1_300
 
 
@@ -42,35 +40,21 @@ def samples(shared):
     return rows
 
 
-def plainly(folder, number, code, test) -> bool | None:
-    """Run a sample as a file of its own; None if it takes too long."""
-    path = folder / f"{number}.py"
-    path.write_text(f"{code}\n\n{test}\n")
-    # Most need no installed package, and start in half the time without looking for any.
-    for flags in (["-S"], []):
-        command = [sys.executable, *flags, path]
-        try:
-            done = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True, timeout=LONGEST_S)
-        except subprocess.TimeoutExpired:
-            return None
-        if done.returncode == 0:
-            return True
-    return False
-
-
 @pytest.mark.timeout(900)
 def test_verdicts_differ_from_plain_python_in_at_most_one_in_a_thousand(samples, tmp_path):
     cases = ({"id": name, "code": code, "test": test} for name, code, test in samples)
     settings = Settings(workers=2, timeout_s=TIMEOUT_S, python=sys.executable)
     found = {row["id"]: row for row in run_cases(cases, settings)}
     assert len(found) == len(samples)
-    with ThreadPoolExecutor(2) as pool:
-        plain = list(pool.map(lambda item: plainly(tmp_path, item[0], *item[1][1:]), enumerate(samples)))
+    files = {
+        name: {"text": f"{code}\n\n{test}\n", "files": {}, "stdin": "", "collected": False}
+        for name, code, test in samples
+    }
     different = [
-        (name, expected, found[name]["verdict"], found[name]["reason"])
-        for (name, _, _), expected in zip(samples, plain, strict=True)
+        (name, status, found[name]["verdict"], found[name]["reason"])
+        for name, (status, _) in suite.plain_outcomes(files, tmp_path).items()
         # Tests that also pass against a stub are flagged on purpose; there are a few in every benchmark.
-        if found[name]["verdict"] != "vacuous" and found[name]["passed"] != bool(expected)
+        if found[name]["verdict"] != "vacuous" and found[name]["passed"] != (status == 0)
     ]
     assert len(different) <= len(samples) / 1000, different
     assert sum(row["verdict"] == "vacuous" for row in found.values()) <= len(samples) / 100
