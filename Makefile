@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse test test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
+.PHONY: demo rehearse test test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -23,6 +23,13 @@ rehearse: setup
 test: setup lint
 	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
 		--numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# While one writes: what needs neither a run nor the sandbox, in about a minute.
+test-quick: setup
+	$(BIN)/ruff check --quiet .
+	$(BIN)/ruff format --check --quiet .
+	$(BIN)/python -m pytest tests/unit tests/test_contract.py -m "not slow" --quiet \
+		--numprocesses auto --maxprocesses 4 --dist loadfile
 
 # Images of all islands as SIF files; DIRECTORIES=1 makes directories, where apptainer cannot build (root on Debian).
 IMAGES = $(or $(SELFCODEALIGN_IMAGES),$(if $(filter 0,$(shell id -u)),/var/cache,$(HOME)/.cache)/selfcodealign/images)

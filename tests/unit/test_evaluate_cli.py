@@ -7,6 +7,8 @@ import pytest
 
 from selfcodealign.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 HEAD = 'def halve(x):\n    """Half of it."""\n'
 TASKS = [
     {

@@ -7,6 +7,8 @@ from selfcodealign.evaluation.base import Problem
 from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.sandbox import Settings
 
+pytestmark = pytest.mark.slow
+
 STDIN = {"tests": [{"input": "2\n3\n", "output": "5\n", "testtype": "stdin"}, {"input": "1\n1\n", "output": "2.0"}]}
 CALLS = {
     "starter_code": "class Solution:\n    def add(self, a: int, b: List[int]) -> List[int]:\n        ",

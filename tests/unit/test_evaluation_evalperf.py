@@ -11,6 +11,8 @@ from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.evaluation.scoring import score
 from selfcodealign.sandbox import Settings
 
+pytestmark = pytest.mark.slow
+
 SLOW = "def total(n):\n    return sum(i * 1 for i in range(n) for _ in range(20)) // 20\n"
 FAST = "def total(n):\n    return n * (n - 1) // 2\n"
 PERF = {

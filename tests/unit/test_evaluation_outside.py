@@ -12,6 +12,8 @@ from selfcodealign.evaluation.base import Outcome, Problem
 from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.sandbox import Settings
 
+pytestmark = pytest.mark.slow
+
 PROGRAMS = tomllib.loads(Path(__file__).with_name("evaluation_programs.toml").read_text(encoding="utf-8"))
 """Kind → `passes` and `fails` → name → program. Never to be run without isolation: some attack other processes."""
 PLUS = {

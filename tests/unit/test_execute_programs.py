@@ -14,6 +14,8 @@ from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
 from selfcodealign.evaluation.rows import ExecutedRow, ProgramRow
 from selfcodealign.rows_io import read_rows, write_rows
 
+pytestmark = pytest.mark.slow
+
 HEAD = 'def halve(x: float):\n    """Half of it."""\n'
 RECORD = {
     "task_id": "HumanEval/0",

@@ -9,6 +9,8 @@ from selfcodealign.config.seeds import Columns, MakeLibraryShards
 from selfcodealign.errors import UserError
 from selfcodealign.seeds.raw import read_files
 
+pytestmark = pytest.mark.slow
+
 FILES = 60
 
 

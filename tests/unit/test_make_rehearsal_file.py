@@ -14,6 +14,8 @@ from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.sandbox import Settings
 from tests.test_contract import ROOT
 
+pytestmark = pytest.mark.slow
+
 BENCHMARKS = [name for name in FORMATS if name != "instructions"]
 
 

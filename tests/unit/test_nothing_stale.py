@@ -34,6 +34,8 @@ from tests.tiny_model import tiny_model
 from tests.unit.test_execute_programs import PROGRAMS, RECORD
 from tests.unit.test_verify_responses import SAMPLES, response_row
 
+pytestmark = pytest.mark.slow
+
 RIGHT = "```python\ndef double(x):\n    return 2 * x\n```"
 WRONG = "```python\ndef double(x):\n    return x ** 2\n```"
 GOOD = "```python\nassert double(3) == 6\n```"

@@ -11,6 +11,8 @@ import pytest
 from tests.conftest import ROOT
 from tests.hub_server import COMMIT, Hub, serving
 
+pytestmark = pytest.mark.slow
+
 MODEL = {"config.json": b"{}", "tokenizer.json": b"{}", "model.safetensors": b"weights", "pytorch_model.bin": b"twice"}
 SHARD = {"data/train-00000-of-00001.jsonl": b'{"content": "x = 1"}\n'}
 READ = """

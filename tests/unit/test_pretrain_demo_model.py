@@ -12,6 +12,8 @@ from scripts import pretrain_demo_model as recipe
 from selfcodealign.config.demo import PretrainDemoModel
 from selfcodealign.errors import UserError
 
+pytestmark = pytest.mark.slow
+
 TINY = {"rows": 2, "length": 256, "width": 32, "layers": 1, "context": 256, "vocabulary": 600, "threads": 1}
 
 

@@ -18,6 +18,8 @@ from selfcodealign.rows import DatasetRow
 from selfcodealign.rows_io import write_rows
 from tests.small_run import make_run
 
+pytestmark = pytest.mark.slow
+
 
 class Hub(BaseHTTPRequestHandler):
     """As much of the Hub's interface as a commit of small files needs; keeps what it is sent."""

@@ -12,6 +12,8 @@ from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Problem
 from selfcodealign.evaluation.published_samples import read, warnings
 
+pytestmark = pytest.mark.slow
+
 HEAD = 'from typing import List\n\n\ndef double(xs: List[int]):\n    """Twice each."""\n'
 PROBLEMS = [
     Problem(f"HumanEval/{number}", {"prompt": HEAD, "entry_point": "double", "canonical_solution": "    return xs\n"})

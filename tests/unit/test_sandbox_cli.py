@@ -8,6 +8,8 @@ import pytest
 
 from selfcodealign.__main__ import main
 
+pytestmark = pytest.mark.slow
+
 CASES = [{"id": name, "program": f"print({name!r})"} for name in ("a", "b")]
 TEXT = "".join(json.dumps(case) + "\n" for case in CASES)
 

@@ -15,6 +15,8 @@ from selfcodealign.generation.settings import EngineSettings, ModelSettings, rea
 from tests.generation_rows import asking, call, outputs, rows_of, write_seeds
 from tests.stub_server import answer_text, running
 
+pytestmark = pytest.mark.slow
+
 ROWS = 12
 ASKED = 1536
 CONTEXT = 4096

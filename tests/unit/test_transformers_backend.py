@@ -12,6 +12,8 @@ from selfcodealign.generation.backends.transformers import TransformersBackend, 
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from tests.tiny_model import tiny_model
 
+pytestmark = pytest.mark.slow
+
 GREEDY = Sampling(0.0, 1.0, 12)
 WARM = Sampling(0.9, 0.95, 12)
 BEGINNINGS = [

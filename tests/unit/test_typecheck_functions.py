@@ -29,6 +29,8 @@ from selfcodealign.seeds.typecheck import (
 )
 from tests.seed_rows import DOUBLE, seed_row
 
+pytestmark = pytest.mark.slow
+
 WRONG = 'def length(x: int) -> str:\n    """Doc."""\n    return x'
 MISSING = 'import no_such_package\n\n\ndef f(x):\n    """Doc."""\n    return no_such_package.f(x)'
 BROKEN = 'def f(x):\n    """Doc."""\n    return (x'

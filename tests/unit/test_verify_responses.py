@@ -12,6 +12,8 @@ from selfcodealign.errors import UserError
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
 
+pytestmark = pytest.mark.slow
+
 RESPONSE = "Add one.\n\n```python\ndef add_one(x):\n    return x + 1\n```"
 LEAVING = RESPONSE.replace("return x + 1", "raise SystemExit(0)")
 SAMPLES = {

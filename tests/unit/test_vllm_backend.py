@@ -16,6 +16,8 @@ from selfcodealign.generation.backends.vllm import VllmBackend, server_command, 
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.slow
+
 SERVING = """
 import http.server, json, os, sys
 class Handler(http.server.BaseHTTPRequestHandler):
