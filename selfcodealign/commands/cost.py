@@ -17,7 +17,11 @@ PAPER_SEEDS = 248_934
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the tool's flags."""
     parser.add_argument(
-        "--configfile", type=Path, nargs="+", default=[Path("config.yaml")], help="later files override"
+        "--configfile",
+        type=Path,
+        nargs="+",
+        default=[Path("config.yaml")],
+        help="the run's (default: config.yaml); later override",
     )
     parser.add_argument("--gpus", type=int, default=4, help="GPUs at hand, of the A100 80 GB class (default: 4)")
     parser.add_argument("--cores", type=int, default=64, help="CPU cores at hand (default: 64)")

@@ -12,12 +12,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that train together (default 1)")
     parser.add_argument("--gpu-memory-gb", type=float, required=True, help="memory of each, in 10^9 bytes")
     parser.add_argument("--host-memory-gb", type=float, default=0, help="memory of the machine, for offloading")
-    parser.add_argument("--precision", choices=("bf16", "bf16_pure", "fp32"), default="bf16")
-    parser.add_argument("--optimizer", choices=("adamw", "adafactor"), default="adamw")
+    parser.add_argument(
+        "--precision",
+        choices=("bf16", "bf16_pure", "fp32"),
+        default="bf16",
+        help="bf16 keeps fp32 weights for the optimizer, bf16_pure keeps none (default bf16)",
+    )
+    parser.add_argument(
+        "--optimizer",
+        choices=("adamw", "adafactor"),
+        default="adamw",
+        help="adafactor needs the least memory (default adamw)",
+    )
     parser.add_argument("--max-tokens", type=int, default=1_280, help="longest row (default 1280, the paper's)")
     parser.add_argument("--lora-rank", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
-    parser.add_argument("--activation-checkpointing", action="store_true")
-    parser.add_argument("--checkpoints-kept", type=int, default=2)
+    parser.add_argument(
+        "--activation-checkpointing",
+        action="store_true",
+        help="compute activations again in the backward pass: a third slower, far less memory",
+    )
+    parser.add_argument("--checkpoints-kept", type=int, default=2, help="checkpoints on disk (default 2)")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -40,7 +40,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--scratch-mb", type=int, default=default.scratch_mb, help="files that a program may write")
     parser.add_argument("--processes", type=int, default=default.processes, help="processes and threads of a program")
     parser.add_argument("--output-kb", type=int, default=default.output_kb, help="kept of stdout, and of stderr")
-    parser.add_argument("--isolation", choices=("auto", "apptainer", "bubblewrap", "none"), default="auto")
+    parser.add_argument(
+        "--isolation",
+        choices=("auto", "apptainer", "bubblewrap", "none"),
+        default="auto",
+        help="layer of the sandbox; auto takes the first that holds (docs/sandbox.md)",
+    )
     parser.add_argument(
         "--i-understand",
         nargs="?",

@@ -109,6 +109,11 @@ def test_every_command_knows_its_flags_and_finds_its_files(page):
                 assert (ROOT / word).exists(), line
 
 
+@pytest.mark.parametrize("tool", TOOLS)
+def test_every_flag_of_a_tool_is_explained(tool):
+    assert [action.dest for action in parser_of(tool)._actions if not action.help] == []
+
+
 def test_the_site_has_every_page():
     site = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
     entries = [entry for part in site["nav"] for section in part.values() for entry in section]
