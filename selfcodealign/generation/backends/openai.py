@@ -25,11 +25,11 @@ from itertools import groupby, islice
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
+from aiohttp import ClientConnectorError, ClientError, ConnectionTimeoutError
 from openai import (
     APIConnectionError,
     APIResponseValidationError,
     APIStatusError,
-    APITimeoutError,
     AsyncOpenAI,
     DefaultAioHttpClient,
     OpenAIError,
@@ -263,18 +263,12 @@ class OpenAIBackend:
             async with asyncio.timeout(self.engine.timeout_s):
                 # As text: whatever the server calls its answer, it must be JSON.
                 return json.loads(await call.http.post(path, body=body, cast_to=str))
-        except (TimeoutError, APITimeoutError):
-            reason, words = "server_timeout", f"no answer within {self.engine.timeout_s:g} s"
         except UnicodeEncodeError:
             raise Failed("not_text", "the prompt holds half of a surrogate pair", own=True) from None
         except APIStatusError as error:
             raise self._fault(error, body.get(limit)) from None
-        except APIConnectionError as error:
-            # Only the kind of error is told: its text may quote headers, and with them the key.
-            kind = type(error.__cause__).__name__
-            reason, words = (
-                ("server_unreachable", "no connection") if kind == "ConnectError" else ("server_error", kind)
-            )
+        except (TimeoutError, APIConnectionError) as error:
+            reason, words = _unanswered(error, self.engine.timeout_s)
         except (ValueError, APIResponseValidationError):
             reason, words = "malformed_answer", "the server's answer is not JSON"
         except OpenAIError as error:
@@ -422,6 +416,22 @@ def _first(error: BaseException) -> BaseException:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     return error
+
+
+def _unanswered(error: BaseException, timeout_s: float) -> tuple[str, str]:
+    """Return why a request had no answer, as a reason and in words.
+
+    The client calls every lost connection a timeout; what its transport said stands further down the chain of errors.
+    Only the kind of error is told: its text may quote headers, and with them the key.
+    """
+    found: BaseException | None = error
+    while found is not None and not isinstance(found, ClientError):
+        found = found.__cause__
+    if isinstance(found, ClientConnectorError | ConnectionTimeoutError):
+        return "server_unreachable", "no connection"
+    if found is None or isinstance(found, TimeoutError):
+        return "server_timeout", f"no answer within {timeout_s:g} s"
+    return "server_error", type(found).__name__
 
 
 def _key(variable: str) -> str:
