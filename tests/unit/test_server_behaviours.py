@@ -154,6 +154,8 @@ CASES = {
     ),
     "400 for the last row": Case(row([11], 400, "unsafe"), {"row11": "refused_by_server"}),
     "500 for a row": Case(row([0], 500, "cannot"), {"row0": "server_error"}, 6),
+    "a dropped connection for a row": Case(row([2], "nothing", ""), {"row2": "server_error"}, 6),
+    "half a body for a row": Case(row([2], "half_body", ""), {"row2": "server_error"}, 6),
     "silence for a row": Case(row([2], "silence", ""), {"row2": "server_timeout"}, 6, {"timeout_s": 1}),
     "filtered": Case(row([0], 200, choice("content_filter")), {"row0": "refused_by_server"}),
     "filtered to an empty text": Case(row([0], 200, choice("content_filter", "")), {"row0": "refused_by_server"}),
