@@ -327,16 +327,21 @@ RULES: dict[str, Stage] = {
     "build_table": Stage(
         "table",
         "a table of the paper filled",
-        decided_by=("paper.py", "paper.yaml", "evaluation/statistics.py", "report/layout.py", "report/results.py"),
+        decided_by=(
+            *("paper.py", "paper.yaml", "evaluation/statistics.py", "report/layout.py", "report/results.py"),
+            "sample_rounds.py",
+        ),
     ),
     "run_pilot": Stage(
         "run",
         "a few seeds tried in every stage",
-        decided_by=("pilot", "failures.py", "plan.py", "status.py"),
+        decided_by=("pilot", "failures.py", "plan.py", "sample_rounds.py", "status.py"),
     ),
     "record_provenance": Stage("run", "what the run is made from recorded", decided_by=("crate.py", "models.py")),
     "build_report": Stage(
-        "run", "the report built", decided_by=("dataset/funnels.py", "ids.py", "paper.py", "paper.yaml", "report")
+        "run",
+        "the report built",
+        decided_by=("dataset/funnels.py", "ids.py", "paper.py", "paper.yaml", "report", "sample_rounds.py"),
     ),
 }
 """Every rule, from source file to report."""
