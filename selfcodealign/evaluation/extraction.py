@@ -9,7 +9,7 @@ The rule, `program_in`:
    transcripts are no programs; a draft is superseded by what comes after it.
 4. Other blocks are put before it if it, or the task, needs a name that only they define: helpers, imports, classes.
 5. An answer without fences is a program if it is Python and more than a word, or if nothing but words and tags stands
-   before and behind the code in it.
+   before and behind the code in it. Published samples are programs already: words around their code are left there.
 """
 
 import ast
@@ -266,12 +266,13 @@ def without_marks(text: str) -> str:
 # ---- the rule -------------------------------------------------------------------------------------------------------
 
 
-def program_in(text: str, wanted: Collection[str] = ()) -> str:
+def program_in(text: str, wanted: Collection[str] = (), *, words: bool = True) -> str:
     """Return the program in an answer by the rule above; empty if there is none.
 
     Args:
         text: what the model wrote.
         wanted: names that the task asks for, as far as they are known; `input` for a program that reads its input.
+        words: look for code among words, where no fence says what is code.
     """
     text = fences.unix_line_ends(text)
     if Piece(text).says_something:
@@ -279,7 +280,7 @@ def program_in(text: str, wanted: Collection[str] = ()) -> str:
     answer = without_marks(without_thoughts(text))
     for whole in (answer, without_quote(answer)):
         for part in (whole[: turn.start()] if (turn := _TURN.search(whole)) else "", whole):
-            pieces = _pieces(part) or _unfenced(part)
+            pieces = _pieces(part) or _unfenced(part, words)
             if any(piece.says_something for piece in pieces):
                 return _assembled(pieces, frozenset(wanted))
     return last_python_block(answer)
@@ -306,16 +307,22 @@ def _pieces(answer: str) -> list[Piece]:
     return python[-1:]
 
 
-def _unfenced(answer: str) -> list[Piece]:
+def _unfenced(answer: str, words: bool) -> list[Piece]:
     """Return the code of an answer without fences, or with one too many; none if it is more than words around code."""
     answer = answer.strip("\n")
     if not FENCE_LINE.search(answer) and Piece(answer).says_something:
         return [Piece(answer)]
+    fence = FENCE_LINE.search(answer)
+    if fence and not answer[fence.start() :].partition("\n")[2].strip():
+        answer = answer[: fence.start()]  # a block that was begun behind the program
+        return [Piece(answer)] if Piece(answer).says_something else []
+    if not words:
+        return []
     if is_transcript(answer):
         return [Piece(typed(answer))]
     lines = answer.split("\n")
     margins = [place for place, line in enumerate(lines) if line[:1].strip()] + [len(lines)]
-    found, words, at = [], [], 0
+    found, between, at = [], [], 0
     while at < len(lines):
         end = at
         if _BEGINNING.match(lines[at]) and len(found) < _MOST_STRETCHES:
@@ -324,10 +331,10 @@ def _unfenced(answer: str) -> list[Piece]:
         if end > at:
             found.append(Piece("\n".join(lines[at:end]).rstrip()))
         else:
-            words.append(lines[at])
+            between.append(lines[at])
         at = max(end, at + 1)
     # What is no Python because it was cut off, or is wrong, shall be seen.
-    return [] if any(_CODE.match(line) for line in words) else [piece for piece in found if piece.defined]
+    return [] if any(_CODE.match(line) for line in between) else [piece for piece in found if piece.defined]
 
 
 def without_quote(answer: str) -> str:
@@ -454,5 +461,5 @@ def without_markdown(program: str, wanted: Collection[str] = ()) -> str | None:
     """
     if compiles(program):
         return None
-    found = program_in(program, wanted)
+    found = program_in(program, wanted, words=False)
     return found if found.strip() and compiles(found) and found != program else None

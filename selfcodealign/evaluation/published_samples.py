@@ -160,7 +160,8 @@ def warnings(samples: Sequence[Published], problems: Sequence[Problem]) -> list[
     markdown = sum(sample.note == "markdown_removed" for sample in samples)
     if markdown:
         found.append(
-            f"{markdown} of {len(samples)} samples were Markdown or had marks at their ends; the code was scored"
+            f"{markdown} of {len(samples)} samples are no Python as they stand: they were Markdown or had marks at "
+            "their ends; the code was scored"
         )
     broken = [sample for sample in samples if sample.program.strip() and not compiles(sample.program)]
     if broken:

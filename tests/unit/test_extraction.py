@@ -101,7 +101,6 @@ UNFENCED = {
     "CodeLlama's tags": f"[PYTHON]\n{ADD}[/PYTHON]\n[TESTS]\nassert add(1, 2) == 3\n[/TESTS]",
     "LaTeX": f"The program is\n\\begin{{code}}\n{ADD}\\end{{code}}",
     "a backtick": f"{ADD}`",
-    "an opening fence behind it": f"{ADD}```python\n",
     "another turn": f"{ADD}\nHuman: And to subtract?\n\nAssistant:\n{WRONG}",
     "a transcript": ">>> def add(a, b):\n...     return a + b\n...\n>>> add(1, 2)\n3\n",
     "IPython": "In [1]: def add(a, b):\n   ...:     return a + b\n   ...:\n\nIn [2]: add(1, 2)\nOut[2]: 3\n",
@@ -128,6 +127,7 @@ MARKS = {
     "a stray fence and words": f"{ADD}```\n\nThis adds the two.\n",
     "a stray fence and usage": f"{ADD}```\n\nUsage:\n\n{fenced(USAGE)}",
     "a stray tilde fence": f"{ADD}~~~\n",
+    "an opening fence": f"{ADD}```python\n",
     "behind the fence": f"{fenced(ADD)}</s>",
     "on the fence": f"```python\n{ADD}```<|im_end|>",
     "another answer behind it": f"{fenced(ADD)}<|endoftext|>{fenced(WRONG)}",
@@ -145,7 +145,7 @@ def test_the_answers_program_is_found_among_what_surrounds_it(text):
     assert add_of(benchmark.program(problem, [text], "instruct"))(1, 2) == 3
 
 
-@pytest.mark.parametrize("text", [*THINKING.values(), *BLOCKS.values(), *UNFENCED.values(), *MARKS.values()])
+@pytest.mark.parametrize("text", [*THINKING.values(), *BLOCKS.values(), *MARKS.values()])
 def test_a_published_sample_is_read_by_the_same_rule(text):
     found = without_markdown(text, {"add"})
     assert add_of(text if found is None else found)(1, 2) == 3
@@ -163,7 +163,12 @@ def test_a_published_sample_is_read_by_the_same_rule(text):
     ids=["a function", "a call", "a list", "its body", "a branch"],
 )
 def test_code_that_was_cut_off_stays_what_it_is(text):
+    assert program_in(text, {"add"}).strip() == ""
     assert without_markdown(text, {"add"}) is None
+
+
+def test_words_around_a_published_program_stay():
+    assert without_markdown(f"Here you go:\n\n{ADD}", {"add"}) is None
 
 
 @pytest.mark.parametrize("text", MARKS.values(), ids=MARKS)
