@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import types
 from pathlib import Path
 
 import pytest
@@ -194,7 +195,8 @@ def test_instruments_leave_the_tests_meaning_alone():
     tree = ast.parse(test)
     names = {}
     code = compile(ast.fix_missing_locations(instruments.Instrument("mark", tree).visit(tree)), "tests", "exec")
-    marks = {"mark": Instruments(), **values.Compared(values.Look(frozenset(), (), None, ())).marks("mark")}
+    saved = types.SimpleNamespace(known=frozenset(), held=[])
+    marks = {"mark": Instruments(), **values.Compared(values.Look(saved, (), None, ())).marks("mark")}
     exec(instruments.installed(code, marks), names)
     assert names["total"] == 10
     assert seen.count("ran") == seen.count("held") == 6
