@@ -2,7 +2,6 @@
 
 import argparse
 import codecs
-import gzip
 import hashlib
 import io
 import json
@@ -11,20 +10,19 @@ import os
 import sqlite3
 import sys
 import time
-import zlib
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from selfcodealign.errors import UserError
+from selfcodealign.compression import LONGEST, TORN, kind_of, unzipped
+from selfcodealign.errors import NOT_READ, UserError
 from selfcodealign.sandbox.selftest import choose_layer
 from selfcodealign.sandbox.settings import VERDICTS, Settings
 from selfcodealign.sandbox.supervisor import run_cases
 
 SYNC_EVERY_S = 1.0
 MOST_NAMED = 8
-UNREADABLE = (EOFError, OSError, zlib.error)
 EXAMPLE = '{"id": "1", "code": "def f(x): ...", "test": "assert f(1) == 2"}'
 
 
@@ -152,7 +150,7 @@ def cases(path: Path, finished: "Finished") -> Iterator[dict[str, Any]]:
                 return
             except UnicodeDecodeError as error:
                 raise UserError(f"{path} is no UTF-8 text ({error.reason}); convert it to UTF-8") from None
-            except UNREADABLE as error:
+            except TORN as error:
                 raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
             except ValueError as error:
                 raise UserError(f"{path} line {number} is not JSON ({error}); expected {EXAMPLE}") from None
@@ -165,16 +163,19 @@ def cases(path: Path, finished: "Finished") -> Iterator[dict[str, Any]]:
 
 
 def opened(path: Path) -> IO[str]:
-    """Open a file of cases, or stdin: UTF-8, or UTF-16 behind its mark; compressed by gzip or not."""
+    """Open a file of cases, or stdin: UTF-8, or UTF-16 behind its mark; compressed or not."""
     raw: Any = sys.stdin.buffer if str(path) == "-" else path.open("rb")
     raw = raw if hasattr(raw, "peek") else io.BufferedReader(raw)
-    if raw.peek(2)[:2] == b"\x1f\x8b":
-        raw = io.BufferedReader(gzip.GzipFile(fileobj=raw))  # pyright: ignore[reportArgumentType]
+    if kind := kind_of(raw.peek(LONGEST)):
+        raw = unzipped(raw, kind)
     try:
-        start = raw.peek(2)[:2]
-    except UNREADABLE as error:
+        start = raw.peek(16)
+    except TORN as error:
         raise UserError(f"{path} cannot be read to its end ({error}); make it again") from None
-    encoding = "utf-16" if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else "utf-8-sig"
+    for magic, what in NOT_READ.items():
+        if start.startswith(magic):
+            raise UserError(f"{path} is {what}")
+    encoding = "utf-16" if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
     return io.TextIOWrapper(raw, encoding=encoding)
 
 

@@ -1,20 +1,17 @@
 """Read benchmark files, name their version by content hash, and fetch them from their official source."""
 
-import bz2
 import codecs
-import gzip
 import hashlib
+import io
 import json
 import logging
-import lzma
 import re
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.compression import TORN, kind_of, unzipped
 from selfcodealign.errors import NOT_READ, UserError, first_line
 from selfcodealign.evaluation.base import Benchmark, Passage, Source, find, get, names, prompt_passages
 
@@ -30,28 +27,13 @@ def content(path: Path) -> bytes:
     if not path.is_file():
         raise UserError(f"{path} does not exist; fetch the benchmark or correct the path")
     raw = path.read_bytes()
-    name, decompress = next(((name, read) for start, name, read in COMPRESSIONS if raw.startswith(start)), ("", None))
-    if decompress is None:
+    kind = kind_of(raw)
+    if kind is None:
         return raw
     try:
-        return decompress(raw)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError) as error:
-        raise UserError(f"{path} is a damaged {name} file ({error}); fetch it again") from error
-
-
-def _by_arrow(kind: str, raw: bytes) -> bytes:
-    import pyarrow as pa
-
-    return pa.CompressedInputStream(pa.BufferReader(raw), kind).read()
-
-
-COMPRESSIONS: tuple[tuple[bytes, str, Callable[[bytes], bytes]], ...] = (
-    (b"\x1f\x8b", "gzip", gzip.decompress),
-    (b"BZh", "bzip2", bz2.decompress),
-    (b"\xfd7zXZ\x00", "xz", lzma.decompress),
-    (b"\x28\xb5\x2f\xfd", "zstd", partial(_by_arrow, "zstd")),
-    (b"\x04\x22\x4d\x18", "lz4", partial(_by_arrow, "lz4")),
-)
+        return unzipped(io.BytesIO(raw), kind).read()
+    except TORN as error:
+        raise UserError(f"{path} is a damaged {kind} file ({error}); fetch it again") from error
 
 
 def sha256(path: Path) -> str:

@@ -4,23 +4,20 @@ The first bytes of a shard say what it is, never its name: parquet, Arrow (files
 JSON array, plain or compressed by gzip, bzip2, xz, zstd or lz4. Only a JSON array is held whole.
 """
 
-import bz2
 import codecs
-import gzip
 import hashlib
 import io
 import json
 import logging
-import lzma
 import os
 import re
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from selfcodealign.compression import TORN, kind_of, unzipped
 from selfcodealign.config.seeds import Columns
 from selfcodealign.errors import NOT_READ, UserError
 from selfcodealign.ids import content_id
@@ -88,15 +85,6 @@ def read_files(shard: str, columns: Columns) -> Iterator[SourceFile]:
         )
 
 
-_COMPRESSED = {
-    b"\x1f\x8b": "gzip",
-    b"BZh": "bz2",
-    b"\xfd7zXZ\0": "xz",
-    b"\x28\xb5\x2f\xfd": "zstd",
-    b"\x04\x22\x4d\x18": "lz4",
-}
-
-
 def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:
     """Yield the source files of one shard by its format."""
     import pyarrow as pa
@@ -104,18 +92,18 @@ def _files(shard: str, columns: Columns) -> Iterator[SourceFile]:
     with _opened(shard) as stream:
         start = _start(stream, shard)
         stream.seek(0)
-        kind = next((kind for magic, kind in _COMPRESSED.items() if start.startswith(magic)), None)
+        kind = kind_of(start)
         if kind is None:
             yield from _from_plain(stream, start, shard, columns)
             return
-        with _unzipped(stream, kind) as unzipped:
+        with unzipped(stream, kind) as inside:
             try:
-                start = unzipped.peek(512)[:512]
-            except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+                start = inside.peek(512)[:512]
+            except (*TORN, pa.ArrowException) as error:
                 raise _broken(shard, error) from error
             if start.startswith((b"PAR1", b"ARROW1")):
                 raise UserError(f"raw shard {shard} is a {kind} of a binary table, which is not read; decompress it")
-            yield from _from_plain(unzipped, start, shard, columns)
+            yield from _from_plain(inside, start, shard, columns)
 
 
 def _start(stream: Any, shard: str) -> bytes:
@@ -124,19 +112,6 @@ def _start(stream: Any, shard: str) -> bytes:
         return stream.read(512)
     except OSError as error:
         raise _access_error(shard, error) from error
-
-
-def _unzipped(stream: Any, kind: str) -> io.BufferedReader:
-    """Open a compressed stream for reading what is inside."""
-    if kind == "gzip":
-        return io.BufferedReader(gzip.GzipFile(fileobj=stream))  # pyright: ignore[reportArgumentType]
-    if kind == "bz2":
-        return io.BufferedReader(bz2.BZ2File(stream))  # pyright: ignore[reportArgumentType]
-    if kind == "xz":
-        return io.BufferedReader(lzma.LZMAFile(stream))  # pyright: ignore[reportArgumentType]
-    import pyarrow as pa
-
-    return io.BufferedReader(pa.CompressedInputStream(pa.PythonFile(stream, mode="r"), kind))  # pyright: ignore[reportArgumentType]
 
 
 def _from_plain(stream: Any, start: bytes, shard: str, columns: Columns) -> Iterator[SourceFile]:
@@ -319,7 +294,7 @@ def _from_array(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFil
     try:
         text = stream.read()
         rows = json.loads(text if isinstance(text, str) else text.decode("utf-8-sig", "replace"))
-    except (OSError, EOFError, ValueError, RecursionError, zlib.error, lzma.LZMAError) as error:
+    except (*TORN, ValueError, RecursionError) as error:
         raise _broken(shard, error) from error
     yield from _from_rows(rows, shard, columns)
 
@@ -339,7 +314,7 @@ def _from_jsonl(stream: Any, shard: str, columns: Columns) -> Iterator[SourceFil
 
     try:
         yield from _from_rows(rows(), shard, columns)
-    except (OSError, EOFError, zlib.error, lzma.LZMAError, pa.ArrowException) as error:
+    except (*TORN, pa.ArrowException) as error:
         raise _broken(shard, error) from error
 
 

@@ -23,6 +23,7 @@ SEEDS = [
 PLUMBING = {
     # Command line, errors, files and tables; what a ledger keeps and where; compiled code; which image.
     *("__init__.py", "stage.py", "errors.py", "rows.py", "rows_io.py", "ledger.py", "compiled.py", "images.py"),
+    "compression.py",
     # Ids only join rows here. What people read of stages and funnels.
     *("ids.py", "pipeline.py", "dataset/funnels.py"),
     # Packages of others are found; their own files decide (tests/unit/test_plugins.py).

@@ -1,9 +1,12 @@
 """`python -m selfcodealign sandbox` loses nothing: neither what was in its output nor a row of its input."""
 
+import bz2
 import gzip
 import json
+import lzma
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from selfcodealign.__main__ import main
@@ -71,6 +74,9 @@ def test_an_output_that_was_begun_is_continued(tmp_path, tail):
     [
         gzip.compress(TEXT.encode(), mtime=0),
         gzip.compress(("\ufeff" + TEXT).encode(), mtime=0),
+        bz2.compress(TEXT.encode()),
+        lzma.compress(TEXT.encode("utf-16")),
+        pa.compress(TEXT.encode(), "zstd", asbytes=True),
         TEXT.encode("utf-16"),
         b"\xef\xbb\xbf" + TEXT.encode(),
         TEXT.replace("\n", "\r\n").encode(),
@@ -90,7 +96,9 @@ def test_cases_are_read_in_every_usual_form(tmp_path, given):
         (b"[[1]]\n", "no string under the key id"),
         (b'{"id": 1, "program": ""}\n', "no string under the key id"),
         (b"{\n", "is not JSON"),
-        (b"PK\x03\x04\xff\xfe", "no UTF-8 text"),
+        (b"PK\x03\x04\xff\xfe", "is a ZIP archive; unpack it"),
+        (b"<html>", "is a page of HTML"),
+        (lzma.compress(TEXT.encode())[:-12], "cannot be read to its end"),
     ],
 )
 def test_other_files_are_one_sentence(tmp_path, capsys, given, sentence):
