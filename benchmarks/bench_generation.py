@@ -1,7 +1,8 @@
 """Generation against plain ways of doing it, as ratios in one run: `python benchmarks/bench_generation.py [--only …]`.
 
 `decode` compares the in-process backend with the library's padded `generate` on the demo's model and prompts, in CPU
-time of one thread. `client` compares the OpenAI backend with a bare load generator at one server: vLLM where
+time of one thread; `smollm2` does so on a real language model (`snakemake results/fetch_smollm2`), with vLLM beside it
+where `.venv-vllm` has it. `client` compares the OpenAI backend with a bare load generator at one server: vLLM where
 `.venv-vllm` has it (see `make test-vllm`), or else a stub that takes 50 ms for an answer. `rows` runs a stage over
 1,000 and 100,000 rows against a stub, and resumes the latter.
 """
@@ -39,8 +40,10 @@ from selfcodealign.rows_io import write_rows  # noqa: E402
 
 MODEL = ROOT / "demo" / "model"
 GREEDY = Sampling(0.0, 1.0, 200, ("\n## Example", "</tests>"))
+CHAT = Sampling(0.0, 1.0, 160)
 GOALS = {
     "decode": "at least 2 times the tokens/s of padded generate, same texts",
+    "smollm2": "at least 2 times the tokens of padded generate per CPU second, chats of 160 tokens",
     "client": "at least 0.95 of a bare load generator's answers/s",
     "rows": "memory flat from 1,000 to 100,000 rows; 100,000 rows resumed in at most 5 s",
 }
@@ -70,7 +73,7 @@ def decode(rows: int, repeats: int) -> dict[str, Any]:
     }
     for _ in range(repeats):
         for name, (way, batch) in ways.items():
-            texts[name], tokens, seconds = way(todo, batch)
+            texts[name], tokens, seconds = way(todo, GREEDY, MODEL, "float32", batch)
             rates.setdefault(name, []).append(tokens / seconds)
     best = {name: max(values) for name, values in rates.items()}
     plain = texts["generate, batch 64"]
@@ -83,22 +86,28 @@ def decode(rows: int, repeats: int) -> dict[str, Any]:
     }
 
 
-def backend(todo: list[Request], batch: int) -> tuple[list[str], int, float]:
-    """Decode with the in-process backend."""
-    runner = TransformersBackend(ModelSettings(name=str(MODEL)), EngineSettings(batch_size=batch))
+def backend(
+    todo: list[Request], sampling: Sampling, model: Path, dtype: str, batch: int
+) -> tuple[list[str], int, float]:
+    """Decode with the in-process backend; return the texts, the number of tokens and CPU seconds."""
+    engine = EngineSettings.model_validate({"batch_size": batch, "dtype": dtype})
+    runner = TransformersBackend(ModelSettings(name=str(model)), engine)
     begun = time.process_time()
-    found = {answer.id: answer for answer in runner.complete(todo, GREEDY)}
+    found = {answer.id: answer for answer in runner.complete(todo, sampling)}
     seconds = time.process_time() - begun
     return [found[request.id].text for request in todo], sum(a.tokens_out for a in found.values()), seconds
 
 
-def padded_generate(todo: list[Request], batch: int) -> tuple[list[str], int, float]:
+def padded_generate(
+    todo: list[Request], sampling: Sampling, folder: Path, dtype: str, batch: int
+) -> tuple[list[str], int, float]:
     """Decode with the library's generate, in the order of the rows, padded on the left."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     torch.set_num_threads(1)
-    tokenizer = AutoTokenizer.from_pretrained(MODEL, padding_side="left")
-    model = AutoModelForCausalLM.from_pretrained(MODEL, dtype=torch.float32).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder, padding_side="left")
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype)).eval()
+    ends = {tokenizer.pad_token_id, tokenizer.eos_token_id}
     begun, texts, tokens = time.process_time(), [], 0
     for start in range(0, len(todo), batch):
         encoded = tokenizer(
@@ -108,17 +117,96 @@ def padded_generate(todo: list[Request], batch: int) -> tuple[list[str], int, fl
             out = model.generate(
                 **encoded,
                 do_sample=False,
-                max_new_tokens=GREEDY.max_tokens,
-                stop_strings=list(GREEDY.stop),
+                max_new_tokens=sampling.max_tokens,
+                stop_strings=list(sampling.stop) or None,
                 tokenizer=tokenizer,
                 pad_token_id=tokenizer.pad_token_id,
             )
         for row in out[:, encoded.input_ids.shape[1] :]:
-            kept = row[row != tokenizer.pad_token_id]
-            tokens += int((kept != tokenizer.eos_token_id).sum())
+            kept = [token for token in row.tolist() if token not in ends]
+            tokens += len(kept)
             text = tokenizer.decode(kept, skip_special_tokens=True)
-            texts.append(text[: min((place for place in map(text.find, GREEDY.stop) if place >= 0), default=len(text))])
+            stops = (place for place in map(text.find, sampling.stop) if place >= 0)
+            texts.append(text[: min(stops, default=len(text))])
     return texts, tokens, time.process_time() - begun
+
+
+def smollm2(rows: int, repeats: int, model: Path) -> dict[str, Any]:
+    """Compare generated tokens per CPU second on a real model: chats, and the prompts of the pipeline's responses."""
+    if not model.exists():
+        raise SystemExit(f"{model} does not exist: make it with `snakemake --cores 1 results/fetch_smollm2`")
+    found: dict[str, Any] = {"rows": rows}
+    for kind, (todo, sampling) in {"chats": (chats(rows, model), CHAT), "responses": few_shots(rows)}.items():
+        rates: dict[str, list[float]] = {}
+        for _ in range(repeats):
+            for dtype in ("float32", "bfloat16"):
+                for name, way in (("generate", padded_generate), ("backend", backend)):
+                    _, tokens, seconds = way(todo, sampling, model, dtype, 96)
+                    rates.setdefault(f"{name}, {dtype}", []).append(tokens / seconds)
+        best = {name: max(values) for name, values in rates.items()}
+        best |= vllm_rate(todo, sampling, model)
+        found[kind] = {
+            "tokens_per_cpu_s": {name: round(value) for name, value in best.items()},
+            "ratio_in_float32": round(best["backend, float32"] / best["generate, float32"], 2),
+            "ratio_in_bfloat16": round(best["backend, bfloat16"] / best["generate, bfloat16"], 2),
+            "ratio_as_configured": round(best["backend, bfloat16"] / best["generate, float32"], 2),
+        }
+    return found
+
+
+def chats(count: int, model: Path) -> list[Request]:
+    """Ask for programs in the model's chat template."""
+    from transformers import AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    made = []
+    for number in range(count):
+        asked = domain.instruction_of(domain.draw_task(rng_for(0, "bench", str(number))))
+        turns = [{"role": "user", "content": f"Write a Python function with two tests.\n\n{asked}"}]
+        prompt = str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
+        made.append(Request(f"row{number}/0", number, lambda prompt=prompt: prompt, ()))
+    return made
+
+
+def few_shots(count: int) -> tuple[list[Request], Sampling]:
+    """Ask as the pipeline asks that model for responses: six examples before each task."""
+    template = load_template(ROOT / "prompts" / "smollm2.yaml", ROOT / "prompts" / "smollm2.txt")
+    examples = tuple(range(1, 7))
+    made = []
+    for number in range(count):
+        asked = domain.instruction_of(domain.draw_task(rng_for(0, "bench", str(number))))
+        prompt = template.render("I->R", examples, instruction=asked)
+        made.append(Request(f"row{number}/0", number, lambda prompt=prompt: prompt, examples))
+    return made, Sampling(0.0, 1.0, 160, tuple(template.stop("I->R")))
+
+
+def vllm_rate(todo: list[Request], sampling: Sampling, model: Path) -> dict[str, float]:
+    """Measure vLLM's tokens per CPU second, its start left out; nothing where it is not installed."""
+    python = ROOT / ".venv-vllm" / "bin" / "python"
+    if not python.exists():
+        return {}
+    limits = {"max_model_len": 2_048, "concurrency": len(todo), "dtype": "bfloat16"}
+    runner = VllmBackend(
+        ModelSettings(name=str(model)),
+        EngineSettings.model_validate({"backend": "vllm", "python": str(python), **limits}),
+    )
+    try:
+        list(runner.complete(todo[:8], sampling))
+        begun = cpu_seconds(runner.pid)
+        tokens = sum(answer.tokens_out for answer in runner.complete(todo, sampling))
+        return {"vLLM, bfloat16": tokens / (cpu_seconds(runner.pid) - begun)}
+    finally:
+        runner.close()
+
+
+def cpu_seconds(group: int) -> float:
+    """Add up the CPU seconds of a process group, from /proc."""
+    ticks = 0
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            fields = entry.read_text().rpartition(")")[2].split()
+            ticks += sum(map(int, fields[11:13])) if int(fields[2]) == group else 0
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def client(rows: int, repeats: int) -> dict[str, Any]:
@@ -270,10 +358,13 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(GOALS), default=list(GOALS), help="questions to answer")
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rows", type=int, default=192, help="rows to decode (default: 192)")
+    parser.add_argument("--smollm2", type=Path, default=ROOT / "results" / "fetch_smollm2", help="folder of SmolLM2")
     arguments = parser.parse_args()
     for name in arguments.only:
         if name == "decode":
             found = decode(arguments.rows, arguments.repeats)
+        elif name == "smollm2":
+            found = smollm2(arguments.rows // 2, arguments.repeats, arguments.smollm2)
         elif name == "client":
             found = client(arguments.rows, arguments.repeats)
         else:

@@ -64,7 +64,9 @@ class EngineSettings(BaseModel):
         default=4_096, gt=0, description="transformers: rows sorted by prefix and length before batches are cut"
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
-        default="auto", description="transformers, vllm: `auto` is bfloat16 on a GPU and float32 on a CPU"
+        default="auto",
+        description="transformers, vllm: `auto` is bfloat16 on a GPU, and in process on a CPU that computes it "
+        "(AVX512-BF16, AMX) for weights stored so; else float32",
     )
     device: str = Field(default="auto", description="transformers: `auto`, `cpu`, `cuda`, `cuda:1`")
     threads: int = Field(

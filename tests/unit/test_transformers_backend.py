@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling, open_backend
 from selfcodealign.generation.backends.decoders import PlainDecoder, SharedDecoder
-from selfcodealign.generation.backends.transformers import TransformersBackend, sample
+from selfcodealign.generation.backends.transformers import TransformersBackend, _dtype, sample
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from tests.tiny_model import tiny_model
 
@@ -258,6 +258,26 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path):
     torch.save({"weight": torch.zeros(1)}, folder / "pytorch_model.bin")
     with pytest.raises(UserError, match="cannot be loaded"):
         backend(folder)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "stored", "can", "found"),
+    [
+        ("auto", "cuda", torch.float32, {}, torch.bfloat16),
+        ("auto", "cpu", torch.float32, {"avx512_bf16": True}, torch.float32),
+        ("auto", "cpu", torch.bfloat16, {"avx512_bf16": True}, torch.bfloat16),
+        ("auto", "cpu", torch.bfloat16, {"amx_bf16": True}, torch.bfloat16),
+        ("auto", "cpu", torch.bfloat16, {"avx2": True}, torch.float32),
+        ("auto", "cpu", None, {"avx512_bf16": True}, torch.float32),
+        ("float32", "cuda", torch.bfloat16, {}, torch.float32),
+    ],
+    ids=["GPU", "stored in float32", "AVX512", "AMX", "no instructions", "not said", "asked for"],
+)
+def test_a_cpu_computes_bfloat16_where_weights_are_stored_so_and_it_can(
+    monkeypatch, wanted, device, stored, can, found
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
+    assert _dtype(wanted, torch.device(device), stored) == found
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

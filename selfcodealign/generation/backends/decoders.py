@@ -17,8 +17,11 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 CACHE_STEP = 64
 """Columns by which the cache of the rows' own tokens grows."""
 
-PREFILL_SCORES = 2**25
-"""Most attention scores held at once while prompts are encoded: 128 MiB in float32."""
+CHUNK_TOKENS = 256
+CHUNK_PADDING = 1.15
+CHUNK_MOST = 16_384
+"""Prompts are encoded in runs of at least so many tokens; a run ends where padding would take so many times its tokens,
+or at so many with padding."""
 
 SCORE_EXTRAS = ("softcap", "s_aux", "sinks", "position_bias")
 HARMLESS_TENSORS = ("position_ids", "cache_position")
@@ -72,12 +75,18 @@ class RowCache:
         # A padding token sees itself, because a softmax over nothing is not a number and would spread.
         self.visible = ((column >= first)[:, None] & (column <= new[:, None])) | (column == new[:, None])
         self.spans = [
-            (self.prefixes[number], start, stop)
+            (None if number is None else self.prefixes[number], start, stop)
             for number, start, stop in _runs(self.prefix_of[window])
-            if number is not None
         ]
         self.positions = (self.starts[window, None] + new - first).clamp_min(0)
         return self.positions
+
+    def near(self, prefix: Prefix, start: int, stop: int, sliding_window: int | None) -> torch.Tensor | None:
+        """Say which tokens of a beginning the new tokens of the rows see: (rows, tokens, beginning); None for all."""
+        if not sliding_window:
+            return None
+        place = torch.arange(prefix.length, device=self.first.device)
+        return self.positions[start:stop, :, None] - place < sliding_window
 
     def get_seq_length(self, layer_idx: int = 0) -> int:
         """Return the number of columns written so far."""
@@ -131,11 +140,10 @@ def attend(
     row_cache: RowCache | None = None,
     **extras: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attend to a shared beginning and to the rows' own tokens, and merge the two by their log-sum-exp.
+    """Attend to a shared beginning and to the rows' own tokens.
 
     Shapes: query (rows, heads, tokens, width), key and value (rows, KV heads, columns, width); returns (rows, tokens,
-    heads, width). The merge is exact: a softmax over the union is the two softmaxes weighted by their normalisers
-    (Hydragen, arXiv 2402.05099). Without a row cache it is plain causal attention.
+    heads, width). Without a row cache it is plain causal attention.
 
     Raises:
         NotImplementedError: the model adds something of its own to the scores, such as a cap or sinks.
@@ -143,7 +151,7 @@ def attend(
     for name, extra in extras.items():
         if extra is not None and (name in SCORE_EXTRAS or (torch.is_tensor(extra) and name not in HARMLESS_TENSORS)):
             raise NotImplementedError(f"attention with {name}")
-    rows, heads, tokens, width = query.shape
+    _, heads, tokens, width = query.shape
     scale = width**-0.5 if scaling is None else scaling
     if row_cache is None:
         mask = None
@@ -156,41 +164,96 @@ def attend(
         )
         return out.transpose(1, 2).contiguous(), None
 
-    kv_heads, columns = key.shape[1], key.shape[2]
-    share = heads // kv_heads
-    grouped = query.reshape(rows, kv_heads, share * tokens, width)
     visible = row_cache.visible
     if sliding_window:
-        column = torch.arange(columns, device=query.device)
+        column = torch.arange(key.shape[2], device=query.device)
         visible = visible & (column[row_cache.columns, None] - column < sliding_window)
+    layer: int = module.layer_idx  # type: ignore[assignment]
+    part = _attend_from_one if tokens == 1 else _attend_from_many
+    return part(query, key, value, visible, scale, sliding_window, row_cache, layer), None
+
+
+def _attend_from_many(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    visible: torch.Tensor,
+    scale: float,
+    sliding_window: int | None,
+    row_cache: RowCache,
+    layer: int,
+) -> torch.Tensor:
+    """Attend from many tokens of each row, as prompts are encoded; see `attend`.
+
+    Each row's keys stand behind a copy of its shared beginning. The scores, many times the size of that copy, are never
+    written out by the library's fused kernel.
+    """
+    rows, heads, tokens, width = query.shape
+    share = heads // key.shape[1]
+    out = query.new_empty(rows, tokens, heads, width)
+    for prefix, start, stop in row_cache.spans:
+        keys, values, seen = key[start:stop], value[start:stop], visible[start:stop]
+        if prefix is not None:
+            keys = torch.cat([prefix.keys[layer].expand(stop - start, -1, -1, -1), keys], 2)
+            values = torch.cat([prefix.values[layer].expand(stop - start, -1, -1, -1), values], 2)
+            before = row_cache.near(prefix, start, stop, sliding_window)
+            if before is None:
+                before = seen.new_ones(stop - start, tokens, prefix.length)
+            seen = torch.cat([before, seen], 2)
+        if share > 1 and query.device.type != "cpu":  # Kernels of a GPU that take a mask want a key for each head.
+            keys, values = keys.repeat_interleave(share, 1), values.repeat_interleave(share, 1)
+        found = F.scaled_dot_product_attention(
+            query[start:stop], keys, values, seen[:, None], scale=scale, enable_gqa=keys.shape[1] != heads
+        )
+        out[start:stop] = found.transpose(1, 2)
+    return out
+
+
+def _attend_from_one(
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    visible: torch.Tensor,
+    scale: float,
+    sliding_window: int | None,
+    row_cache: RowCache,
+    layer: int,
+) -> torch.Tensor:
+    """Attend from one token of each row to its shared beginning and its own tokens; see `attend`.
+
+    All rows of a beginning ask it in one product. The two parts are merged exactly: a softmax over the union is the two
+    softmaxes weighted by their normalisers (Hydragen, arXiv 2402.05099).
+    """
+    rows, heads, _, width = query.shape
+    kv_heads = key.shape[1]
+    share = heads // kv_heads
+    grouped = query.reshape(rows, kv_heads, share, width)
     scores = torch.matmul(grouped, key.transpose(2, 3)).float().mul_(scale)
-    scores.view(rows, kv_heads, share, tokens, columns).masked_fill_(~visible[:, None, None], float("-inf"))
-    if not row_cache.spans:
-        out = torch.matmul(scores.softmax(-1).to(value.dtype), value)
-        return out.view(rows, heads, tokens, width).transpose(1, 2).contiguous(), None
+    scores.masked_fill_(~visible[:, None], float("-inf"))
+    if all(prefix is None for prefix, *_ in row_cache.spans):
+        return torch.matmul(scores.softmax(-1).to(value.dtype), value).view(rows, 1, heads, width)
 
     own_norm = scores.logsumexp(-1, keepdim=True)
     own = torch.matmul(scores.sub_(own_norm).exp_().to(value.dtype), value)
     shared = torch.zeros_like(own)
     shared_norm = torch.full_like(own_norm, float("-inf"))
-    layer: int = module.layer_idx  # type: ignore[assignment]
     for prefix, start, stop in row_cache.spans:
+        if prefix is None:
+            continue
         count = stop - start
-        part = grouped[start:stop].transpose(0, 1).reshape(kv_heads, count * share * tokens, width)
+        part = grouped[start:stop].transpose(0, 1).reshape(kv_heads, count * share, width)
         scores = torch.matmul(part, prefix.keys[layer].transpose(1, 2)).float().mul_(scale)
-        if sliding_window:
-            place = torch.arange(prefix.length, device=query.device)
-            far = row_cache.positions[start:stop, :, None] - place >= sliding_window
-            far = far[None, :, None].expand(kv_heads, count, share, tokens, prefix.length).reshape(scores.shape)
-            scores.masked_fill_(far, float("-inf"))
+        near = row_cache.near(prefix, start, stop, sliding_window)
+        if near is not None:
+            scores.view(kv_heads, count, share, prefix.length).masked_fill_(~near, float("-inf"))
         norm = scores.logsumexp(-1, keepdim=True)
         # A beginning wholly outside a sliding window has no normaliser: its weights must be 0, not NaN.
         weights = scores.sub_(norm.clamp_min(torch.finfo(torch.float32).min)).exp_().to(value.dtype)
-        back = (kv_heads, count, share * tokens)
+        back = (kv_heads, count, share)
         shared[start:stop] = torch.matmul(weights, prefix.values[layer]).view(*back, width).transpose(0, 1)
         shared_norm[start:stop] = norm.view(*back, 1).transpose(0, 1)
     out = torch.lerp(shared.float(), own.float(), torch.sigmoid(own_norm - shared_norm)).to(query.dtype)
-    return out.view(rows, heads, tokens, width).transpose(1, 2).contiguous(), None
+    return out.view(rows, 1, heads, width)
 
 
 ALL_ATTENTION_FUNCTIONS.register("shared_prefix", attend)
@@ -223,7 +286,7 @@ class SharedDecoder:
         first = torch.tensor([longest - len(tokens) for tokens in own], device=device)
         self.cache = RowCache(self.layers, first, list(self._encoded.values()), [order.get(head) for head in heads])
         logits = []
-        for rows in self._chunks([len(tokens) for tokens in own], shared):
+        for rows in self._chunks([len(tokens) for tokens in own]):
             width = max(len(tokens) for tokens in own[rows])
             ids = [[self.pad] * (width - len(tokens)) + tokens for tokens in own[rows]]
             logits.append(self._forward(torch.tensor(ids, device=device), rows, slice(longest - width, longest)))
@@ -231,14 +294,16 @@ class SharedDecoder:
         self.cache.select(copies)
         return torch.cat(logits)[torch.tensor(copies, device=device)]
 
-    def _chunks(self, lengths: list[int], shared: list[int]) -> Iterator[slice]:
-        """Cut the prompts into runs whose attention scores fit in memory."""
-        start, longest, reach = 0, 0, 0
-        for row, (length, before) in enumerate(zip(lengths, shared, strict=True)):
-            longest, reach = max(longest, length), max(reach, length, before)
-            if row > start and (row + 1 - start) * self.heads * longest * reach > PREFILL_SCORES:
+    def _chunks(self, lengths: list[int]) -> Iterator[slice]:
+        """Cut the prompts into runs of like lengths, since the longest of a run sets the width of all."""
+        start, longest, own = 0, 0, 0
+        for row, length in enumerate(lengths):
+            width = max(longest, length)
+            padded = (row + 1 - start) * width
+            if own >= CHUNK_TOKENS and padded > min(CHUNK_PADDING * (own + length), CHUNK_MOST):
                 yield slice(start, row)
-                start, longest, reach = row, length, max(length, before)
+                start, longest, own = row, 0, 0
+            longest, own = max(longest, length), own + length
         yield slice(start, len(lengths))
 
     def _encode(self, tokens: tuple[int, ...]) -> Prefix:
