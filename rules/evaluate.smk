@@ -57,7 +57,7 @@ rule sample_solutions:
         script=script("sample_solutions"),
         decided_by=decided_by("sample_solutions"),
         problems=rules.fetch_benchmark.output.problems,
-        implicit=lambda wildcards: PLAN.model_files(PLAN.subject(wildcards.model)[0]),
+        implicit=lambda wildcards: PLAN.models.files(PLAN.subject(wildcards.model)[0]),
     output:
         rows="<results>/sample_solutions/{model}/{benchmark}.parquet",
     log:

@@ -16,7 +16,7 @@ rule record_provenance:
     input:
         script=script("record_provenance"),
         decided_by=decided_by("record_provenance"),
-        models=collect("<results>/train_sft/{model}", model=CONFIG.models),
+        models=PLAN.models.all_tuned(),
         datasets=[
             *collect("<results>/build_dataset/{dataset}", dataset=CONFIG.datasets),
             *collect("<results>/import_dataset/{dataset}", dataset=CONFIG.other_datasets),
@@ -73,7 +73,7 @@ rule build_report:
         provenance=rules.record_provenance.output.provenance,
         implicit=[
             rules.check_funnels.output.totals,
-            collect("<results>/train_sft/{model}.metrics.jsonl", model=CONFIG.models),
+            PLAN.models.all_tuned(".metrics.jsonl"),
             PLAN.scores(),
             collect("<results>/build_table/{table}.json", table=CONFIG.tables),
         ],

@@ -183,7 +183,7 @@ rule judge_seeds:
         prompts=lookup(dpath="judge_seeds/prompts", within=config),
         examples=examples_of(CONFIG.judge_seeds.prompts, CONFIG.judge_seeds.examples),
         earlier=lambda wildcards: [PLAN.unjudged(one) for one in PLAN.earlier(wildcards.shard, PLAN.shards)],
-        implicit=PLAN.model_files(PLAN.judge()[0]),
+        implicit=PLAN.models.files(PLAN.judge()[0]),
     output:
         rows="<results>/judge_seeds/{shard}.parquet",
         dropped="<results>/judge_seeds/{shard}.dropped.parquet",

@@ -1,13 +1,16 @@
 """
-Training: a dataset in, a fine-tuned model out.
+Training: datasets in, a trained model out. The objective of a model decides which rule trains it.
 
 IN   <results>/build_dataset/{dataset}/               rows, as published
+     <results>/build_preferences/{dataset}.pairs.parquet   pairs of a passing and a failing response
      files or Hub ids of `other_datasets`           rows of others, for models to compare with
+     folder, Hub id or another model                what a training starts from
 OUT  <results>/import_dataset/{dataset}/              those rows, as training reads them
      <results>/train_sft/{model}/                     safetensors, tokenizer, chat template, generation config, model card
      <results>/train_sft/{model}.metrics.jsonl        loss, learning rate and tokens of every step
      <results>/train_sft/{model}.example.json         one row as the model sees it, with its loss mask
      <results>/train_sft/{model}.funnel.json          how many rows were kept, cut and dropped
+     <results>/train_dpo/{model}                      the same of a model that learned from pairs, but for the example
 WORK work/train_sft/{model}/                        checkpoints and TensorBoard events; survives a kill
 """
 
@@ -71,8 +74,8 @@ rule train_sft:
     input:
         script=script("train_sft"),
         decided_by=decided_by("train_sft"),
-        dataset=of(PLAN.training_dataset, "model"),
-        implicit=lambda wildcards: PLAN.model_files(PLAN.trained(wildcards.model)[0]),
+        dataset=of(PLAN.models.datasets, "model"),
+        implicit=of(PLAN.models.files_of_start, "model"),
     output:
         model=directory("<results>/train_sft/{model}"),
         metrics="<results>/train_sft/{model}.metrics.jsonl",
@@ -84,7 +87,7 @@ rule train_sft:
         "<timings>/train_sft/{model}.jsonl"
     container:
         TRAINED_IN[CONFIG.train_sft.nodes]
-    threads: lambda wildcards: PLAN.training_processes(wildcards.model)
+    threads: lambda wildcards: PLAN.models.processes(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -94,10 +97,11 @@ rule train_sft:
     params:
         work=lambda wildcards: f"work/train_sft/{wildcards.model}",
         mode=CONFIG.mode,
-        base=lambda wildcards: PLAN.trained(wildcards.model)[0],
-        revision=lambda wildcards: PLAN.trained(wildcards.model)[1],
+        base=of(PLAN.models.start, "model", part=0),
+        revision=of(PLAN.models.start, "model", part=1),
         trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
-        run_seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        weights=of(PLAN.models.weights, "model"),
+        run_seed=lambda wildcards: PLAN.models.seed(wildcards.model),
         container=ENTERED[CONFIG.train_sft.nodes],
         flags=flags("train_sft", lambda wildcards: CONFIG.models[wildcards.model].settings),
     message:
@@ -117,6 +121,7 @@ rule train_sft:
             --base {params.base:q} \
             --revision {params.revision:q} \
             --trust-remote-code {params.trust_remote_code} \
+            --weights {params.weights} \
             --run-seed {params.run_seed} \
             --container={params.container:q} \
             {params.flags}
@@ -124,22 +129,23 @@ rule train_sft:
 
 
 rule train_dpo:
-    """Train a fine-tuned model to prefer responses that pass their tests."""
+    """Train a model to prefer responses that pass their tests."""
     input:
         script=script("train_dpo"),
         decided_by=decided_by("train_dpo"),
-        pairs=of(PLAN.pairs, "model"),
-        base="<results>/train_sft/{model}",
+        pairs=of(PLAN.models.pairs, "model"),
+        implicit=of(PLAN.models.files_of_start, "model"),
     output:
         model=directory("<results>/train_dpo/{model}"),
         metrics="<results>/train_dpo/{model}.metrics.jsonl",
+        funnel="<results>/train_dpo/{model}.funnel.json",
     log:
         "<logs>/train_dpo/{model}.log",
     benchmark:
         "<timings>/train_dpo/{model}.jsonl"
     container:
         TRAINED_IN[CONFIG.train_dpo.nodes]
-    threads: lookup(dpath="train_dpo/processes", within=config)
+    threads: lambda wildcards: PLAN.models.processes(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -148,9 +154,13 @@ rule train_dpo:
         tasks_per_gpu=0,
     params:
         work=lambda wildcards: f"work/train_dpo/{wildcards.model}",
-        run_seed=lambda wildcards: PLAN.training_seed(wildcards.model),
+        base=of(PLAN.models.start, "model", part=0),
+        revision=of(PLAN.models.start, "model", part=1),
+        trust_remote_code=lambda _: str(CONFIG.model.trust_remote_code).lower(),
+        weights=of(PLAN.models.weights, "model"),
+        run_seed=lambda wildcards: PLAN.models.seed(wildcards.model),
         container=ENTERED[CONFIG.train_dpo.nodes],
-        flags=flags("train_dpo"),
+        flags=flags("train_dpo", lambda wildcards: CONFIG.models[wildcards.model].settings),
     message:
         "Training model {wildcards.model} on preference pairs"
     shell:
@@ -159,10 +169,14 @@ rule train_dpo:
 
         python {input.script:q} \
             --pairs {input.pairs:q} \
-            --base {input.base:q} \
             --model {output.model:q} \
             --metrics {output.metrics:q} \
+            --funnel {output.funnel:q} \
             --work {params.work:q} \
+            --base {params.base:q} \
+            --revision {params.revision:q} \
+            --trust-remote-code {params.trust_remote_code} \
+            --weights {params.weights} \
             --run-seed {params.run_seed} \
             --container={params.container:q} \
             {params.flags}

@@ -22,7 +22,7 @@ from selfcodealign.stage import run
 
 log = logging.getLogger(__name__)
 
-MODEL_KEYS = (("generations", "model"), ("models", "base"), ("other_models", "model"))
+MODEL_KEYS = (("generations", "model"), ("models", "from"), ("other_models", "model"))
 """Sections of named entries, and the key that names a model there."""
 
 NOT_HASHED = ("recorded", "hash")

@@ -10,7 +10,7 @@ from selfcodealign.training.sft import Paths, fine_tune
 
 
 def main(
-    dataset: Path,
+    dataset: list[Path],
     model: Path,
     metrics: Path,
     example: Path,
@@ -19,6 +19,7 @@ def main(
     *,
     mode: Mode = "fixed",
     base: Start,
+    weights: list[float] | None = None,
     run_seed: int = RUN_SEED,
     settings: TrainSft,
     container: str = "",
@@ -26,11 +27,16 @@ def main(
     """Fine-tune a base model on a dataset with DeepSpeed; resumes from its last checkpoint.
 
     With more than one process or node the script starts a launcher that runs it again, once for each process.
+
+    Args:
+        dataset: folders of the datasets.
+        weights: how often each dataset's rows are taken, in their order; once if empty.
     """
     relaunch_if_needed(settings.processes, settings.nodes, container, str(work))
     fine_tune(
-        Paths(dataset=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
+        Paths(datasets=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
         base,
+        weights,
         settings,
         run_seed,
         mode,

@@ -80,7 +80,9 @@ TRAINED = (
     "tokens.py",
     *(
         f"training/{name}.py"
-        for name in ("attention", "documents", "last_layer", "model", "schedule", "sft", "template", "trainer")
+        for name in (
+            *("attention", "documents", "last_layer", "mixtures", "model", "schedule", "sft", "template", "trainer"),
+        )
     ),
 )
 
@@ -335,7 +337,7 @@ RULES: dict[str, Stage] = {
     "run_pilot": Stage(
         "run",
         "a few seeds tried in every stage",
-        decided_by=("pilot", "failures.py", "plan.py", "sample_rounds.py", "status.py"),
+        decided_by=("pilot", "failures.py", "plan.py", "planned_models.py", "sample_rounds.py", "status.py"),
     ),
     "record_provenance": Stage("run", "what the run is made from recorded", decided_by=("crate.py", "models.py")),
     "build_report": Stage(

@@ -6,7 +6,7 @@ Paths are those of a run's own folder of results, so that the pipeline may be a 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import yaml
 
@@ -15,26 +15,15 @@ from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.dataset import SelectResponses
 from selfcodealign.config.given import GivenTasks, TaskColumns
+from selfcodealign.config.lineage import equal_rows
 from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
-from selfcodealign.models import identity_files
 from selfcodealign.pipeline import RULES, STAGES, before
+from selfcodealign.planned_models import PlannedModels, entry
 
-Entry = TypeVar("Entry")
 FIRST_WITH_SEEDS = "judge_seeds"  # where a run begins that is given seeds (`data.seeds`)
 ORIGINS = ("gather_", "import_tasks/")
 """How branches begin whose rows lead to the source and the licence of what is published."""
-
-
-def entry(entries: dict[str, Entry], section: str, name: str) -> Entry:
-    """Look up a named entry of a config section.
-
-    Raises:
-        UserError: the section has no such entry.
-    """
-    if name not in entries:
-        raise UserError(f"{section} of the config has no entry {name!r}; it has {', '.join(entries) or 'none'}")
-    return entries[name]
 
 
 class Plan:
@@ -54,6 +43,7 @@ class Plan:
         self.raw_shards = raw_shards
         self.results = results
         self.timings = timings
+        self.models = PlannedModels(config, results)
         self.shards = [f"{number:05d}" for number in range(len(raw_shards))]
         self.seed_shards = [f"{number:05d}" for number in range(config.gather_seeds.shards)]
         self.chain = self._chain()
@@ -121,8 +111,10 @@ class Plan:
             self.given_tasks(name)
         if rule in ("extract_concepts", "write_instructions") and config.generations[name].tasks:
             raise UserError(f"{target}: generations.{name}.tasks of the config gives tasks, so no model writes them")
-        if rule == "train_dpo":
-            self.pairs(name.removesuffix(".metrics.jsonl"))
+        if per == "model":
+            self.models.check_rule(
+                target, rule, next(one for one in config.models if name == one or name.startswith(f"{one}."))
+            )
 
     # ---- stages ----
 
@@ -205,16 +197,6 @@ class Plan:
 
     # ---- models ----
 
-    def model_files(self, model: str) -> list[str]:
-        """What a model is, as inputs: the folder that a rule makes, or local files; none from the Hub."""
-        if model.startswith(f"{self.results}/"):
-            return [model]
-        return [str(file) for file in identity_files(Path(model).expanduser())]
-
-    def tuned(self, name: str) -> str:
-        """Folder of a model that this run fine-tunes."""
-        return f"{self.results}/train_sft/{name}"
-
     def judge(self) -> tuple[str, str, bool]:
         """Folder or Hub id of the model that judges seeds, its revision, and whether it may run its own code."""
         judge, model = self.config.judge_seeds, self.config.model
@@ -227,12 +209,12 @@ class Plan:
         one, model = entry(self.config.generations, "generations", generation), self.config.model
         if not one.model:
             return model.base, model.revision, model.trust_remote_code
-        name = self.tuned(one.model) if one.model in self.config.models else one.model
+        name = self.models.tuned(one.model) if one.model in self.config.models else one.model
         return name, one.revision, one.trust_remote_code
 
     def writer_files(self, generation: str) -> list[str]:
         """What the model that writes a generation is, as inputs."""
-        return self.model_files(self.writer(generation)[0])
+        return self.models.files(self.writer(generation)[0])
 
     def engine(self, generation: str) -> dict[str, Any]:
         """How a generation's model is run."""
@@ -248,11 +230,6 @@ class Plan:
         key = "model.engine" if model == BASE else f"other_models.{model}.engine"
         return self.config.engines.get(key, self.config.engines["engine"])
 
-    def trained(self, model: str) -> tuple[str, str]:
-        """Folder or Hub id that a model's training starts from, and its revision."""
-        one = entry(self.config.models, "models", model)
-        return (one.base, one.revision) if one.base else (self.config.model.base, self.config.model.revision)
-
     def subject(self, model: str) -> tuple[str, str, bool, str]:
         """The model under evaluation: folder or Hub id, revision, whether it may run its own code, how it is asked."""
         given, base = self.config.other_models.get(model), self.config.model
@@ -260,8 +237,7 @@ class Plan:
             return given.model, given.revision, False, given.style
         if model == BASE:
             return base.base, base.revision, base.trust_remote_code, base.style or "base"
-        entry(self.config.models, "models", model)
-        return self.tuned(model), base.revision, base.trust_remote_code, "instruct"
+        return self.models.tuned(model), base.revision, base.trust_remote_code, self.models.style(model)
 
     # ---- generations ----
 
@@ -362,16 +338,8 @@ class Plan:
 
     def siblings(self, dataset: str) -> list[str]:
         """Rows of the datasets that a dataset must have equally many rows as, directly or by way of others."""
-        datasets = self.config.datasets
-        entry(datasets, "datasets", dataset)
-        wanted, group = [dataset], set()
-        while wanted:
-            name = wanted.pop()
-            if name not in group:
-                group.add(name)
-                wanted += datasets[name].equal_rows_with
-                wanted += [other for other, one in datasets.items() if name in one.equal_rows_with]
-        return [f"{self.results}/{self.chain[-1]}/{name}.parquet" for name in sorted(group - {dataset})]
+        entry(self.config.datasets, "datasets", dataset)
+        return [f"{self.results}/{self.chain[-1]}/{name}.parquet" for name in equal_rows(self.config.datasets, dataset)]
 
     def gathered(self, dataset: str, suffix: str) -> list[str]:
         """Files of the seed shards that a dataset's generation grew from."""
@@ -426,18 +394,7 @@ class Plan:
         words = {key: ",".join(map(str, value)) if isinstance(value, list) else value for key, value in keys.items()}
         return [f"{key}={value}" for key, value in words.items() if value not in (None, "", {})]
 
-    # ---- training, evaluation, tables ----
-
-    def training_seed(self, model: str) -> int:
-        """Seed of a model's training."""
-        seed = entry(self.config.models, "models", model).seed
-        return self.config.seed if seed is None else seed
-
-    def training_processes(self, model: str) -> int:
-        """Processes that train a model side by side on a node."""
-        return int(
-            entry(self.config.models, "models", model).settings.get("processes", self.config.train_sft.processes)
-        )
+    # ---- evaluation, tables ----
 
     def benchmark(self, name: str) -> str:
         """Which benchmark an entry of the config's `benchmarks` runs, or which is only kept out."""
@@ -453,25 +410,6 @@ class Plan:
         from selfcodealign.evaluation import base
 
         return base.get(self.benchmark(name)).island
-
-    def training_dataset(self, model: str) -> str:
-        """Folder of the dataset that a model is trained on: one of this run's, or one of others."""
-        name = entry(self.config.models, "models", model).dataset
-        return f"{self.results}/{'build' if name in self.config.datasets else 'import'}_dataset/{name}"
-
-    def pairs(self, model: str) -> str:
-        """Preference pairs that a model is trained on.
-
-        Raises:
-            UserError: its dataset is of others, who publish no failing responses.
-        """
-        name = entry(self.config.models, "models", model).dataset
-        if name not in self.config.datasets:
-            raise UserError(
-                f"{self.results}/train_dpo/{model}: it is trained on {name}, a dataset of others, of which there "
-                "are no preference pairs; name a model whose dataset is an entry of datasets"
-            )
-        return f"{self.results}/build_preferences/{name}.pairs.parquet"
 
     def given_files(self, dataset: str) -> list[str]:
         """Local files of a dataset of others; none when the job reads it from the Hub."""

@@ -39,8 +39,8 @@ class PlannedPilot:
         found = [
             *(f"{plan.results}/fetch_benchmark/{name}.{kind}" for name in plan.fetched for kind in ("gz", "json")),
             *plan.config.data.other_benchmarks.values(),
-            *plan.model_files(plan.config.model.base),
-            *plan.model_files(plan.judge()[0]),
+            *plan.models.files(plan.config.model.base),
+            *plan.models.files(plan.judge()[0]),
             *(file for name in writers for file in (*plan.writer_files(name), *plan.examples(name))),
         ]
         return list(dict.fromkeys(found))

@@ -57,13 +57,13 @@ class PlannedTables:
         if kind == "wins":
             others = [other for other in players if other != model]
             return [f"{scores}/{player}/{cell.source.benchmarks[0]}.json" for player in [model, *others]]
-        dataset = self.plan.config.models[model].dataset
+        (dataset,) = self.plan.config.models[model].weights
         if kind == "pass_rate":
             return [f"{self.plan.results}/build_dataset/{dataset}/sft/train.parquet"]
         if kind == "rows":
             return [f"{self.plan.results}/build_dataset/{dataset}.funnel.json"]
         if kind == "finetune_h":
-            return [f"{self.plan.timings}/train_sft/{model}.jsonl"]
+            return [f"{self.plan.timings}/{self.plan.config.models[model].rule}/{model}.jsonl"]
         if kind == "generation_h":
             written = [one for one in self.plan.stages_before(dataset) if one.partition("/")[0] in WRITING]
             jobs = [
@@ -81,9 +81,9 @@ class PlannedTables:
         found: list[str] = []
         for cell in self.cells(table):
             if cell["kind"] == "pass_rate":
-                found.append(f"{self.plan.results}/build_dataset/{self.plan.config.models[cell['model']].dataset}")
+                found += self.plan.models.datasets(cell["model"])
             elif cell["kind"] in ("generation_h", "finetune_h"):
-                found.append(self.plan.tuned(cell["model"]))
+                found.append(self.plan.models.tuned(cell["model"]))
             else:
                 found += cell["files"]
         return list(dict.fromkeys(found))

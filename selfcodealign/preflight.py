@@ -15,8 +15,10 @@ from typing import Any
 from selfcodealign import images
 from selfcodealign.config import (
     Config,
+    TrainDpo,
     TrainSft,
     check_benchmarks,
+    check_chats,
     check_files,
     check_given_datasets,
     check_models,
@@ -38,6 +40,7 @@ def check_config(config: Config) -> None:
         UserError: the first fault, naming its key.
     """
     check_models(config)
+    check_chats(config)
     check_given_datasets(config)
     check_benchmarks(config)
     check_files(config)
@@ -93,8 +96,14 @@ def check_training(config: Config) -> None:
     from selfcodealign.training.checks import agree, read_deepspeed
 
     for name, model in config.models.items():
+        if model.rule not in type(config).model_fields:
+            continue
+        settings = config.training_of(name)
         try:
-            agree(TrainSft.model_validate(config.train_sft.model_dump() | model.settings))
+            if isinstance(settings, TrainSft):
+                agree(settings)
+            elif isinstance(settings, TrainDpo) and settings.deepspeed != "none":
+                read_deepspeed(settings.deepspeed, "train_dpo.deepspeed")
         except UserError as error:
             raise UserError(f"config key models.{name}.settings: {error}" if model.settings else str(error)) from None
     if config.train_dpo.deepspeed != "none":

@@ -79,6 +79,6 @@ def _table(fields: list[tuple[str, Any]]) -> str:
         if isinstance(default, BaseModel):
             default = default.model_dump(mode="json")
         shown = "required" if default is PydanticUndefined else f"`{json.dumps(default, default=str)}`"
-        cells = (f"`{name}`", type_name(info.rebuild_annotation()), shown, info.description or "")
+        cells = (f"`{info.alias or name}`", type_name(info.rebuild_annotation()), shown, info.description or "")
         rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(rows) + "\n"

@@ -158,7 +158,7 @@ def provenance_of(folder: Path) -> str | None:
     record = json.loads(path.read_text())
     if is_model(folder):
         model = record.get("models", {}).get(folder.name, {})
-        # The record holds the models of train_sft; one of train_dpo may have the same name.
+        # A model that had another objective when the run was recorded may have the same name.
         if not model.get("name", "").endswith(f"{folder.resolve().parent.name}/{folder.name}"):
             return None
         recorded = model["files"]

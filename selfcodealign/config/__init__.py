@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from selfcodealign.config.dataset import Dataset
     from selfcodealign.config.paths import (
         check_benchmarks,
+        check_chats,
         check_files,
         check_given_datasets,
         check_models,
@@ -32,6 +33,7 @@ __all__ = [
     "TrainSft",
     "TrainedModel",
     "check_benchmarks",
+    "check_chats",
     "check_files",
     "check_given_datasets",
     "check_models",

@@ -79,8 +79,9 @@ def check_tables(config: Config) -> None:
 
 
 def _aligned(config: Config, model: str) -> bool:
-    """Whether a model is trained on a dataset that this run makes."""
-    return model in config.models and config.models[model].dataset in config.datasets
+    """Whether a model is trained on one dataset, which this run makes."""
+    weights = config.models[model].weights if model in config.models else {}
+    return len(weights) == 1 and set(weights) <= set(config.datasets)
 
 
 def _named(table: Table) -> Iterator[tuple[str, str | None, str]]:

@@ -1,10 +1,11 @@
 """All sections together, and what must hold between them."""
 
 import re
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from selfcodealign.config import lineage
 from selfcodealign.config.benchmarks import default_benchmarks
 from selfcodealign.config.dataset import (
     AugmentDataset,
@@ -67,7 +68,10 @@ class Config(Section):
     mode: Mode = "fixed"
     demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
     rounds: Count = Field(
-        default=1, description="rounds of self-alignment; from the second on, the fine-tuned model writes the data"
+        default=1, description="rounds of self-alignment; from the second on, the trained model writes the data"
+    )
+    rounds_learn_from: Literal["last", "all"] = Field(
+        default="last", description="data that a round trains on: its own alone, or that of all rounds so far"
     )
     model: Model = Model()
     data: Data = Data()
@@ -142,6 +146,12 @@ class Config(Section):
             found[f"other_models.{name}.engine"] = all_models | other.engine
         return found
 
+    def training_of(self, model: str) -> Section:
+        """How a model is trained: the section of its objective, with what differs for this model."""
+        one = self.models[model]
+        section: Section = getattr(self, one.rule)
+        return type(section).model_validate(section.model_dump() | one.settings)
+
     def responses_of(self, generation: str) -> WriteResponses:
         """How a generation's responses are written: the section, with what differs for this writer."""
         changes = self.generations[generation].responses
@@ -196,10 +206,12 @@ class Config(Section):
             for sibling in dataset.equal_rows_with:
                 _known(f"datasets.{name}.equal_rows_with", sibling, self.datasets)
         for name, model in self.models.items():
-            _known(f"models.{name}.dataset", model.dataset, {**self.datasets, **self.other_datasets})
-            _settings(f"models.{name}.settings", model.settings, self.train_sft)
+            for dataset in lineage.checked_weights(name, model, self.datasets):
+                _known(f"models.{name}.dataset", dataset, {**self.datasets, **self.other_datasets})
+            if model.rule in type(self).model_fields:
+                _settings(f"models.{name}.settings", model.settings, getattr(self, model.rule))
             if "nodes" in model.settings:
-                raise ValueError(f"models.{name}.settings: nodes are the same for all models; set train_sft.nodes")
+                raise ValueError(f"models.{name}.settings: nodes are the same for all models; set {model.rule}.nodes")
         for name in self.other_datasets:
             if name in self.datasets:
                 raise ValueError(f"other_datasets.{name}: datasets has an entry of this name too; choose another")
@@ -229,24 +241,32 @@ class Config(Section):
     def _expand_rounds(self) -> "Config":
         """Turn `rounds: k` into k generations, datasets and models, each written by the model before it.
 
-        Round r > 1 adds `<name>-round<r>` for every model whose dataset comes from a generation of the base model.
+        Round r > 1 adds `<name>-round<r>` for every model that is trained on one dataset of this run. A fine-tuned
+        model starts each round from where it started first; another objective goes on from the round before.
         """
-        if self.rounds == 1:
-            return self
-        for name, model in list(self.models.items()):
-            if model.dataset not in self.datasets:
-                continue  # Nobody here wrote it, so no round can write it anew.
+        for name, model in list(self.models.items()) if self.rounds > 1 else ():
+            if not isinstance(model.dataset, str) or model.dataset not in self.datasets:
+                continue  # Nobody here wrote it, so no round can write it anew; or it is a mixture, with its own plan.
+            if f"{name}-round2" in self.models:
+                break  # A dumped config is already expanded.
             dataset = self.datasets[model.dataset]
             generation = self.generations[dataset.generation]
-            previous = name
+            previous, seen = name, [model.dataset]
             for number in range(2, self.rounds + 1):
                 label = f"{name}-round{number}"
-                if label in self.models:
-                    return self  # A dumped config is already expanded.
+                seen.append(label)
+                learned = label if self.rounds_learn_from == "last" else dict.fromkeys(seen, 1.0)
+                changes = {"dataset": learned} | ({} if model.objective == "sft" else {"start": previous})
                 self.generations[label] = generation.model_copy(update={"model": previous})
                 self.datasets[label] = dataset.model_copy(update={"generation": label, "equal_rows_with": []})
-                self.models[label] = model.model_copy(update={"dataset": label})
+                self.models[label] = model.model_copy(update=changes)
                 previous = label
+        return self
+
+    @model_validator(mode="after")
+    def _nothing_comes_from_itself(self) -> "Config":
+        """Check that models, and the data that they write and learn from, can be made one after another."""
+        lineage.check(self)
         return self
 
 

@@ -1,6 +1,7 @@
 """Files and folders that a config names: found, listed and checked before any job starts."""
 
 import glob
+import json
 import os
 import re
 from collections.abc import Callable
@@ -9,6 +10,7 @@ from typing import Any
 
 from selfcodealign.config.config import Config
 from selfcodealign.config.given import Given
+from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base
 from selfcodealign.generation.settings import LOADING
@@ -81,8 +83,8 @@ def models(config: Config) -> dict[str, tuple[str, str]]:
         if generation.model and not known:
             named[f"generations.{name}.model"] = (generation.model, generation.revision)
     for name, model in config.models.items():
-        if model.base:
-            named[f"models.{name}.base"] = (model.base, model.revision)
+        if model.start != BASE and model.start not in config.models:
+            named[f"models.{name}.from"] = (model.start, model.revision)
     for name, other in config.other_models.items():
         if f"other_models.{name}.engine" not in served:
             named[f"other_models.{name}.model"] = (other.model, other.revision)
@@ -105,7 +107,8 @@ def check_models(config: Config) -> None:
         if not folder.exists() and HUB_ID.fullmatch(model):
             continue
         if not folder.is_dir():
-            raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; name a folder or a Hub id")
+            other = "name an entry of models, a folder" if key.endswith(".from") else "name a folder"
+            raise UserError(f"config key {key}: there is no folder {model} in {Path.cwd()}; {other} or a Hub id")
         if not (folder / "config.json").is_file():
             raise UserError(f"config key {key}: {model} has no config.json; name a folder with a model in it")
         if not any(file.suffix in WEIGHTS for file in folder.iterdir()):
@@ -114,9 +117,28 @@ def check_models(config: Config) -> None:
 
 def made_models(config: Config) -> list[str]:
     """List the folders of the models that rules make."""
-    tuned = [f"results/train_sft/{name}" for name in config.models]
-    preferring = [f"results/train_dpo/{name}" for name, one in config.models.items() if one.dataset in config.datasets]
-    return ["results/pretrain_demo_model", "results/fetch_smollm2", *tuned, *preferring]
+    trained = [f"results/{one.rule}/{name}" for name, one in config.models.items()]
+    return ["results/pretrain_demo_model", "results/fetch_smollm2", *trained]
+
+
+def check_chats(config: Config) -> None:
+    """Check that a model which learns from chats starts from one that knows their layout, as far as that lies here.
+
+    Raises:
+        UserError: it starts from a folder without a chat template.
+    """
+    for name, model in config.models.items():
+        start = config.model.base if model.start == BASE else model.start
+        folder = Path(start).expanduser()
+        if model.objective == "sft" or start in config.models or not folder.is_dir():
+            continue
+        settings = folder / "tokenizer_config.json"
+        inside = settings.is_file() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
+        if not inside and not any(folder.glob("chat_template*")):
+            raise UserError(
+                f"config key models.{name}.from: {start} has no chat template, and {model.objective} learns from "
+                "chats; start from a fine-tuned entry of models"
+            )
 
 
 def check_given_datasets(config: Config) -> None:
@@ -217,7 +239,7 @@ def located(config: Config, root: Path) -> Config:
         (found.train_sft, "deepspeed"),
         (found.train_dpo, "deepspeed"),
         *((generation, key) for generation in found.generations.values() for key in ("model", "template")),
-        *((model, "base") for model in found.models.values()),
+        *((model, "start") for model in found.models.values() if model.start not in {BASE, *found.models}),
         *((model, "model") for model in found.other_models.values()),
     )
     for section, key in shipped:

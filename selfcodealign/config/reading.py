@@ -18,6 +18,8 @@ REPLACED = (
     *("categories", "difficulties"),
 )
 """Sections of named entries: a config that has one means these entries and no others."""
+RENAMED = {("models", "base"): "from"}
+"""Section and former name of a key → its name."""
 
 
 def load(values: dict[str, Any]) -> Config:
@@ -124,6 +126,8 @@ def _sentence(item: Any) -> str:
     """Say what is wrong with one key."""
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
+        if new := RENAMED.get((item["loc"][0], item["loc"][-1])):
+            return f"config key {key} is called {new} now; write it so"
         known = _keys_at(item["loc"][:-1])
         return f"config key {key} is unknown" + (f"; known keys there: {', '.join(known)}" if known else "")
     message = item["msg"].removeprefix("Value error, ")
@@ -138,7 +142,7 @@ def _keys_at(location: tuple[Any, ...]) -> list[str]:
         if annotation is None:
             return []
         kind = annotation.__args__[-1] if getattr(annotation, "__origin__", None) is dict else annotation
-    return sorted(getattr(kind, "model_fields", {}))
+    return sorted(info.alias or name for name, info in getattr(kind, "model_fields", {}).items())
 
 
 def schema() -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from selfcodealign.config.given import Given
 from selfcodealign.config.section import Changes, Count, Section, Share
+from selfcodealign.config.tables import BASE
 
 
 class Start(Section):
@@ -55,19 +56,51 @@ class GivenDataset(Given):
         return [self.messages] if self.messages else [*asked, self.response]
 
 
-class TrainedModel(Section):
-    """One fine-tuned model: a base and a dataset."""
+Objective = Literal["sft", "dpo", "grpo"]
+"""What a training teaches: to write a dataset's responses, to prefer passing to failing ones, to pass tests."""
 
-    base: str | None = Field(default=None, description="local folder or Hub id to start from; the base model if empty")
-    revision: str = Field(default="main", description="revision of a base from the Hub")
-    dataset: str = Field(default="passing", description="name of an entry of `datasets` or of `other_datasets`")
+
+class TrainedModel(Section):
+    """One trained model: what it starts from, the data, and what it learns from them."""
+
+    # `from` is a word of Python's own, so the code says `start`; configs are read and written with `from` alone.
+    model_config = ConfigDict(serialize_by_alias=True)
+
+    start: str = Field(
+        default=BASE,
+        alias="from",
+        description="what the training starts from: `base` (the base model), another entry of `models`, or a local "
+        "folder or Hub id",
+    )
+    revision: str = Field(default="main", description="revision of a start from the Hub")
+    dataset: str | dict[str, float] = Field(
+        default="passing",
+        description="name of an entry of `datasets` or of `other_datasets`, or several with their weights: 1 takes all "
+        "rows once, 0.5 half of them, 2 all of them twice",
+    )
+    objective: Objective = Field(
+        default="sft",
+        description="sft learns to write the responses, dpo to prefer passing to failing ones, grpo to pass the tests; "
+        "the settings are those of `train_sft`, `train_dpo` or `train_grpo`",
+    )
     seed: int | None = Field(default=None, description="training seed; the global seed if empty")
     settings: dict[str, str | int | float | bool] = Field(
-        default={}, description="keys of `train_sft` that differ for this model, for example those of a larger base"
+        default={},
+        description="keys of the objective's section that differ for this model, for example `learning_rate`",
     )
     benchmarks: list[str] | None = Field(
         default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
     )
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each dataset that the model is trained on, by name."""
+        return {self.dataset: 1.0} if isinstance(self.dataset, str) else self.dataset
+
+    @property
+    def rule(self) -> str:
+        """Rule that trains the model, which is also the name of the section with its settings."""
+        return f"train_{self.objective}"
 
 
 class TrainSft(Section):

@@ -193,15 +193,15 @@ def _verdicts(one: Measured) -> Iterator[Finding]:
 
 def _training(config: Config, forecast: Forecast) -> Iterator[Finding]:
     for name, model in config.models.items():
-        if (rows := forecast.rows.get(model.dataset)) is None:
+        if model.objective != "sft" or not set(model.weights) <= set(forecast.rows):
             continue
-        batch = int(model.settings.get("batch_rows", config.train_sft.batch_rows))
-        epochs = int(model.settings.get("epochs", config.train_sft.epochs))
-        steps = rows[0] * epochs / batch
+        settings = dict(config.training_of(name))
+        rows = round(sum(forecast.rows[dataset][0] * weight for dataset, weight in model.weights.items()))
+        steps = rows * settings["epochs"] / settings["batch_rows"]
         if steps < FEWEST_STEPS:
             yield Finding(
                 "train_sft",
-                f"{name} would be trained for about {steps:.0f} steps on {rows[0]:,} rows, too few to learn from; "
+                f"{name} would be trained for about {steps:.0f} steps on {rows:,} rows, too few to learn from; "
                 "bring more source files, take more samples, or learn from fewer rows a step.",
                 ("data.raw_shards", "gather_seeds.limit", "write_responses.samples", "train_sft.batch_rows"),
             )

@@ -215,16 +215,16 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
             found.notes.append("Training is not in these hours: no training was measured (run_pilot.train).")
         return
     for name, model in run.config.models.items():
-        settings = TrainSft.model_validate(run.config.train_sft.model_dump() | model.settings)
-        rows = found.rows.get(model.dataset)
-        if rows is None or model.base:
-            what = "another base" if model.base else "rows of others"
+        if not setup.measured_by_the_base(run.config, name):
+            what = "rows of others" if set(model.weights) - set(run.config.datasets) else "another start or objective"
             found.notes.append(f"The training of {name} is not in these hours: it has {what}.")
             continue
-        worked = one.steps["row_s"] * rows[0] * settings.epochs
+        settings = TrainSft.model_validate(dict(run.config.training_of(name)))
+        rows = round(sum(found.rows[dataset][0] * weight for dataset, weight in model.weights.items()))
+        worked = one.steps["row_s"] * rows * settings.epochs
         hours = (one.seconds - one.steps["seconds"] + worked) / 3600
         gpus = settings.processes * settings.nodes if run.training_gpus else 0
-        found.costs.append(Cost("train_sft", name, 1, rows[0], hours, gpus, 0, one.size * TRAINING_SIZE))
+        found.costs.append(Cost("train_sft", name, 1, rows, hours, gpus, 0, one.size * TRAINING_SIZE))
 
 
 def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:

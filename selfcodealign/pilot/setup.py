@@ -9,6 +9,7 @@ from typing import Any
 from selfcodealign.config.benchmarks import only_kept_out
 from selfcodealign.config.config import Config
 from selfcodealign.config.pilot import RunPilot
+from selfcodealign.config.tables import BASE
 from selfcodealign.errors import UserError
 from selfcodealign.ids import seed_for
 from selfcodealign.rows import SeedRow
@@ -91,10 +92,14 @@ def datasets(config: Config) -> dict[str, str]:
 
 
 def trained(config: Config) -> str | None:
-    """Name the model that the pilot trains: the first one on a dataset of this run; None if there is none."""
-    if not config.run_pilot.train:
-        return None
-    return next((name for name, one in config.models.items() if one.dataset in config.datasets and not one.base), None)
+    """Name the model that the pilot trains: the first one that is like a fine-tuning of the base; None if none is."""
+    return next((name for name in config.models if config.run_pilot.train and measured_by_the_base(config, name)), None)
+
+
+def measured_by_the_base(config: Config, model: str) -> bool:
+    """Whether a training is like any other fine-tuning of the base model on data of this run, however mixed."""
+    one = config.models[model]
+    return one.objective == "sft" and one.start == BASE and set(one.weights) <= set(config.datasets)
 
 
 def derived(config: Config, results: Path, seeds: Path) -> Config:
@@ -149,7 +154,8 @@ def derived(config: Config, results: Path, seeds: Path) -> Config:
 def _briefly(model: dict[str, Any], selected: dict[str, str]) -> dict[str, Any]:
     """Return a model's entry for few steps without a checkpoint or rows held out."""
     short = {"epochs": EPOCHS, "save_every_steps": STEPS_NEVER_SAVED, "validation_share": 0.0, "keep": "last"}
-    return model | {"dataset": selected[model["dataset"]], "settings": model["settings"] | short, "benchmarks": []}
+    first = model["dataset"] if isinstance(model["dataset"], str) else next(iter(model["dataset"]))
+    return model | {"dataset": selected[first], "settings": model["settings"] | short, "benchmarks": []}
 
 
 def _anchored(value: Any, any_name: bool = False) -> Any:

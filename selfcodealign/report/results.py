@@ -79,17 +79,32 @@ class Run:
     def models(self) -> list[str]:
         """Models in the order of the report: the base, those trained, by selection of their data, and others."""
         base = [BASE] if self.config["evaluate_base"] else []
-        trained = sorted(self.config["models"], key=lambda name: (self._rank(self.selection(name)), name))
+        trained = sorted(self.config["models"], key=lambda name: (rank(self.arm(name)), name))
         return [*base, *trained, *self.config["other_models"]]
 
-    def selection(self, model: str) -> str | None:
-        """Name the selection that a trained model's dataset was made by; None for a dataset of others."""
-        dataset = self.config["models"][model]["dataset"]
-        return self.config["datasets"][dataset]["selection"] if dataset in self.config["datasets"] else None
+    def arm(self, model: str) -> str | None:
+        """Name what a trained model learned from: how its data were selected, and objectives that came after.
 
-    @staticmethod
-    def _rank(selection: str | None) -> int:
-        return len(SELECTIONS) if selection is None else SELECTIONS.index(selection)
+        None for data of others.
+        """
+        one, datasets = self.config["models"][model], self.config["datasets"]
+        if not set(self.weights(model)) <= set(datasets):
+            return None
+        before = self.arm(one["from"]) if one["from"] in self.config["models"] else BASE
+        if one["objective"] != "sft":
+            return before and f"{before} + {one['objective'].upper()}"
+        own = " and ".join(dict.fromkeys(datasets[name]["selection"] for name in self.weights(model)))
+        return own if before == BASE else before and f"{before}, then {own}"
+
+    def weights(self, model: str) -> dict[str, float]:
+        """Weight of each dataset that a model was trained on, by name."""
+        dataset = self.config["models"][model]["dataset"]
+        return {dataset: 1.0} if isinstance(dataset, str) else dataset
+
+    def data(self, model: str) -> str:
+        """Name the datasets that a model was trained on, with weights where they are several."""
+        weights = self.weights(model)
+        return ", ".join(f"{name} × {weight:g}" if len(weights) > 1 else name for name, weight in weights.items())
 
     def _current(self, stage: str, place: str) -> bool:
         """Whether the config still names the generation or dataset that a file belongs to."""
@@ -205,7 +220,7 @@ class Run:
 
     def trained(self, model: str, suffix: str) -> Path:
         """Name a file that training leaves beside a model."""
-        return self.results / "train_sft" / f"{model}.{suffix}"
+        return self.results / f"train_{self.config['models'][model]['objective']}" / f"{model}.{suffix}"
 
     def metrics(self, model: str) -> list[dict[str, Any]]:
         """Read the training metrics of a model, one record a logged step; empty if it was not trained here."""
@@ -240,6 +255,13 @@ class Run:
         if rule in RULES and RULES[rule].per == "evaluation":
             return place in self.models
         return self._current(rule, place)
+
+
+def rank(arm: str | None) -> tuple[int, str]:
+    """Return a sort key that puts selections in the order of the report, then all else, then data of others."""
+    if arm is None:
+        return len(SELECTIONS) + 1, ""
+    return (SELECTIONS.index(arm), "") if arm in SELECTIONS else (len(SELECTIONS), arm)
 
 
 def place_of(funnel: Funnel) -> str:

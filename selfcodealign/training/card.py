@@ -2,13 +2,15 @@
 
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config import TrainSft
-from selfcodealign.ids import digest_of_file
+from selfcodealign.config.section import Section
 from selfcodealign.rows_io import write_text
+from selfcodealign.training.mixtures import Source
 
 LIBRARIES = ("torch", "transformers", "deepspeed", "accelerate", "peft", "tokenizers")
 
@@ -47,26 +49,31 @@ def write(
     base: str,
     revision: str,
     identity: str,
-    table: Path,
-    settings: TrainSft,
+    data: Sequence[Source],
+    rule: str,
+    settings: Section,
     seed: int,
     processes: int,
-    figures: dict[str, Any],
+    taught: str,
+    told: Sequence[tuple[str, str]],
+    wall_s: float,
 ) -> None:
     """Write the card as the `README.md` that the Hub shows.
 
     Args:
         file: the card.
-        base: name of the base model, as it may be published.
+        base: name of the model that the training started from, as it may be published.
         revision: its revision.
         identity: its exact commit, or the hash of its files.
-        table: the parquet file trained on.
+        data: the tables trained on.
+        rule: that trained it, whose name its section of the config has.
         settings: all settings of the run.
         seed: the training seed.
         processes: how many processes trained together.
-        figures: from `sft.summary`.
+        taught: what was done with the base, in words that follow its name.
+        told: what the training came to, in rows of a name and a text.
+        wall_s: how long it took.
     """
-    hours = figures["wall_s"] / 3600
     lines = [
         "---",
         f"base_model: {base}",
@@ -77,8 +84,7 @@ def write(
         "",
         f"# {Path(base).name}, aligned by itself",
         "",
-        f"`{base}`, fine-tuned on {figures['rows']:,} instructions and responses that were sampled from a model and "
-        "selected by running their code. Made with SelfCodeAlign: no larger model and no person wrote a response.",
+        f"`{base}`, {taught}. Made with SelfCodeAlign: no larger model and no person wrote a response.",
         "",
         "## Use",
         "",
@@ -90,18 +96,10 @@ def write(
         "| | |",
         "|---|---|",
         f"| base model | `{base}`, revision `{revision}`, identity `{identity}` |",
-        f"| data | `{table}`, SHA-256 `{digest_of_file(table)}` |",
-        f"| rows | {', '.join(f'{count:,} {fate}' for fate, count in figures['fates'].items())}; "
-        f"{figures['rows']:,} trained on, {figures['held_out']:,} held out |",
-        f"| tokens | {figures['tokens']:,} computed, {figures['response_tokens']:,} under the loss |",
-        f"| steps | {figures['steps']:,} of {settings.batch_rows} rows |",
-        f"| loss | {figures['first_loss']:.4f} in the first step, {figures['last_loss']:.4f} in the last twentieth |",
-    ]
-    if figures["validation_loss"] is not None:
-        lines.append(f"| validation loss | {figures['validation_loss']:.4f} |")
-    lines += [
+        *(f"| data | `{one.table}`{_share(one)}, SHA-256 `{one.sha256}` |" for one in data),
+        *(f"| {name} | {text} |" for name, text in told),
         f"| hardware | {hardware()}; {processes} process(es) |",
-        f"| time | {figures['wall_s']:,.0f} s, or {hours * processes:.3f} process-hours |",
+        f"| time | {wall_s:,.0f} s, or {wall_s / 3600 * processes:.3f} process-hours |",
         f"| code | {commit()} |",
         f"| libraries | {', '.join(f'{name} {version(name)}' for name in LIBRARIES)} |",
         "",
@@ -109,8 +107,26 @@ def write(
         "",
         "```yaml",
         f"seed: {seed}",
-        "train_sft:",
+        f"{rule}:",
         *(f"  {key}: {'null' if value is None else value}" for key, value in settings.model_dump(mode="json").items()),
         "```",
     ]
     write_text(file, "\n".join(lines) + "\n")
+
+
+def _share(one: Source) -> str:
+    return "" if one.weight == 1 else f", weight {one.weight:g}: {one.taken:,} of {one.rows:,} rows"
+
+
+def fine_tuning(figures: Mapping[str, Any], settings: TrainSft) -> list[tuple[str, str]]:
+    """Tell what a fine-tuning came to; `figures` are from `sft.summary`."""
+    fates = ", ".join(f"{count:,} {fate}" for fate, count in figures["fates"].items())
+    told = [
+        ("rows", f"{fates}; {figures['rows']:,} trained on, {figures['held_out']:,} held out"),
+        ("tokens", f"{figures['tokens']:,} computed, {figures['response_tokens']:,} under the loss"),
+        ("steps", f"{figures['steps']:,} of {settings.batch_rows} rows"),
+        ("loss", f"{figures['first_loss']:.4f} in the first step, {figures['last_loss']:.4f} in the last twentieth"),
+    ]
+    if figures["validation_loss"] is not None:
+        told.append(("validation loss", f"{figures['validation_loss']:.4f}"))
+    return told

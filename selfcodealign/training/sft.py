@@ -17,8 +17,8 @@ from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, seed_for
 from selfcodealign.models import identity as identity_of
 from selfcodealign.models import title
-from selfcodealign.rows_io import read_rows, whole_folder, write_json, write_text
-from selfcodealign.training import checks, processes, schedule, template
+from selfcodealign.rows_io import whole_folder, write_json, write_text
+from selfcodealign.training import checks, mixtures, processes, schedule, template
 from selfcodealign.training import documents as rows
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ class Paths:
     """Where a run reads and writes.
 
     Attributes:
-        dataset: folder that build_dataset made (`sft/train.parquet`), or any with a `train.parquet`.
+        datasets: folders that build_dataset made (`sft/train.parquet`), or any with a `train.parquet`.
         model: folder to make.
         metrics: one line per step.
         example: one row, decoded, with its loss mask.
@@ -40,7 +40,7 @@ class Paths:
         work: checkpoints and TensorBoard events; survives a kill.
     """
 
-    dataset: Path
+    datasets: list[Path]
     model: Path
     metrics: Path
     example: Path
@@ -48,11 +48,12 @@ class Paths:
     work: Path
 
 
-def fine_tune(paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mode) -> None:
+def fine_tune(paths: Paths, base: Start, mixing: list[float] | None, settings: TrainSft, seed: int, mode: Mode) -> None:
     """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
 
-    Every process of a distributed run calls this. In mode `reference` the first step has the learning rate 0, as with
-    transformers' schedules, so it teaches nothing; otherwise the rate rises from the first step on.
+    Every process of a distributed run calls this; `mixing` has the weights of the datasets, all 1 if empty. In mode
+    `reference` the first step has the learning rate 0, as with transformers' schedules, so it teaches nothing;
+    otherwise the rate rises from the first step on.
 
     Raises:
         UserError: the dataset, the base model, the settings or the machine do not allow the run.
@@ -77,18 +78,16 @@ def fine_tune(paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mo
     config = models.load_config(base.base, base.revision, base.trust_remote_code)
     rows.check_tokenizer(tokenizer, config.get_text_config().vocab_size)
     template.install(tokenizer)
-    published = paths.dataset / "sft" / "train.parquet"
-    table = published if published.is_file() else paths.dataset / "train.parquet"
-    fates: Counter[str] = Counter()
-    every = list(
-        rows.documents(
-            tokenizer,
-            read_rows(table, ["id", "instruction", "response"]),
-            fates,
-            max_tokens=checks.longest(settings.max_tokens, config),
-            truncation=settings.truncation,
-        )
+    mixture = mixtures.read(
+        [table_of(folder) for folder in paths.datasets], mixing, ["id", "instruction", "response"], seed
     )
+    table = mixture.tables
+    fates = Counter({"not_drawn": mixture.not_drawn} if mixture.not_drawn else {})
+    longest = checks.longest(settings.max_tokens, config)
+    every: list[rows.Document] = []
+    for row, times in mixture:
+        fitting = rows.documents(tokenizer, [row], fates, max_tokens=longest, truncation=settings.truncation)
+        every += list(fitting) * times
     if not every:
         raise UserError(
             f"no row of {table} is left to train on ({dict(fates) or 'it is empty'}): "
@@ -205,14 +204,18 @@ def fine_tune(paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mo
                 base=title(base.base),
                 revision=base.revision,
                 identity=identity,
-                table=table,
+                data=mixture.sources,
+                rule="train_sft",
                 settings=settings,
                 seed=seed,
                 processes=processes.process_count(),
-                figures=figures,
+                taught=f"fine-tuned on {figures['rows']:,} instructions and responses that were sampled from a model "
+                "and selected by running their code",
+                told=card.fine_tuning(figures, settings),
+                wall_s=figures["wall_s"],
             )
             write_json(paths.example, rows.shown(tokenizer, min(trained, key=lambda document: len(document.tokens))))
-            write_json(paths.funnel, funnel(fates))
+            write_json(paths.funnel, funnel(fates, len(every)))
             write_text(paths.metrics, live_metrics.read_text())
         for folder in checkpoints.made(paths.work):
             shutil.rmtree(folder)
@@ -220,6 +223,12 @@ def fine_tune(paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mo
     trainer.accelerator.wait_for_everyone()
     if lock:
         lock.close()
+
+
+def table_of(folder: Path) -> Path:
+    """Name the table of a dataset that this run publishes, or of one of others."""
+    published = folder / "sft" / "train.parquet"
+    return published if published.is_file() else folder / "train.parquet"
 
 
 def is_held_out(row_id: str, share: float, seed: int) -> bool:
@@ -321,16 +330,16 @@ def agreed_checkpoint(chosen: Path | None) -> Path | None:
     return Path(box[0]) if box[0] else None
 
 
-def funnel(fates: Counter[str]) -> dict[str, Any]:
-    """Count the rows that entered, were kept (whole or cut) and were dropped by reason."""
-    dropped = {reason: count for reason, count in fates.items() if reason in ("too_long", "prompt_too_long")}
+def funnel(fates: Counter[str], produced: int) -> dict[str, Any]:
+    """Count the rows that entered, were kept (whole or cut) and were dropped by reason; a weight may take one twice."""
+    dropped = {reason: fates[reason] for reason in ("not_drawn", "prompt_too_long", "too_long") if fates[reason]}
     cut = fates["cut"] + fates["cut_without_end"]
     return {
         "stage": "train_sft",
         "entered": fates.total(),
         "kept": fates.total() - sum(dropped.values()),
         "dropped": dropped,
-        "produced": fates.total() - sum(dropped.values()),
+        "produced": produced,
         "cut": cut,
         "cut_without_end": fates["cut_without_end"],
     }

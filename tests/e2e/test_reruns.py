@@ -190,16 +190,16 @@ def test_models_that_rules_make_are_made_before_they_are_used(checkout):
     assert {"pretrain_demo_model", "judge_seeds"} <= jobs(
         planned(checkout, config, "results/judge_seeds/00000.parquet")
     )
-    config = "demo: true\nother_models: {preferring: {model: results/train_dpo/aligned, style: instruct}}\n"
+    config = "demo: true\nmodels: {aligned: {}, preferring: {from: aligned, objective: dpo}}\n"
     target = "results/sample_solutions/preferring/demo.parquet"
-    assert {"train_dpo", "sample_solutions"} <= jobs(planned(checkout, config, target))
+    assert {"train_sft", "train_dpo", "sample_solutions"} <= jobs(planned(checkout, config, target))
 
 
 @pytest.mark.parametrize(
     ("target", "sentence"),
     [
         ("results/build_viewer/nonsense", "datasets of the config has no entry 'nonsense'; it has passing"),
-        ("results/train_dpo/theirs", "a dataset of others, of which there are no preference pairs"),
+        ("results/train_dpo/theirs", "objective of the config is sft, so that this model is results/train_sft/theirs"),
         ("results/filter_seeds/00009.parquet", "data.raw_shards of the config has no entry '00009'"),
     ],
 )

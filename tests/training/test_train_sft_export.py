@@ -17,7 +17,7 @@ from selfcodealign.rows_io import read_rows
 from selfcodealign.training import documents as rows
 from selfcodealign.training import template
 
-from .conftest import ROOT, losses, tokenizer
+from .conftest import ROOT, command, environment, losses, tokenizer
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -25,8 +25,6 @@ Train = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture(scope="module")
 def trained(tiny: Callable[[str], Path], dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train one model that several tests look at."""
-    from .conftest import command, environment
-
     folder = tmp_path_factory.mktemp("trained")
     done = subprocess.run(
         command(folder, dataset, tiny("llama"), "run", epochs=8, validation_share=0.2, keep="best"),
@@ -110,6 +108,24 @@ def test_the_card_says_from_what_and_how(trained: Path, tiny: Callable[[str], Pa
     assert "base_model: llama" in front or "base_model" not in front
     for words in ("SHA-256", "learning_rate: 0.003", "under the loss", "validation loss", "deepspeed 0."):
         assert words in card
+
+
+def test_a_mixture_is_trained_on_by_its_weights(dataset: Path, tiny: Callable[[str], Path], tmp_path: Path) -> None:
+    second = tmp_path / "second"
+    second.mkdir()
+    pq.write_table(pq.read_table(dataset / "train.parquet").slice(0, 4), second / "train.parquet")
+    words = command(tmp_path, dataset, tiny("llama"), "mixed", epochs=1, validation_share=0)
+    place = words.index("--dataset") + 2
+    words[place:place] = [str(second), "--weights", "0.5", "3"]
+    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    funnel = json.loads((tmp_path / "mixed/funnel.json").read_text())
+    assert (funnel["entered"], funnel["kept"], funnel["dropped"]) == (24, 14, {"not_drawn": 10})
+    lines = [json.loads(line) for line in (tmp_path / "mixed/metrics.jsonl").read_text().splitlines()]
+    assert sum(line["documents"] for line in lines) == funnel["produced"] == 10 + 3 * 4
+    card = (tmp_path / "mixed/model/README.md").read_text()
+    assert "weight 0.5: 10 of 20 rows" in card
+    assert "weight 3: 12 of 4 rows" in card
 
 
 @pytest.mark.parametrize(

@@ -86,11 +86,11 @@ def test_a_model_that_is_no_folder_and_no_hub_id_is_named(model):
 
 def test_a_folder_without_a_model_is_named(tmp_path):
     with pytest.raises(UserError, match="has no config.json"):
-        check_models(load({"models": {"mine": {"base": str(tmp_path)}}}))
+        check_models(load({"models": {"mine": {"from": str(tmp_path)}}}))
 
 
 def test_hub_ids_and_models_of_this_run_need_no_folder():
-    check_models(load({"model": {"base": "org/name"}, "generations": {"self": {"model": "aligned"}}}))
+    check_models(load({"model": {"base": "org/name"}, "generations": {"self": {}, "next": {"model": "aligned"}}}))
 
 
 def test_a_preset_lies_over_what_it_extends(tmp_path):
@@ -122,12 +122,12 @@ def test_models_that_come_with_the_pipeline_are_found_from_another_folder(tmp_pa
     config = load(
         {
             "generations": {"self": {"model": "demo/model"}},
-            "models": {"aligned": {"base": "demo/model", "settings": {"deepspeed": "config/deepspeed/zero3.json"}}},
+            "models": {"aligned": {"from": "demo/model", "settings": {"deepspeed": "config/deepspeed/zero3.json"}}},
             "other_models": {"other": {"model": "demo/model"}},
         }
     )
     found = located(config, ROOT)
-    paths = (found.generations["self"].model, found.models["aligned"].base, found.other_models["other"].model)
+    paths = (found.generations["self"].model, found.models["aligned"].start, found.other_models["other"].model)
     assert all((tmp_path / path / "config.json").is_file() for path in paths)
     assert (tmp_path / found.models["aligned"].settings["deepspeed"]).is_file()
 

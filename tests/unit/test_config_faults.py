@@ -373,7 +373,7 @@ def test_nothing_where_something_is_needed_is_refused(values, sentence):
         ({"other_models": {"a": {"model": "folder"}}}, "other_models.a.model: folder has no config.json"),
         ({"generations": {"self": {"model": "folder"}}}, "generations.self.model: folder has no config.json"),
         (
-            {"models": {"aligned": {"base": "results/train_sft/nobody"}}},
+            {"models": {"aligned": {"from": "results/train_sft/nobody"}}},
             "no rule makes the model results/train_sft/nobody",
         ),
         ({"verify_responses": {"image": "nope.sif"}}, "verify_responses.image: there is no nope.sif"),

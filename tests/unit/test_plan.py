@@ -157,9 +157,9 @@ def test_a_model_is_its_folder_its_files_or_nothing(tmp_path):
     (tmp_path / "model.safetensors").touch()
     (tmp_path / "notes.md").touch()
     made = plan()
-    assert made.model_files("results/pretrain_demo_model") == ["results/pretrain_demo_model"]
-    assert made.model_files(str(tmp_path)) == [str(tmp_path / name) for name in ("config.json", "model.safetensors")]
-    assert made.model_files("org/name") == []
+    assert made.models.files("results/pretrain_demo_model") == ["results/pretrain_demo_model"]
+    assert made.models.files(str(tmp_path)) == [str(tmp_path / name) for name in ("config.json", "model.safetensors")]
+    assert made.models.files("org/name") == []
 
 
 def test_every_path_follows_the_folder_of_results():
@@ -176,13 +176,15 @@ def test_every_path_follows_the_folder_of_results():
         *made.funnels(),
         *made.scores(),
         *made.kept_out.values(),
-        *made.model_files(made.judge()[0]),
+        *made.models.files(made.judge()[0]),
         *made.given_files("theirs"),
-        *(made.training_dataset(name) for name in ("aligned", "theirs")),
+        *made.models.datasets("aligned"),
+        *made.models.datasets("theirs"),
+        *made.models.all_tuned(),
         *PlannedTables(made).inputs("cost"),
         made.source("self", "00000"),
         made.tasks("self", "00000"),
-        made.pairs("aligned"),
+        *made.models.pairs("aligned"),
         made.rows_before("verify_responses"),
         config.benchmarks["demo"].file,
     ]
@@ -197,7 +199,8 @@ def test_every_path_follows_the_folder_of_results():
         ("results/build_viewer/nonsense", "datasets of the config has no entry 'nonsense'; it has passing"),
         ("results/import_dataset/passing", "other_datasets of the config has no entry 'passing'; it has theirs"),
         ("results/train_sft/none", "models of the config has no entry 'none'"),
-        ("results/train_dpo/theirs", "trained on theirs, a dataset of others, of which there are no preference pairs"),
+        ("results/train_dpo/theirs", "objective of the config is sft, so that this model is results/train_sft/theirs"),
+        ("results/train_sft/b.metrics.jsonl", "models.b.objective of the config is dpo, so .* results/train_dpo/b$"),
         ("results/write_responses/other/00000.parquet", "generations of the config has no entry 'other'"),
         ("results/write_responses/self/00009.parquet", "gather_seeds.shards of the config has no entry '00009'"),
         ("results/filter_seeds/00002.parquet", "data.raw_shards of the config has no entry '00002'"),
@@ -209,7 +212,8 @@ def test_every_path_follows_the_folder_of_results():
 )
 def test_a_target_of_no_entry_is_one_sentence(target, sentence):
     made = plan(
-        other_datasets={"theirs": {"source": "org/theirs"}}, models={"aligned": {}, "theirs": {"dataset": "theirs"}}
+        other_datasets={"theirs": {"source": "org/theirs"}},
+        models={"aligned": {}, "theirs": {"dataset": "theirs"}, "b": {"objective": "dpo", "from": "aligned"}},
     )
     with pytest.raises(UserError, match=sentence):
         made.check_target(target)
@@ -219,12 +223,13 @@ def test_a_target_of_no_entry_is_one_sentence(target, sentence):
     "target",
     [
         *("results/build_dataset/passing", "results/train_sft/aligned.metrics.jsonl", "results/report.html"),
-        *("results/train_dpo/aligned", "results/filter_seeds/00001.dropped.parquet", "all", "tables", "--cores"),
+        *("results/train_dpo/preferring", "results/train_dpo/preferring.funnel.json", "all", "tables", "--cores"),
+        "results/filter_seeds/00001.dropped.parquet",
         *("results/score_benchmark/base/demo.json", "results/gather_seeds/00001.parquet"),
     ],
 )
 def test_a_target_that_can_be_made_passes(target):
-    plan().check_target(target)
+    plan(models={"aligned": {}, "preferring": {"from": "aligned", "objective": "dpo"}}).check_target(target)
 
 
 def test_a_template_without_examples_has_none(tmp_path):

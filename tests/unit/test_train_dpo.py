@@ -10,7 +10,7 @@ from selfcodealign.training.dpo import pairs_of_each
 
 
 def test_the_script_has_the_defaults_of_the_config() -> None:
-    paths = [f"--{name}=x" for name in ("pairs", "base", "model", "metrics", "work")] + ["--run-seed=1"]
+    paths = [f"--{name}=x" for name in ("pairs", "base", "model", "metrics", "funnel", "work")] + ["--run-seed=1"]
     assert read(main, paths)["settings"] == TrainDpo()
     assert read(main, [*paths, "--beta=0.2"])["settings"] == TrainDpo(beta=0.2)
 

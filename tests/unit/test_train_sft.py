@@ -62,8 +62,9 @@ def test_only_the_reference_mode_trains_on_a_missing_end_and_says_so() -> None:
 
 
 def test_cut_rows_are_counted() -> None:
-    made = sft.funnel(Counter(kept=5, cut=2, cut_without_end=1, too_long=3, prompt_too_long=1))
-    assert made["entered"] == made["kept"] + sum(made["dropped"].values()) == 12
+    made = sft.funnel(Counter(kept=5, cut=2, cut_without_end=1, too_long=3, prompt_too_long=1, not_drawn=4), 9)
+    assert made["entered"] == made["kept"] + sum(made["dropped"].values()) == 16
+    assert (made["kept"], made["produced"], made["dropped"]["not_drawn"]) == (8, 9, 4)
     assert (made["cut"], made["cut_without_end"]) == (3, 1)
 
 

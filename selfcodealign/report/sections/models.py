@@ -9,7 +9,7 @@ from selfcodealign.config.tables import BASE
 from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, percent, plural
-from selfcodealign.report.results import SELECTIONS, Run, Score, read_json
+from selfcodealign.report.results import Run, Score, rank, read_json
 
 PAPER_SELECTIONS = {"passing": "passes_only", "random": "random_subset", "failing": "failures_only"}
 """Selection of a dataset → its row in the paper's table on response selection."""
@@ -19,11 +19,12 @@ def training(run: Run) -> Section:
     """Show the loss of every model and one training example with its loss mask."""
     section = Section("training", "Fine-tuning")
     curves, models = [], []
-    trained = {name: records for name in run.models if (records := run.metrics(name))}
+    own = (name for name in run.models if name in run.config["models"])
+    trained = {name: records for name in own if (records := run.metrics(name))}
     if not trained:
         section.missing = "No model was trained in this run."
         return section
-    arms = {name: run.selection(name) or "data of others" for name in trained}
+    arms = {name: run.arm(name) or "data of others" for name in trained}
     grouped = len(trained) > 4
     for name, records in trained.items():
         steps = [record for record in records if "loss" in record]
@@ -42,13 +43,11 @@ def training(run: Run) -> Section:
                         "line": validation + name,
                     }
                 )
-        dataset = run.config["models"][name]["dataset"]
-        stage = "build_dataset" if dataset in run.config["datasets"] else "import_dataset"
         models.append(
             {
                 "name": name,
-                "dataset": dataset,
-                "rows": sum(1 for _ in run.rows(stage, ["id"], dataset)),
+                "dataset": run.data(name),
+                "rows": _rows(run, name),
                 "steps": len(steps),
                 "first": steps[0]["loss"],
                 "last": steps[-1]["loss"],
@@ -65,6 +64,18 @@ def training(run: Run) -> Section:
     section.files["loss"] = charts.lines(curves, "step", "loss, nats a token", series)
     section.figures["loss"] = Figure(section.files["loss"], "Training loss by optimizer step.")
     return section
+
+
+def _rows(run: Run, model: str) -> int:
+    """Count the rows that a model was trained on, a repeated one each time; of preferences the pairs."""
+    if run.config["models"][model]["objective"] != "sft":
+        funnel = run.trained(model, "funnel.json")
+        return read_json(funnel)["produced"] if funnel.is_file() else 0
+    total = 0.0
+    for name, weight in run.weights(model).items():
+        stage = "build_dataset" if name in run.config["datasets"] else "import_dataset"
+        total += weight * sum(1 for _ in run.rows(stage, ["id"], name))
+    return round(total)
 
 
 def _example(run: Run, models: Sequence[str]) -> dict[str, Any] | None:
@@ -166,7 +177,9 @@ def _made_from(run: Run, model: str) -> str:
         return run.config["other_models"][model]["model"]
     facts = run.config["models"][model]
     seed = facts["seed"] if facts["seed"] is not None else run.seed
-    return f"dataset {facts['dataset']}, seed {seed}"
+    plain = (facts["objective"], facts["from"]) == ("sft", BASE)
+    how = "" if plain else f", {facts['objective']} from {facts['from']}"
+    return f"dataset {run.data(model)}{how}, seed {seed}"
 
 
 def _against_base(run: Run) -> str:
@@ -231,16 +244,15 @@ def arms(run: Run, paper: Mapping[str, Any]) -> Section:
 
 
 def grouped(run: Run, scores: Sequence[Score]) -> dict[str, list[Score]]:
-    """Group a benchmark's scores by selection: passing first, the base model last, models of others left out."""
+    """Group a benchmark's scores by arm: passing first, the base model last, models of others left out."""
     groups: dict[str, list[Score]] = {}
     for score in scores:
         if score.model in run.config["models"]:
-            if selection := run.selection(score.model):
-                groups.setdefault(selection, []).append(score)
+            if arm := run.arm(score.model):
+                groups.setdefault(arm, []).append(score)
         elif score.model == BASE:
             groups[BASE] = [score]
-    order = [*SELECTIONS, BASE]
-    return dict(sorted(groups.items(), key=lambda item: order.index(item[0])))
+    return dict(sorted(groups.items(), key=lambda item: (item[0] == BASE, rank(item[0]))))
 
 
 def _part(run: Run, one: Score, groups: Mapping[str, Sequence[Score]], paper: Mapping[str, Any]) -> dict[str, Any]:
