@@ -1,9 +1,9 @@
 """Fine-tuning against the reference's way, as ratios in one run: `python benchmarks/bench_training.py [--rows N]`.
 
-Models are randomly initialised: speed depends on shapes alone. `demo` is the demo's base model; `wide` has
-layers twice as wide and StarCoder2's 49,152 tokens, since the output layer is a large part of a code model's work. Row
-lengths follow the pipeline's own mix. Each time is CPU time of one thread, so that other work on the machine does not
-count.
+Models are randomly initialised: speed depends on shapes alone. `demo` is the demo's base model; `wide` has layers twice
+as wide and StarCoder2's 49,152 tokens, since the output layer is a large part of a code model's work; `smollm2` has the
+layers of SmolLM2 with 135 million parameters. The two take a fourth of the rows. Row lengths follow the pipeline's own
+mix. Each time is CPU time of one thread, so that other work on the machine does not count.
 """
 
 import argparse
@@ -37,7 +37,12 @@ CPU = torch.device("cpu")
 SHAPES = {
     "demo": {"hidden_size": 192, "intermediate_size": 512, "num_hidden_layers": 6, "vocab_size": 1_024},
     "wide": {"hidden_size": 384, "intermediate_size": 1_024, "num_hidden_layers": 6, "vocab_size": 49_152},
+    "smollm2": {
+        **{"hidden_size": 576, "intermediate_size": 1_536, "num_hidden_layers": 30, "vocab_size": 49_152},
+        **{"num_attention_heads": 9, "num_key_value_heads": 3},
+    },
 }
+HEADS = {"num_attention_heads": 6, "num_key_value_heads": 6}
 CAPACITY = 1_024
 """Tokens of a micro-batch, packed or padded."""
 
@@ -45,9 +50,7 @@ CAPACITY = 1_024
 def network(shape: str, implementation: str) -> Any:
     """Make a randomly initialised Llama."""
     torch.manual_seed(0)
-    config = AutoConfig.for_model(
-        "llama", **SHAPES[shape], num_attention_heads=6, num_key_value_heads=6, tie_word_embeddings=True
-    )
+    config = AutoConfig.for_model("llama", **{**HEADS, **SHAPES[shape]}, tie_word_embeddings=True)
     model = AutoModelForCausalLM.from_config(config, attn_implementation=implementation).train()
     if implementation == attention.PER_DOCUMENT:
         model.last_layer = LastLayer()
@@ -397,7 +400,8 @@ def main() -> None:
     torch.set_num_threads(1)
     for shape in SHAPES:
         if arguments.only in (None, "speed"):
-            print(json.dumps(speed(shape, arguments.rows, arguments.repeats)), flush=True)
+            rows = arguments.rows if shape == "demo" else arguments.rows // 4
+            print(json.dumps(speed(shape, rows, arguments.repeats)), flush=True)
     if arguments.only in (None, "trainers"):
         print(json.dumps(trainers(arguments.rows, steps=3)), flush=True)
     if arguments.only in (None, "curves"):
