@@ -4,6 +4,9 @@
 right (hidden tests of the instruction), and how often right and wrong code passes its own tests. The pipeline never
 sees these figures. `by operation` says the same of right code for each operation that a task names, worst first: there
 one sees which values the model computes wrongly.
+
+With the files of `results/weigh_assertions` behind them, it says the same with the matrix's word in the place of own
+tests, and how many of all assertions, of those agreed on and of the pooled ones right code fails.
 """
 
 import json
@@ -12,10 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from demo.domain import hidden_tests, read_instruction
+from demo.domain import function_of, hidden_tests, read_instruction, right_code
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows_io import read_rows
 from selfcodealign.sandbox import Settings, run_cases
+
+PLAIN = Settings(vacuous=False)
 
 
 def cases(rows: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
@@ -55,11 +60,45 @@ def by_operation(rows: list[dict[str, Any]], right: dict[str, bool]) -> dict[str
     return dict(sorted(table.items(), key=lambda item: (item[1]["pass"], item[0])))
 
 
+def weighed(rows: list[dict[str, Any]], weights: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the rows with what the matrix believes in the place of what passes its own tests."""
+    credible = {row["id"]: row["credible"] for row in weights}
+    return [row | {"passed": credible[row["id"]]} for row in rows]
+
+
+def of_assertions(rows: list[dict[str, Any]], assertions: list[dict[str, Any]]) -> dict[str, float]:
+    """Return the shares of assertions that right code fails: of all, of those agreed on, of the pooled ones."""
+    instructions = {row["instruction_id"]: row["instruction"] for row in rows}
+    known = []
+    for row in assertions:
+        if task := read_instruction(instructions[row["instruction_id"]]):
+            known.append((row, {"id": row["id"], "code": function_of(task, right_code(task)), "test": row["text"]}))
+    wrong = {verdict["id"] for verdict in run_cases((case for _, case in known), PLAIN) if not verdict["passed"]}
+    kinds = {"all": known, "agreed": [one for one in known if one[0]["agreed"]]}
+    kinds["pooled"] = [one for one in known if one[0]["pooled"]]
+    return {
+        f"{name}, {what}": value
+        for name, ones in kinds.items()
+        for what, value in (
+            ("assertions", len(ones)),
+            ("fail right code", sum(row["id"] in wrong for row, _ in ones) / max(1, len(ones))),
+        )
+    }
+
+
 def main(paths: list[Path]) -> None:
     """Print the shares as JSON."""
-    rows = [row for row in read_rows(paths, ["id", "instruction", "response", "passed"]) if row["response"]]
+    weights = [path for path in paths if "weigh_assertions" in path.parts]
+    of_responses = [path for path in weights if not path.name.endswith(".assertions.parquet")]
+    columns = ["id", "instruction_id", "instruction", "response", "passed"]
+    verdicts = [path for path in paths if path not in weights]
+    rows = [row for row in read_rows(verdicts, columns) if row["response"]]
     right = {verdict["id"]: verdict["passed"] for verdict in run_cases(cases(rows), Settings())}
-    print(json.dumps(summary(rows, right) | {"by operation": by_operation(rows, right)}, indent=2))
+    found: dict[str, Any] = summary(rows, right) | {"by operation": by_operation(rows, right)}
+    if weights:
+        found["by the matrix"] = summary(weighed(rows, list(read_rows(of_responses))), right)
+        found["assertions"] = of_assertions(rows, list(read_rows(path for path in weights if path not in of_responses)))
+    print(json.dumps(found, indent=2))
 
 
 if __name__ == "__main__":

@@ -14,6 +14,8 @@ OUT  <results>/select_responses/{dataset}.parquet              the responses cho
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
+from selfcodealign.planned_matrix import weights
+
 
 rule select_responses:
     """Choose the responses that a dataset is made of."""
@@ -23,6 +25,7 @@ rule select_responses:
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
         consensus=of(PLAN.agreement, "dataset"),
         assertions=of(PLAN.assertion_counts, "dataset"),
+        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
     output:
         rows="<results>/select_responses/{dataset}.parquet",
         dropped="<results>/select_responses/{dataset}.dropped.parquet",
@@ -51,6 +54,7 @@ rule select_responses:
             --verdicts {input.verdicts:q} \
             --consensus {input.consensus:q} \
             --assertions {input.assertions:q} \
+            --weights {input.weights:q} \
             --rows {output.rows:q} \
             --dropped {output.dropped:q} \
             --funnel {output.funnel:q} \
@@ -191,6 +195,7 @@ rule build_preferences:
         decided_by=decided_by("build_preferences"),
         chosen=PLAN.rows_before("build_preferences"),
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
+        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
         implicit=list(PLAN.kept_out.values()),
     output:
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
@@ -222,6 +227,7 @@ rule build_preferences:
         python {input.script:q} \
             --chosen {input.chosen:q} \
             --verdicts {input.verdicts:q} \
+            --weights {input.weights:q} \
             --pairs {output.pairs:q} \
             --labels {output.labels:q} \
             --tasks {output.tasks:q} \
@@ -295,6 +301,7 @@ rule build_viewer:
         script=script("build_viewer"),
         decided_by=decided_by("build_viewer"),
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
+        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
         sanitized=lambda wildcards: PLAN.of_generation("sanitize_responses", wildcards.dataset, ".dropped.parquet"),
         chosen=collect(
             "<results>/{stage}/{{dataset}}.dropped.parquet",
@@ -326,6 +333,7 @@ rule build_viewer:
         python {input.script:q} \
             --name {params.name:q} \
             --verdicts {input.verdicts:q} \
+            --weights {input.weights:q} \
             --sanitized {input.sanitized:q} \
             --chosen {input.chosen:q} \
             --dataset {input.dataset:q} \

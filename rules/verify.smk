@@ -5,6 +5,8 @@ IN   <results>/sanitize_responses/{generation}/{shard}.parquet       well-formed
 OUT  <results>/verify_responses/{generation}/{shard}.parquet         … with the sandbox's verdict
      <results>/cross_verify_responses/{generation}/{shard}.parquet   agreement of responses, where asked for
      <results>/count_assertions/{generation}/{shard}.parquet         assertions that hold, where asked for
+     <results>/weigh_assertions/{generation}/{shard}.parquet         responses weighed by the assertions of all, where asked for
+     <results>/weigh_assertions/{generation}/{shard}.assertions.parquet   … and these by the responses
 """
 
 from selfcodealign.config.execution import RunResponses
@@ -123,4 +125,44 @@ rule count_assertions:
             --work {params.work:q} \
             --workers {threads} \
             {params.flags}
+        """
+
+
+rule weigh_assertions:
+    """Weigh the responses to an instruction, and the single assertions of all of them, by each other."""
+    input:
+        script=script("weigh_assertions"),
+        decided_by=decided_by("weigh_assertions"),
+        verdicts=PLAN.rows_before("weigh_assertions"),
+    output:
+        rows="<results>/weigh_assertions/{generation}/{shard}.parquet",
+        assertions="<results>/weigh_assertions/{generation}/{shard}.assertions.parquet",
+    log:
+        "<logs>/weigh_assertions/{generation}/{shard}.log",
+    benchmark:
+        "<timings>/weigh_assertions/{generation}/{shard}.jsonl"
+    container:
+        image("sandbox")
+    threads: 2
+    resources:
+        mem_mb=by_attempt(6_000),
+        runtime=480,
+    params:
+        work="work/weigh_assertions/{generation}/{shard}",
+        flags=flags("verify_responses", kind=RunResponses),
+        weighing=flags("weigh_assertions"),
+    message:
+        "Running responses of {wildcards.generation} against all assertions"
+    shell:
+        r"""
+        exec &> >(tee {log:q})
+
+        python {input.script:q} \
+            --verdicts {input.verdicts:q} \
+            --rows {output.rows:q} \
+            --assertions {output.assertions:q} \
+            --work {params.work:q} \
+            --workers {threads} \
+            {params.flags} \
+            {params.weighing}
         """

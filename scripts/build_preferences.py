@@ -43,6 +43,12 @@ def drawn(candidates: list[dict[str, Any]], count: int, *, seed: int, purpose: s
     return ordered[:count]
 
 
+def worst(failing: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the responses with the lowest score; all of them where none was weighed."""
+    lowest = min(response.get("score", 0.0) for response in failing)
+    return [response for response in failing if response.get("score", 0.0) == lowest]
+
+
 def pair(row: dict[str, Any], rejected: dict[str, Any]) -> dict[str, Any]:
     """Make a DPO row of a chosen row and a failing response."""
     return {
@@ -82,6 +88,20 @@ def task(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def weighed(responses: Iterable[dict[str, Any]], weights: list[Path]) -> Iterable[dict[str, Any]]:
+    """Put the matrix's word in the place of a response's own verdict, where there is one.
+
+    A response passes if it is credible, and one that is not is wrong even if it passes its own tests.
+    """
+    found = {row["id"]: row for row in read_rows(weights, ("id", "score", "credible", "outcome"))}
+    for response in responses:
+        if (weight := found.get(response["id"])) and response["verdict"] in WRONG | {"pass"}:
+            clear = weight["outcome"] == "credible"
+            yield response | {"passed": weight["credible"], "wrong": clear, "score": weight["score"]}
+        else:
+            yield response
+
+
 def usable(
     responses: Iterable[dict[str, Any]], wanted: set[str], index: Index | ReferenceIndex
 ) -> dict[str, list[dict[str, Any]]]:
@@ -90,7 +110,8 @@ def usable(
     for response in responses:
         if response["instruction_id"] not in wanted:
             continue
-        if (response["passed"] or response["verdict"] in WRONG) and not index.search(response["response"]):
+        wrong = response.get("wrong", response["verdict"] in WRONG)
+        if (response["passed"] or wrong) and not index.search(response["response"]):
             groups.setdefault(response["instruction_id"], []).append(response)
     return groups
 
@@ -122,6 +143,7 @@ def main(
     run_seed: int = RUN_SEED,
     settings: BuildPreferences,
     decontamination: DecontaminateDataset,
+    weights: list[Path] | None = None,
 ) -> None:
     """Turn the responses that execution judged into preference pairs, labelled responses and tasks with tests.
 
@@ -138,12 +160,14 @@ def main(
         run_seed: seed of the draws.
         settings: how many labelled responses there are.
         decontamination: what counts as an overlap.
+        weights: scores from weigh_assertions, for a dataset selected by them: the pair of a chosen row is then the
+            response with the lowest score.
     """
     rows = list(read_rows(chosen))
     wanted = {row["instruction_id"] for row in rows}
     index = index_for(benchmarks, mode=mode, stage="dataset", settings=decontamination)
     responses = progress(read_rows(verdicts, COLUMNS), total=count_rows(verdicts))
-    groups = usable(responses, wanted, index)
+    groups = usable(weighed(responses, weights or []), wanted, index)
     counts = {"labels": 0, "tasks": 0}
     labelled: set[str] = set()
     output = StageOutput(
@@ -160,7 +184,7 @@ def main(
             if reason := why_dropped(row, failing):
                 output.drop(row, reason)
             else:
-                (rejected,) = drawn(failing, 1, seed=run_seed, purpose="pair", key=row["response_id"])
+                (rejected,) = drawn(worst(failing), 1, seed=run_seed, purpose="pair", key=row["response_id"])
                 output.keep(pair(row, rejected))
             if key not in labelled:
                 labelled.add(key)

@@ -10,7 +10,7 @@ import html
 import json
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ COLUMNS = (
     *("model", "revision", "template", "id", "instruction_id", "seed_id"),
 )
 """What is shown of a response, in this order."""
+WEIGHED = {"score": "matrix_score", "pool_share": "pool_share"}
+"""Columns of weigh_assertions, and what the page calls them; shown for a dataset that is selected by them."""
 LONG = ("instruction", "response", "tests", "raw", "stdout", "stderr")
 CODE = ("stdout", "stderr")
 FILTERS = ("fate", "verdict", "category", "difficulty", "reason")
@@ -78,9 +80,11 @@ def shown_ids(ids: Iterable[tuple[str, str]], fate: dict[str, tuple[str, str]], 
     return set(everyone) if len(everyone) <= most else set(sorted(everyone, key=rank)[:most])
 
 
-def entry(row: dict[str, Any], fate: tuple[str, str], pass_rate: float | None) -> dict[str, Any]:
+def entry(
+    row: dict[str, Any], fate: tuple[str, str], pass_rate: float | None, columns: Sequence[str] = COLUMNS
+) -> dict[str, Any]:
     """Make what the page shows of one response."""
-    values = {name: row.get(name) for name in COLUMNS}
+    values = {name: row.get(name) for name in columns}
     values["dropped"] = " ".join(part for part in fate if part and fate[0] != PUBLISHED)
     values["concepts"] = ", ".join(row["concepts"])
     values["pass_rate"] = pass_rate
@@ -95,7 +99,7 @@ def entry(row: dict[str, Any], fate: tuple[str, str], pass_rate: float | None) -
         "category": row["category"],
         "difficulty": row["difficulty"],
         "reason": _kind(row.get("reason") or ""),
-        "texts": [shown[name] for name in COLUMNS],
+        "texts": [shown[name] for name in columns],
     }
 
 
@@ -110,7 +114,7 @@ def _plain(value: Any) -> str | float | int | None:
     return round(value, 3) if isinstance(value, float) else value
 
 
-def index_of(entries: list[dict[str, Any]]) -> dict[str, Any]:
+def index_of(entries: list[dict[str, Any]], columns: Sequence[str] = COLUMNS) -> dict[str, Any]:
     """Make the index that the page loads first: titles, and filters as codes into a list of names, commonest first."""
     index: dict[str, Any] = {name: [item[name] for item in entries] for name in ("id", "title")}
     for name in FILTERS:
@@ -122,7 +126,7 @@ def index_of(entries: list[dict[str, Any]]) -> dict[str, Any]:
             "counts": [counts[value] for value in names],
             "codes": [places[item[name]] for item in entries],
         }
-    return index | {"columns": COLUMNS, "long": LONG, "code": CODE}
+    return index | {"columns": columns, "long": LONG, "code": CODE}
 
 
 def packed(name: str, value: Any) -> str:
@@ -131,10 +135,12 @@ def packed(name: str, value: Any) -> str:
     return f'viewerData("{name}","{base64.b64encode(data).decode()}")\n'
 
 
-def write_page(folder: Path, name: str, entries: list[dict[str, Any]], total: int) -> None:
+def write_page(
+    folder: Path, name: str, entries: list[dict[str, Any]], total: int, columns: Sequence[str] = COLUMNS
+) -> None:
     """Write the page and its data into a folder, all or nothing."""
     with whole_folder(folder) as part:
-        write_text(part / "data" / "rows.js", packed("rows", index_of(entries)))
+        write_text(part / "data" / "rows.js", packed("rows", index_of(entries, columns)))
         for number, start in enumerate(range(0, len(entries), PER_CHUNK)):
             chunk = f"texts-{number:04d}"
             texts = [item["texts"] for item in entries[start : start + PER_CHUNK]]
@@ -168,6 +174,7 @@ def main(
     name: str,
     run_seed: int = RUN_SEED,
     settings: BuildViewer,
+    weights: list[Path] | None = None,
 ) -> None:
     """Write a page in which every response of a dataset, kept or dropped, can be filtered, searched and read.
 
@@ -180,6 +187,7 @@ def main(
         name: name of the dataset.
         run_seed: seed of the sample.
         settings: how much the page shows; published rows come first.
+        weights: scores from weigh_assertions, shown of a dataset selected by them.
     """
     fate = fates(sanitized, chosen, dataset / "sft" / "train.parquet")
     executed: Counter[str] = Counter()
@@ -194,14 +202,23 @@ def main(
                 passed[row["instruction_id"]] += row["passed"]
     shown = shown_ids(ids, fate, settings.max_rows, run_seed)
     entries = []
+    weighed = {
+        row["id"]: {ours: row[theirs] for theirs, ours in WEIGHED.items()}
+        for row in read_rows(weights or [], ("id", *WEIGHED))
+        if row["id"] in shown
+    }
+    columns = (*COLUMNS, *(WEIGHED.values() if weighed else ()))
     total = count_rows(sanitized) + count_rows(verdicts)
     for row in progress(responses(sanitized, verdicts), total=total):
         if row["id"] in shown:
             tried = executed[row["instruction_id"]]
             rate = passed[row["instruction_id"]] / tried if tried else None
-            entries.append((row["instruction_id"], row["sample"], entry(row, fate.get(row["id"], ("", "")), rate)))
+            row |= weighed.get(row["id"], {})
+            entries.append(
+                (row["instruction_id"], row["sample"], entry(row, fate.get(row["id"], ("", "")), rate, columns))
+            )
     entries.sort(key=lambda item: (item[0], item[1], item[2]["id"]))
-    write_page(folder, name, [item for _, _, item in entries], total)
+    write_page(folder, name, [item for _, _, item in entries], total, columns)
     log.info("%d of %d responses on the page %s", len(entries), total, folder / "index.html")
 
 

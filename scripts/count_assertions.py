@@ -5,9 +5,7 @@ from one that fails all. Later work finds that all-or-nothing discards useful ro
 below 1 needs these counts. A response costs as many executions as its tests have assertions.
 """
 
-import ast
 import logging
-import warnings
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 from pydantic import Field
 
 from selfcodealign.config.execution import RunResponses
+from selfcodealign.dataset.assertions import separate
 from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
@@ -34,40 +33,6 @@ class AssertionRow(Row):
     instruction_id: str
     held: int = Field(description="assertions that hold when run by themselves")
     total: int = Field(description="assertions, test functions and test classes in the tests")
-
-
-def separate(tests: str) -> list[str]:
-    """Split tests into programs with one check each: an assertion, a call of a test, or a test that nobody calls.
-
-    Each program keeps the statements before its check that are no check themselves. Tests that do not parse give none.
-    """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            body = ast.parse(tests).body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return []
-    called = {name for statement in body if (name := _called(statement))}
-    checks = [place for place, statement in enumerate(body) if _is_check(statement, called)]
-    programs = []
-    for place in checks:
-        kept = [statement for before, statement in enumerate(body[:place]) if before not in set(checks)]
-        programs.append(ast.unparse(ast.Module([*kept, body[place]], type_ignores=[])))
-    return programs
-
-
-def _is_check(statement: ast.stmt, called: set[str]) -> bool:
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        return statement.name.lower().startswith("test") and statement.name not in called
-    return isinstance(statement, ast.Assert) or _called(statement) is not None
-
-
-def _called(statement: ast.stmt) -> str | None:
-    """Return the name of the test function that a statement calls."""
-    if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
-        name = getattr(statement.value.func, "id", "")
-        return name if name.startswith("test") else None
-    return None
 
 
 def checks_of(row: dict[str, Any]) -> list[Item]:

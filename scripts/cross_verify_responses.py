@@ -7,7 +7,7 @@ the right one (dual execution agreement, CodeT, arXiv 2207.10397). n responses c
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import permutations
 from pathlib import Path
 from typing import Any
@@ -19,14 +19,12 @@ from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.stage import run
-from selfcodealign.verification import ONCE, Item, judged, settings_of, whether_passed
+from selfcodealign.verification import ONCE, UNUSABLE_TESTS, Item, grouped, judged, settings_of, whether_passed
 
 log = logging.getLogger(__name__)
 
 STAGE = "cross_verify_responses"
 COLUMNS = ("id", "instruction_id", "response", "tests", "verdict", "passed")
-UNUSABLE_TESTS = frozenset({"vacuous", "flaky", "internal"})
-"""Verdicts after which a response's tests prove nothing about other responses."""
 
 
 class AgreementRow(Row):
@@ -84,14 +82,6 @@ def agreement(group: list[dict[str, Any]], outcomes: dict[str, bool]) -> Iterato
             "agreeing": alike[signature],
             "score": len(signature) * alike[signature] / most,
         }
-
-
-def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
-    """Collect the rows of each instruction, in the order of ids."""
-    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
-    for row in rows:
-        groups[row["instruction_id"]].append(row)
-    return {key: sorted(group, key=lambda row: row["id"]) for key, group in sorted(groups.items())}
 
 
 def main(

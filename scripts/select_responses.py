@@ -30,6 +30,9 @@ REFERENCE_SEED = 6666
 NOT_EXECUTED = frozenset({"internal"})
 """Verdicts that blame the sandbox, not the program: neither a pass nor a failure, so never chosen."""
 
+WEIGHTS = ("id", "score", "credible")
+"""Columns of weigh_assertions that decide the choice."""
+
 MADE_HERE = frozenset({"response_id", "code_representation", "pass_rate"})
 KEPT_COLUMNS = tuple(name for name in SelectedRow.model_fields if name not in MADE_HERE)
 """Columns of a verdict that the chosen row keeps; outputs and timings stay behind."""
@@ -56,6 +59,7 @@ class Candidate:
     length: int = 0
     mutation_score: float | None = None
     consensus: float | None = None
+    weight: float | None = None
 
 
 def passes(row: dict[str, Any], threshold: float, counts: dict[str, tuple[int, int]]) -> bool:
@@ -124,6 +128,8 @@ def why_dropped(
     """Say why a response may not be chosen, or None if it may."""
     if selection == "failing" and candidate.passed:
         return "passed"
+    if selection == "matrix" and not candidate.passed and candidate.verdict not in NOT_EXECUTED:
+        return "not_credible"
     wanted = candidate.passed or selection in ("failing", "random")
     if candidate.verdict in NOT_EXECUTED or not wanted:
         return f"verdict_{candidate.verdict}"
@@ -136,8 +142,9 @@ RANKS: dict[str, Callable[[Candidate], tuple[float, ...]]] = {
     "shortest": lambda candidate: (candidate.length,),
     "highest_mutation": lambda candidate: (-1.0 if candidate.mutation_score is None else candidate.mutation_score,),
     "consensus": lambda candidate: (-1.0 if candidate.consensus is None else candidate.consensus,),
+    "matrix": lambda candidate: (-1.0 if candidate.weight is None else candidate.weight,),
 }
-BEST_IS_HIGHEST = frozenset({"highest_mutation", "consensus"})
+BEST_IS_HIGHEST = frozenset({"highest_mutation", "consensus", "matrix"})
 
 
 def by_rank(candidates: list[Candidate], selection: Selection) -> list[Candidate]:
@@ -205,14 +212,24 @@ def candidates_of(
     verdicts: list[Path],
     consensus: dict[str, float],
     counts: dict[str, tuple[int, int]],
+    weights: dict[str, tuple[float, bool]],
     *,
     selection: Selection,
     threshold: float,
 ) -> Iterator[Candidate]:
-    """Read what the choice needs of every verdict."""
+    """Read what the choice needs of every verdict; `matrix` goes by weights (score, credible) in place of verdicts."""
     columns = ["id", "instruction_id", "verdict", "passed", "sample", "mutation_score"]
     columns += ["response"] if selection == "shortest" else []
     for row in read_rows(verdicts, columns):
+        weight = None
+        if selection == "matrix":
+            if row["id"] not in weights:
+                raise UserError(
+                    f"selection matrix needs the weights of weigh_assertions, and response {row['id']} has none: "
+                    "give them with --weights, or choose another selection"
+                )
+            weight, credible = weights[row["id"]]
+            row["passed"] = credible and row["verdict"] not in NOT_EXECUTED
         yield Candidate(
             id=row["id"],
             instruction_id=row["instruction_id"],
@@ -222,6 +239,7 @@ def candidates_of(
             length=len(row.get("response") or ""),
             mutation_score=row["mutation_score"],
             consensus=consensus.get(row["id"]),
+            weight=weight,
         )
 
 
@@ -233,6 +251,7 @@ def main(
     *,
     consensus: list[Path] | None = None,
     assertions: list[Path] | None = None,
+    weights: list[Path] | None = None,
     mode: Mode = "fixed",
     run_seed: int = RUN_SEED,
     settings: SelectResponses,
@@ -248,6 +267,8 @@ def main(
         funnel: how many were dropped for each reason.
         consensus: scores from cross_verify_responses, for `selection: consensus`.
         assertions: counts from count_assertions, for a pass threshold below 1.
+        weights: scores and pooled tests from weigh_assertions, for `selection: matrix`; a chosen row has the pooled
+            tests of its instruction in the place of its own.
         mode: `reference` shuffles with seed 6666 and takes the first unseen row of each instruction.
         run_seed: seed of the draw (`fixed` only).
         settings: a dataset's choice.
@@ -257,7 +278,10 @@ def main(
     selection = settings.selection
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
     counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
-    everyone = list(candidates_of(verdicts, scores, counts, selection=selection, threshold=settings.pass_threshold))
+    weighed = {row["id"]: (row["score"], row["credible"]) for row in read_rows(weights or [], WEIGHTS)}
+    everyone = list(
+        candidates_of(verdicts, scores, counts, weighed, selection=selection, threshold=settings.pass_threshold)
+    )
     _check_scores(everyone, selection)
     rates = pass_rates(everyone, stopping)
     window = (settings.min_pass_rate, settings.max_pass_rate)
@@ -274,6 +298,8 @@ def main(
         fates |= {candidate.id: "not_chosen" for candidate in eligible if candidate.id not in picked}
         wanted = sorted(picked)
     passing = {candidate.id for candidate in everyone if candidate.passed}
+    eligible_ids = set(wanted)
+    tests = {row["id"]: row["tests"] for row in read_rows(weights or [], ("id", "tests")) if row["id"] in eligible_ids}
     output = StageOutput(
         "select_responses", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow, dropped_schema=UnchosenRow
     )
@@ -283,7 +309,8 @@ def main(
             if (reason := fates[row["id"]]) is not None:
                 output.drop(_unchosen(row, rates), reason)
             else:
-                held[row["id"]] = {name: row[name] for name in KEPT_COLUMNS} | {"passed": row["id"] in passing}
+                own = {"passed": row["id"] in passing, "tests": tests.get(row["id"], row["tests"])}
+                held[row["id"]] = {name: row[name] for name in KEPT_COLUMNS} | own
         ordered = (held[row_id] for row_id in wanted)
         decided = (
             reference_choice(ordered, sanitizing.max_words) if mode == "reference" else ((row, None) for row in ordered)

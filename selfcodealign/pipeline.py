@@ -226,7 +226,16 @@ RULES: dict[str, Stage] = {
         "generation",
         "assertions of failing responses counted",
         after=("verify_responses",),
-        decided_by=("dataset/fences.py", "verification.py", *EXECUTED),
+        decided_by=("dataset/assertions.py", "dataset/fences.py", "verification.py", *EXECUTED),
+    ),
+    "weigh_assertions": Stage(
+        "generation",
+        "responses and the assertions of all of them weighed by each other",
+        after=("verify_responses",),
+        decided_by=(
+            *("dataset/assertions.py", "dataset/fences.py", "dataset/matrix.py", "ids.py", "verification.py"),
+            *EXECUTED,
+        ),
     ),
     "select_responses": Stage(
         "dataset",

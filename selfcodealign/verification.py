@@ -1,5 +1,6 @@
 """Run cases in the sandbox and remember each verdict: the loop of all rules that run responses."""
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,6 +22,18 @@ Item = tuple[str, Sequence[str]]
 
 ONCE = {"vacuous": False, "retry_timeouts": False}
 """For rules that want to know whether a case passes, and run many: one run of each."""
+
+
+UNUSABLE_TESTS = frozenset({"vacuous", "flaky", "internal"})
+"""Verdicts after which a response's tests prove nothing about other responses."""
+
+
+def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Collect the rows of each instruction, in the order of ids."""
+    groups: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for row in rows:
+        groups[row["instruction_id"]].append(row)
+    return {key: sorted(group, key=lambda row: row["id"]) for key, group in sorted(groups.items())}
 
 
 def whether_passed(verdict: dict[str, Any]) -> dict[str, Any]:

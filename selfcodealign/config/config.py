@@ -15,6 +15,7 @@ from selfcodealign.config.dataset import (
     DecontaminateDataset,
     DedupDataset,
     SanitizeResponses,
+    WeighAssertions,
 )
 from selfcodealign.config.demo import MakeDemoBenchmark, MakeDemoShards, MakeRehearsalFile, PretrainDemoModel
 from selfcodealign.config.evaluation import BenchmarkRun, GivenModel, ScoreBenchmark
@@ -104,6 +105,7 @@ class Config(Section):
     sanitize_responses: SanitizeResponses = SanitizeResponses()
     decontaminate_dataset: DecontaminateDataset = DecontaminateDataset()
     verify_responses: VerifyResponses = VerifyResponses()
+    weigh_assertions: WeighAssertions = WeighAssertions()
     dedup_dataset: DedupDataset = DedupDataset()
     augment_dataset: AugmentDataset = AugmentDataset()
     build_preferences: BuildPreferences = BuildPreferences()

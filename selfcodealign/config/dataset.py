@@ -7,7 +7,7 @@ from pydantic import Field
 from selfcodealign.config.section import Count, Section, Share
 from selfcodealign.config.seeds import DecontaminateSeeds
 
-Selection = Literal["passing", "highest_mutation", "shortest", "consensus", "random", "failing"]
+Selection = Literal["passing", "highest_mutation", "shortest", "consensus", "matrix", "random", "failing"]
 
 RANKED = ("highest_mutation", "shortest", "consensus")
 """Selections that choose among an instruction's passing responses by what they are like."""
@@ -36,11 +36,15 @@ class SelectResponses(Section):
         Args:
             enough: passing responses after which their task was not answered again.
         """
+        if self.selection == "matrix" and self.pass_threshold < 1:
+            return "pass_threshold: selection matrix goes by pooled assertions, not by a response's own; leave it out"
         if enough is None:
             return None
         stops = "write_responses.enough stops at"
         if self.selection == "random":
             return f"selection: {stops} a pass, so that a random response would pass too often; leave one of them out"
+        if self.selection == "matrix":
+            return f"selection: {stops} a pass of own tests, and matrix goes by everyone's; leave one of them out"
         if self.selection in RANKED and enough == 1:
             return f"selection: {self.selection} ranks passing responses, and {stops} the first; set it to 2 or more"
         if self.selection != "failing" and self.per_instruction > enough:
@@ -51,6 +55,26 @@ class SelectResponses(Section):
         if self.pass_threshold < 1:
             return f"pass_threshold: {stops} responses whose assertions all hold; set it to 1, or leave that out"
         return None
+
+
+class WeighAssertions(Section):
+    """Weigh the responses to a task and the single assertions of all of them by each other."""
+
+    mutants: int = Field(
+        default=10,
+        ge=0,
+        description="mutants of a task's best response, by which its pool is cut to the assertions that reject some; "
+        "0: by wrong responses alone",
+    )
+    rejections: Count = Field(
+        default=3, description="assertions of the pool that reject each wrong response and mutant, where so many do"
+    )
+    least_evidence: float = Field(
+        default=0.27,
+        ge=-1,
+        le=1,
+        description="least evidence, from -0.5 to 1, at which a task's best responses are believed",
+    )
 
 
 class Dataset(SelectResponses):

@@ -22,6 +22,11 @@ may bring `files`: `{relative name: text}`, written to the program's working fol
 forked before and that closed the descriptor. Such a script judges others, and finds the sandbox's own instruments under
 the name `lent`.
 
+A response with tests may ask for `each` of the tests' assertions: with `each: True` every assertion at the top of the
+tests runs, whatever becomes of those before it, `pass` says that the tests came to their end, and the key `each` names
+the assertions that held by their numbers from 0, as `"0 2"`. It is for code that keeps no state from one assertion to
+the next; any other ending than `pass`, such as an exit or a limit, says nothing of the assertions.
+
 Verdicts come in the order in which cases finish, exactly one for each id, as dicts with these keys:
 
     id            the case's id, unchanged
@@ -33,6 +38,8 @@ Verdicts come in the order in which cases finish, exactly one for each id, as di
     tests_run     test functions, unittest cases and doctests that were run by the harness
     cpu_s wall_s memory_mb    of the program and its children
     mutation_score            share of mutants of the code that the tests reject; None unless `mutants` is set
+    mutants_held  only with `mutants`: for each mutant None if the tests did not pass, else what `each` says of it, or
+                  "0" for the tests as one
     isolation     apptainer | bubblewrap | none
 
 `fail`: an assertion failed, or the program ended before its tests did. `error`: any other exception. `crashed`: a

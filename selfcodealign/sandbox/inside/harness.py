@@ -120,7 +120,8 @@ def run_tested(case, channel, saved, translated):
     def counts():
         places = " ".join(sorted(look.met))
         met = places if len(places) < MOST_PLACES else values.ANYWHERE
-        return {"ran": hooks.ran, "held": hooks.held, "tests": hooks.tests, "met": met}
+        each = {"each": " ".join(map(str, hooks.each))} if case.get("each") else {}
+        return {"ran": hooks.ran, "held": hooks.held, "tests": hooks.tests, "met": met, **each}
 
     def replaced(tests_done):
         changed = saved.replaced(test_text if tests_done and ready["patches"] else "")

@@ -1,6 +1,7 @@
 """What the harness puts into the tests: counters, a look at compared values, and its own unittest."""
 
 import inspect
+import sys
 import unittest
 
 import pytest_style  # pyright: ignore[reportMissingImports]
@@ -17,6 +18,7 @@ class Instruments:
     def __init__(self, main, names):
         self.main, self.names = main, names
         self.ran = self.held = self.tests = 0
+        self.each = []  # numbers of the tests' assertions that held, where all are to run
         self.calls, self.called = 0, set()
         self.marked, self.marks = frozenset(), False  # names of the tests' test functions; do they set `pytestmark`?
         self.unittest_done = self.pytest_done = False
@@ -31,6 +33,12 @@ class Instruments:
             self.ran += 1
         elif what == "held":
             self.held += 1
+        elif what == "each":
+            self.each.append(value)
+        elif what == "fell":
+            # The next assertion runs only after an ordinary failure: not after an exit, nor with no memory left.
+            if not isinstance(sys.exc_info()[1], Exception) or isinstance(sys.exc_info()[1], MemoryError):
+                raise
         elif what == "called":
             self.called.add(value)
             self.calls += 1

@@ -207,6 +207,24 @@ class Instrument(Comparisons):
     visit_AsyncFunctionDef = visit_FunctionDef
 
 
+def run_each(tree, hook):
+    """Have every assertion at the top of the tests run, whatever becomes of the others, and note those that hold."""
+
+    def noted(at, what, *arguments):
+        function = ast.Attribute(value=ast.Constant(value=hook), attr="hook", ctx=ast.Load())
+        call = ast.Call(func=function, args=[ast.Constant(value=what), *arguments], keywords=[])
+        return ast.copy_location(ast.Expr(value=call), at)
+
+    number = -1
+    for place, node in enumerate(tree.body):
+        if isinstance(node, ast.Assert):
+            number += 1
+            held = noted(node, "each", ast.Constant(value=number))
+            fell = ast.copy_location(ast.ExceptHandler(type=None, name=None, body=[noted(node, "fell")]), node)
+            either = ast.Try(body=[node, held], handlers=[fell], orelse=[], finalbody=[])
+            tree.body[place] = ast.copy_location(either, node)
+
+
 def installed(code, instruments):
     """Return code in which marked constants are the instruments, by mark: no name leads to them."""
     constants = tuple(

@@ -41,9 +41,10 @@ class Channel:
         def finish(verdict, reason, status, **info) -> NoReturn:
             """Report and end the process, with the exit status that plain Python would have had."""
             if getpid() == owner:
-                body = dumps({"verdict": verdict, "reason": reason[:500], **info}).encode()
+                body = dumps({"verdict": verdict, "reason": reason[:500], **info}).encode()[:60000]
                 try:
-                    write(descriptor, (b"P" + seal.digest() if verdict == "pass" else b"F") + body[:60000])
+                    seal.update(body)
+                    write(descriptor, (b"P" + seal.digest() if verdict == "pass" else b"F") + body)
                 except OSError:
                     leave(status)
             leave(status)

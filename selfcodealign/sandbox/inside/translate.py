@@ -151,6 +151,8 @@ def _translate(case, roles):
         sorted({part for name in imports for part in _parents(name)}),
     )
     instrument = instruments.Instrument(ready["hook"], test, "make" in means)
+    if case.get("each"):
+        instruments.run_each(test, ready["hook"])
     test = ast.fix_missing_locations(instrument.visit(test))
     ready["calls_main"] = instrument.calls_main
     try:

@@ -41,7 +41,7 @@ USED_WITHOUT_IMPORT = {"pytest": r"|\b(?:monkeypatch|recwarn|tmpdir)\b"}
 # What the process of a case is told of it.
 TOLD = (
     "role", "number", "rerun", "code", "test", "program", "stdin", "files", "vacuous", "mutants", "memory_mb",
-    "scratch_mb", "processes", "judges",
+    "scratch_mb", "processes", "judges", "each",
 )  # fmt: skip
 STUB_CPU_S = 2.0
 HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of interpreters that are started for them
@@ -174,9 +174,13 @@ class Worker:
         result["mutation_score"] = None
         if result["verdict"] != "pass" or "program" in case:
             result.pop("met")
+            result.pop("each", None)  # of a program that did not come to its end, nothing is believed
             return result
         short = min(timeout, max(STUB_CPU_S, 3 * result["cpu_s"]))
         met = set(result.pop("met").split())
+        if met and case.get("each"):
+            result.update(verdict="fail", reason="the response decided a comparison: run its assertions one by one")
+            return result
         if met and self.agrees_with_anything(stem, case, short, translated.get("real"), met):
             result.update(verdict="fail", reason="a compared value of the response would agree with any other")
             return result
@@ -185,15 +189,15 @@ class Worker:
             if stub["verdict"] == "pass":
                 result.update(verdict="vacuous", reason="the tests pass against a stub that returns None")
                 return result
-        rejected = made = 0
+        passed = []  # of each mutant: did the tests pass, or which of their assertions held
         for number in range(case["mutants"]):
             mutant = self.run_once(stem, dict(case, role="mutant", number=number), short, None)
             if mutant["verdict"] == "none":
                 break
-            made += 1
-            rejected += mutant["verdict"] != "pass"
-        if made:
-            result["mutation_score"] = round(rejected / made, 4)
+            passed.append(mutant.get("each", "0") if mutant["verdict"] == "pass" else None)
+        if passed:
+            result["mutation_score"] = None if case.get("each") else round(passed.count(None) / len(passed), 4)
+            result["mutants_held"] = passed
         return result
 
     def agrees_with_anything(self, stem, case, cpu_limit_s, translated, met):
@@ -246,7 +250,9 @@ class Worker:
         link = self.translator.link
         given = os.memfd_create("texts")
         try:
-            os.write(given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous") if k in case}))
+            os.write(
+                given, marshal.dumps({k: case[k] for k in ("code", "test", "program", "vacuous", "each") if k in case})
+            )
             link.sendmsg([b"?"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", given))])
             # It writes its answer into the same file.
             limit_s = TRANSLATION_S + size * TRANSLATION_S_A_CHARACTER
