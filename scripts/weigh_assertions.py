@@ -12,7 +12,7 @@ end is cut up: each of its assertions then runs by itself, as do all others.
 import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,8 @@ class Task:
 
     def note(self, response: str, verdict: Mapping[str, Any]) -> None:
         """Count a program of a response."""
-        self.programs[response] += 1 + len(verdict.get("mutants_held") or ())
+        stub = verdict["stub_held"] is not None or verdict["verdict"] == "vacuous"
+        self.programs[response] += 1 + stub + len(verdict["mutants_held"] or ())
         self.cpu_s[response].append(verdict["cpu_s"])
 
 
@@ -152,7 +153,7 @@ def texts_of(task: Task, response: str, texts: list[str]) -> list[str]:
 
 def kept(verdict: Mapping[str, Any]) -> dict[str, Any]:
     """Keep of a verdict what the matrix takes."""
-    return {name: verdict.get(name) for name in ("passed", "each", "mutants_held", "cpu_s")}
+    return {name: verdict.get(name) for name in ("verdict", "passed", "each", "stub_held", "mutants_held", "cpu_s")}
 
 
 def run_programs(
@@ -171,24 +172,51 @@ def run_programs(
             yield task, response, texts, verdict
 
 
-def fill(tasks: list[Task], settings: Settings, work: Path) -> None:
-    """Fill the matrix of each task: first the programs that assertions share, then one for each that is left."""
-    wanted = {
+def run_each(
+    wanted: Iterable[tuple[Task, str]], settings: Settings, work: Path
+) -> Iterator[tuple[Task, str, list[str], dict[str, Any]]]:
+    """Run responses against all assertions of their tasks, and yield as `run_programs` does.
+
+    First come the programs that assertions share. Of one that does not come to its end, nothing is believed: each of
+    its assertions has a program of its own then.
+    """
+    programs = {
         named(task, response, texts): (task, response, texts)
-        for task in tasks
-        for response in task.codes
+        for task, response in wanted
         for texts in shared(task, response, task.checks)
     }
     alone: Programs = {}
-    for task, response, texts, verdict in run_programs(wanted, settings, work):
-        if len(texts) == 1:
-            task.held[response].update(texts if verdict["passed"] else ())
-        elif verdict["passed"]:
-            task.held[response].update(texts[int(number)] for number in verdict["each"].split())
+    for task, response, texts, verdict in run_programs(programs, settings, work):
+        if len(texts) == 1 or verdict["passed"]:
+            yield task, response, texts, verdict
         else:
             alone |= {named(task, response, [text]): (task, response, [text]) for text in texts}
-    for task, response, texts, verdict in run_programs(alone, settings, work):
-        task.held[response].update(texts if verdict["passed"] else ())
+    yield from run_programs(alone, settings, work)
+
+
+def sift(tasks: list[Task], settings: Settings, work: Path) -> None:
+    """Drop the assertions that cannot fail, or that a stub holds too: all would hold them, and they prove nothing."""
+    one_each = [(task, min(task.pure or task.codes)) for task in tasks if task.checks]
+    idle: dict[str, set[str]] = defaultdict(set)
+    for task, _, texts, verdict in run_each(one_each, settings, work):
+        if len(texts) == 1:
+            idle[task.id].update(texts if verdict["verdict"] == "vacuous" else ())
+        else:
+            idle[task.id].update(texts[int(number)] for number in (verdict["stub_held"] or "").split())
+    for task in tasks:
+        task.checks = {text: check for text, check in task.checks.items() if text not in idle[task.id]}
+        left = {response: [text for text in own if text in task.checks] for response, own in task.authors.items()}
+        task.authors = {response: own for response, own in left.items() if own}
+
+
+def fill(tasks: list[Task], settings: Settings, work: Path) -> None:
+    """Fill the matrix of each task."""
+    everyone = [(task, response) for task in tasks for response in task.codes]
+    for task, response, texts, verdict in run_each(everyone, settings, work):
+        if len(texts) == 1:
+            task.held[response].update(texts if verdict["passed"] else ())
+        else:
+            task.held[response].update(texts[int(number)] for number in verdict["each"].split())
 
 
 def weigh(task: Task, least_evidence: float) -> None:
@@ -290,16 +318,14 @@ def main(
         weighing: when responses are believed, and how many mutants prune their pool.
     """
     tasks = [task_of(name, group) for name, group in grouped(read_rows(verdicts, COLUMNS)).items()]
-    fill(tasks, settings_of(settings, workers, work, **ONCE), work / "matrix")
+    once = settings_of(settings, workers, work, **ONCE)
+    with_stub = replace(once, vacuous=True)
+    sift(tasks, with_stub, work / "stubs")
+    fill(tasks, once, work / "matrix")
     for task in tasks:
         weigh(task, weighing.least_evidence)
-    prune(
-        tasks,
-        settings_of(settings, workers, work, **ONCE, mutants=weighing.mutants),
-        work / "mutants",
-        weighing.rejections,
-    )
-    confirm(tasks, settings_of(settings, workers, work, retry_timeouts=False), work / "pools")
+    prune(tasks, replace(once, mutants=weighing.mutants), work / "mutants", weighing.rejections)
+    confirm(tasks, with_stub, work / "pools")
     count = write_rows(rows, WeighedRow, (row for task in tasks for row in responses_of(task)))
     write_rows(assertions, WeighedAssertionRow, (row for task in tasks for row in assertions_of(task)))
     programs = sum(task.programs.total() for task in tasks)

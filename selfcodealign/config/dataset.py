@@ -9,7 +9,7 @@ from selfcodealign.config.seeds import DecontaminateSeeds
 
 Selection = Literal["passing", "highest_mutation", "shortest", "consensus", "matrix", "random", "failing"]
 
-RANKED = ("highest_mutation", "shortest", "consensus")
+RANKED = ("highest_mutation", "shortest", "consensus", "matrix")
 """Selections that choose among an instruction's passing responses by what they are like."""
 
 

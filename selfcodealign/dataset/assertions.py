@@ -237,7 +237,7 @@ def _is_bound(name: ast.Name) -> bool:
 def _is_pure(statement: ast.stmt) -> bool:
     """Tell whether a statement at the top of code binds only what cannot change."""
     if isinstance(statement, ast.FunctionDef):
-        return not statement.decorator_list
+        return not statement.decorator_list and statement.name not in vars(builtins)
     if isinstance(statement, ast.Assign | ast.AnnAssign):
         targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
         return statement.value is not None and _is_fixed(statement.value) and all(map(_is_name, targets))

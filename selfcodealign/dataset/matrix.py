@@ -18,7 +18,7 @@ Outcome = Literal["credible", "no_assertion", "no_agreement", "weak_evidence", "
 """What becomes of a task:
 
 * `credible`: some responses are believed, and a pool of assertions tells them from the others.
-* `no_assertion`: no response brought an assertion that uses what a response defines.
+* `no_assertion`: no response brought an assertion that can fail and uses what a response defines.
 * `no_agreement`: no response holds any, or the best hold none in common (two that contradict each other, say).
 * `weak_evidence`: what the best hold is too little to believe them, or could be had by guessing.
 * `no_discrimination`: neither a response that fails nor a mutant is told from the best: the pool is empty.

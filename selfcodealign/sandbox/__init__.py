@@ -38,6 +38,8 @@ Verdicts come in the order in which cases finish, exactly one for each id, as di
     tests_run     test functions, unittest cases and doctests that were run by the harness
     cpu_s wall_s memory_mb    of the program and its children
     mutation_score            share of mutants of the code that the tests reject; None unless `mutants` is set
+    each          only with `each`, and `pass`: numbers of the assertions that held
+    stub_held     the same of the stub, where `vacuous` is set; None if the tests did not come to their end with it
     mutants_held  only with `mutants`: for each mutant None if the tests did not pass, else what `each` says of it, or
                   "0" for the tests as one
     isolation     apptainer | bubblewrap | none

@@ -67,6 +67,8 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     unknown = [key for key, value in case.items() if key not in known and value is not None]
     if "program" in case and ("code" in case or "test" in case):
         raise UserError(f"sandbox case {name}: give either program, or code and test")
+    if "program" in case and case.get("each"):
+        raise UserError(f"sandbox case {name}: each needs code and test, and it has a program")
     if unknown and "program" not in case and "code" not in case:
         raise UserError(f"sandbox case {name}: unknown key {unknown[0]}; give program, or code and test")
     message: dict[str, Any] = {limit: case.get(limit) or getattr(settings, limit) for limit in LIMITS}
@@ -83,7 +85,7 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     message["files"] = dict(case.get("files") or {})
     message["wall_factor"] = settings.wall_factor
     message["exit_status_only"] = settings.exit_status_only
-    message["each"] = bool(case.get("each")) and "code" in case
+    message["each"] = bool(case.get("each"))
     message["vacuous"] = settings.vacuous and "code" in case
     message["mutants"] = settings.mutants if "code" in case else 0
     return message

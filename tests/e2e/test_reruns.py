@@ -164,11 +164,11 @@ def planned(checkout: Checkout, config: str, *words: str) -> str:
     return checkout.run("--dry-run", "--printshellcmds", *words)
 
 
-def test_all_three_rules_that_run_responses_run_them_in_one_image(checkout):
+def test_all_rules_that_run_responses_run_them_in_one_image(checkout):
     config = "extends: config.yaml\nverify_responses: {image: mine.sif, timeout_s: 7}\n"
     targets = [
         f"results/{rule}/self/00000.parquet"
-        for rule in ("verify_responses", "cross_verify_responses", "count_assertions")
+        for rule in ("verify_responses", "cross_verify_responses", "count_assertions", "weigh_assertions")
     ]
     (checkout.folder / "mine.sif").touch()
     printed = planned(checkout, config, *targets)

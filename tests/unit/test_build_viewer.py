@@ -8,6 +8,7 @@ import re
 import pytest
 
 from scripts.build_viewer import PER_CHUNK, PUBLISHED, entry, fates, index_of, main, packed, shown_ids
+from scripts.weigh_assertions import WeighedRow
 from selfcodealign.config.dataset import BuildViewer
 from selfcodealign.rows import VerdictRow
 from selfcodealign.rows_io import write_rows
@@ -132,3 +133,19 @@ def test_a_failure_of_the_sandbox_does_not_count_as_an_attempt(tmp_path, run):
     index = unpacked(folder / "data" / "rows.js")
     texts = unpacked(folder / "data" / "texts-0000.js")
     assert dict(zip(index["columns"], texts[0], strict=True))["pass_rate"] is None
+
+
+def test_what_the_matrix_says_is_shown_of_a_dataset_that_goes_by_it(run, tmp_path):
+    plain = unpacked(build(run) / "data" / "rows.js")
+    assert not {"matrix_score", "pool_share"} & set(plain["columns"])
+    one = run.verdicts[0]
+    row = {"id": one["id"], "instruction_id": one["instruction_id"], "score": 0.75, "pool_share": 0.5}
+    row |= {"credible": True, "outcome": "credible", "tests": "", "programs": 1, "cpu_s": 0.0}
+    write_rows(tmp_path / "weights.parquet", WeighedRow, [row])
+    folder = build(run, weights=[tmp_path / "weights.parquet"])
+    index = unpacked(folder / "data" / "rows.js")
+    place = index["id"].index(one["id"])
+    texts = unpacked(folder / "data" / f"texts-{place // PER_CHUNK:04d}.js")[place % PER_CHUNK]
+    shown = dict(zip(index["columns"], texts, strict=True))
+    assert (shown["matrix_score"], shown["pool_share"]) == (0.75, 0.5)
+    assert shown["id"] == one["id"]

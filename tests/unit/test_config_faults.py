@@ -176,6 +176,11 @@ def test_a_name_that_no_file_or_flag_may_have_is_refused(values, sentence):
         ({"datasets": {"passing": {"pass_threshold": 1.5}}}, "pass_threshold: Input should be less than or equal to 1"),
         ({"gather_seeds": {"limit": 0}}, "gather_seeds.limit: Input should be greater than or equal to 1"),
         ({"train_sft": {"validation_share": 1}}, "validation_share: Input should be less than 1"),
+        (
+            {"datasets": {"passing": {"selection": "matrix", "pass_threshold": 0.9}}},
+            "datasets.passing.pass_threshold: selection matrix goes by pooled assertions",
+        ),
+        ({"weigh_assertions": {"least_evidence": 1.1}}, "least_evidence: Input should be less than or equal to 1"),
     ],
 )
 def test_numbers_that_contradict_each_other_or_mean_nothing_are_refused(values, sentence):
@@ -223,6 +228,7 @@ def asking(**keys):
                 (1, {"min_pass_rate": 0.2}, "min_pass_rate: write_responses.enough stops at too few"),
                 (1, {"max_pass_rate": 0.8}, "max_pass_rate: write_responses.enough stops at too few"),
                 (1, {"pass_threshold": 0.9}, "pass_threshold: write_responses.enough stops at responses whose"),
+                (2, {"selection": "matrix"}, "selection: write_responses.enough stops at a pass of own tests"),
             )
         ),
     ],

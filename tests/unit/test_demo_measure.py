@@ -39,3 +39,25 @@ def test_operations_are_listed_from_the_least_trusted():
     shares = [entry["pass"] for entry in table.values()]
     assert shares == sorted(shares)
     assert sum(entry["right"] for entry in table.values()) >= 40
+
+
+def test_the_matrix_and_assertions_are_judged_by_the_same_oracle():
+    task = next(task for number in range(100) if hidden_tests(task := draw_task(rng_for(0, "measure", str(number)))))
+    right, *_ = hidden_tests(task).splitlines()
+    rows = [{"id": name, "instruction_id": "a", "instruction": instruction_of(task), "passed": False} for name in "xy"]
+    weights = [{"id": "x", "credible": True}, {"id": "y", "credible": False}]
+    assert [row["passed"] for row in measure.weighed(rows, weights)] == [True, False]
+    texts = {"right": right, "wrong": f"assert {task.name}(1, 2, 3) == 4"}
+    told = {"right": (True, True), "wrong": (True, False)}
+    assertions = [
+        {"id": name, "instruction_id": "a", "text": text, "agreed": told[name][0], "pooled": told[name][1]}
+        for name, text in texts.items()
+    ]
+    assert measure.of_assertions(rows, assertions) == {
+        "all, assertions": 2,
+        "all, fail right code": 0.5,
+        "agreed, assertions": 2,
+        "agreed, fail right code": 0.5,
+        "pooled, assertions": 1,
+        "pooled, fail right code": 0.0,
+    }

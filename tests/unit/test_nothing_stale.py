@@ -13,9 +13,11 @@ from scripts import (
     judge_seeds,
     sample_solutions,
     verify_responses,
+    weigh_assertions,
     write_instructions,
 )
 from selfcodealign import ledger, pipeline, verification
+from selfcodealign.config.dataset import WeighAssertions
 from selfcodealign.config.execution import ExecutePrograms, RunResponses, VerifyResponses
 from selfcodealign.config.generation import WriteInstructions
 from selfcodealign.evaluation import execution
@@ -84,10 +86,22 @@ def run_cross(folder, tests):
     return [row["tests_passed"] for row in read_rows(folder / "rows.parquet")]
 
 
+def run_weigh(folder, tests):
+    rows = [
+        verdict_row(number, id=f"res-{number}", passed=True, response=response, tests=own)
+        for number, (response, own) in enumerate(((RIGHT, tests), (WRONG, BAD)))
+    ]
+    write_rows(folder / "verdicts.parquet", VerdictRow, rows)
+    files = [folder / name for name in ("verdicts.parquet", "rows.parquet", "assertions.parquet", "work")]
+    weigh_assertions.main(*files, settings=RunResponses(), weighing=WeighAssertions())
+    return [row["score"] for row in read_rows(folder / "rows.parquet")]
+
+
 RUNNERS = {
     "verify_responses": (run_verify, 1),
     "count_assertions": (run_count, 1),
     "cross_verify_responses": (run_cross, 2),
+    "weigh_assertions": (run_weigh, 2),  # beside a stub, and by itself
 }
 
 

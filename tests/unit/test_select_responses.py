@@ -52,6 +52,9 @@ def candidate(name: str, instruction: str = "ins-0", *, verdict: str = "pass", *
         ("crashed", "failing", None),  # A signal ended the program: its own doing.
         ("internal", "failing", "verdict_internal"),
         ("internal", "random", "verdict_internal"),
+        ("fail", "matrix", "not_credible"),
+        ("internal", "matrix", "verdict_internal"),
+        ("pass", "matrix", None),
     ],
 )
 def test_a_selection_admits_the_right_verdicts(verdict, selection, reason):
@@ -137,7 +140,9 @@ def test_a_threshold_without_counts_is_refused():
 
 def group(instructions: int, responses: int) -> list[Candidate]:
     return [
-        candidate(f"res-{i}-{j}", f"ins-{i}", length=10 * j, mutation_score=j / 10, consensus=float(responses - j))
+        candidate(
+            f"res-{i}-{j}", f"ins-{i}", length=10 * j, mutation_score=j / 10, consensus=float(responses - j), weight=j
+        )
         for i in range(instructions)
         for j in range(responses)
     ]
@@ -172,6 +177,7 @@ def test_the_draw_is_not_the_same_place_every_time():
         ("shortest", 2, {"res-0-0", "res-0-1"}),
         ("highest_mutation", 1, {"res-0-4"}),
         ("consensus", 2, {"res-0-0", "res-0-1"}),
+        ("matrix", 2, {"res-0-4", "res-0-3"}),
     ],
 )
 def test_a_ranking_takes_the_best(selection, per_instruction, expected):
@@ -366,7 +372,7 @@ def test_failing_and_random_sets_hold_what_they_say(tmp_path):
     assert len({row["passed"] for row in kept}) == 2
 
 
-@pytest.mark.parametrize("selection", ["highest_mutation", "consensus"])
+@pytest.mark.parametrize("selection", ["highest_mutation", "consensus", "matrix"])
 def test_a_ranking_without_scores_is_refused(tmp_path, selection):
     with pytest.raises(UserError, match=f"selection {selection} needs"):
         run_main(tmp_path, [verdicts()], selection=selection)

@@ -180,13 +180,16 @@ class Worker:
         met = set(result.pop("met").split())
         if met and case.get("each"):
             result.update(verdict="fail", reason="the response decided a comparison: run its assertions one by one")
+            del result["each"]
             return result
         if met and self.agrees_with_anything(stem, case, short, translated.get("real"), met):
             result.update(verdict="fail", reason="a compared value of the response would agree with any other")
             return result
         if case["vacuous"]:
             stub = self.run_once(stem, dict(case, role="stub"), short, translated.get("stub"))
-            if stub["verdict"] == "pass":
+            if case.get("each"):
+                result["stub_held"] = stub["each"] if stub["verdict"] == "pass" else None
+            elif stub["verdict"] == "pass":
                 result.update(verdict="vacuous", reason="the tests pass against a stub that returns None")
                 return result
         passed = []  # of each mutant: did the tests pass, or which of their assertions held
