@@ -2,7 +2,8 @@
 
 Everything runs on one core, this process included, and the ways take turns, so that a busy machine slows all of them
 alike: read the ratios, or the CPU time, which root can measure where the kernel has `cpuacct`. A trivial sample is a
-one-line function with one assertion; with numpy it adds an array.
+one-line function with one assertion; with numpy it adds an array. Where a way runs many assertions in one program, a
+sample is one of them.
 """
 
 import argparse
@@ -17,6 +18,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,6 +28,8 @@ from selfcodealign.sandbox import Settings, choose_layer, run_cases  # noqa: E40
 from selfcodealign.sandbox.layers import apptainer_program, sandbox_image  # noqa: E402
 
 ROUNDS = 3
+TOGETHER = 50  # assertions in one program
+TOGETHER_WAY = f"assertions, {TOGETHER} a program"
 NUMPY_WAY, FORK_WAY = "isolated, numpy, with stub run", "warm fork, guards, no isolation"
 PLAIN = ("def f(x): return x + {n}", "assert f(1) == {n} + 1")
 NUMPY = ("import numpy as np\ndef f(x): return np.arange(x) + {n}", "assert f(3).sum() == 3 + 3 * {n}")
@@ -76,6 +80,28 @@ def sandboxed(kind: tuple[str, str], settings: Settings) -> Callable[[int, int],
         spent = (time.monotonic() - start) / count, (METER.seconds() - used) / count
         verdicts.close()
         assert passed == count, f"{passed} of {count} passed"
+        return spent
+
+    return measure
+
+
+def together(settings: Settings) -> Callable[[int, int], tuple[float, float]]:
+    """Return a measurement of (seconds, CPU seconds) an assertion, where many share a program."""
+
+    def cases(count: int, offset: int) -> list[dict[str, Any]]:
+        test = "\n".join(f"assert f({n}) == {n} + {{n}}" for n in range(TOGETHER))
+        return [{**row, "each": True} for row in rows((PLAIN[0], test), count, offset)]
+
+    def measure(count: int, offset: int) -> tuple[float, float]:
+        count = max(5, count // 4)
+        verdicts = run_cases([*cases(5, offset + count), *cases(count, offset)], settings)
+        for _ in range(5):
+            next(verdicts)
+        start, used = time.monotonic(), METER.seconds()
+        held = sum(len(verdict["each"].split()) for verdict in itertools.islice(verdicts, count))
+        spent = (time.monotonic() - start) / held, (METER.seconds() - used) / held
+        verdicts.close()
+        assert held == TOGETHER * count, f"{held} of {TOGETHER * count} held"
         return spent
 
     return measure
@@ -170,6 +196,7 @@ def main() -> None:
         "isolated": sandboxed(PLAIN, settings),
         "isolated, with stub run": sandboxed(PLAIN, stubbed),
         NUMPY_WAY: sandboxed(NUMPY, stubbed),
+        TOGETHER_WAY: together(settings),
         FORK_WAY: warm_fork,
         "fresh interpreter each": fresh_interpreter,
         "apptainer exec each": apptainer_each,
@@ -191,6 +218,7 @@ def main() -> None:
     for name, way, wanted in (
         ("isolated samples/s and core", "isolated", 250),
         ("with numpy and stub run", NUMPY_WAY, 80),
+        ("assertion verdicts/s and core", TOGETHER_WAY, 1500),
     ):
         print(f"{name:34} {1 / clock[way]:10.1f} {1 / cpu[way]:10.1f} {wanted:8}")
     for name, way, wanted in (
