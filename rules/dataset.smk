@@ -14,7 +14,7 @@ OUT  <results>/select_responses/{dataset}.parquet              the responses cho
 Row stages also write .dropped.parquet, with reasons, and .funnel.json.
 """
 
-from selfcodealign.planned_matrix import weights
+from selfcodealign.planned_matrix import matrix_recipe, matrix_weights
 
 
 rule select_responses:
@@ -25,7 +25,7 @@ rule select_responses:
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
         consensus=of(PLAN.agreement, "dataset"),
         assertions=of(PLAN.assertion_counts, "dataset"),
-        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
+        weights=lambda wildcards: matrix_weights(PLAN, wildcards.dataset),
     output:
         rows="<results>/select_responses/{dataset}.parquet",
         dropped="<results>/select_responses/{dataset}.dropped.parquet",
@@ -195,7 +195,7 @@ rule build_preferences:
         decided_by=decided_by("build_preferences"),
         chosen=PLAN.rows_before("build_preferences"),
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
-        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
+        weights=lambda wildcards: matrix_weights(PLAN, wildcards.dataset),
         implicit=list(PLAN.kept_out.values()),
     output:
         pairs="<results>/build_preferences/{dataset}.pairs.parquet",
@@ -270,7 +270,11 @@ rule build_dataset:
     params:
         name=lambda wildcards: wildcards.dataset,
         run_seed=CONFIG.seed,
-        recipe=lambda wildcards: PLAN.recipe(wildcards.dataset) + SAMPLES.recipe(wildcards.dataset),
+        recipe=lambda wildcards: [
+            *PLAN.recipe(wildcards.dataset),
+            *SAMPLES.recipe(wildcards.dataset),
+            *matrix_recipe(PLAN, wildcards.dataset),
+        ],
     message:
         "Building dataset {wildcards.dataset}"
     shell:
@@ -301,7 +305,7 @@ rule build_viewer:
         script=script("build_viewer"),
         decided_by=decided_by("build_viewer"),
         verdicts=lambda wildcards: PLAN.of_generation(PLAN.verdicts, wildcards.dataset),
-        weights=lambda wildcards: weights(PLAN, wildcards.dataset),
+        weights=lambda wildcards: matrix_weights(PLAN, wildcards.dataset),
         sanitized=lambda wildcards: PLAN.of_generation("sanitize_responses", wildcards.dataset, ".dropped.parquet"),
         chosen=collect(
             "<results>/{stage}/{{dataset}}.dropped.parquet",

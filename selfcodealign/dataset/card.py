@@ -85,7 +85,8 @@ def render(
         f"# {facts.name}",
         _summary(facts, funnels),
         "## Configurations\n\n" + _configurations(facts),
-        "## Columns\n\n" + _table(("column", "meaning"), (COLUMNS | _in_rounds(recipe)).items()),
+        "## Columns\n\n"
+        + _table(("column", "meaning"), (COLUMNS | _in_rounds(recipe) | _by_matrix(facts, recipe)).items()),
         "## What is in it\n\n" + _contents(facts),
         "## How it was made\n\n" + _recipe(facts, recipe),
         "## From source function to row\n\n" + _funnel(funnels),
@@ -106,6 +107,20 @@ def _in_rounds(recipe: Mapping[str, str]) -> dict[str, str]:
             "estimate without bias of the share of the instruction's responses that pass their own tests, from the few "
             "that it took until enough passed: right on average, rough for one instruction"
         )
+    }
+
+
+def _by_matrix(facts: Facts, recipe: Mapping[str, str]) -> dict[str, str]:
+    """Say what columns mean where responses were weighed by the assertions of all."""
+    if recipe.get(f"datasets.{facts.name}.selection") != "matrix":
+        return {}
+    return {
+        "tests": (
+            "assertions pooled from all responses to the instruction: those that the best of them hold, and that reject "
+            "wrong responses or mutants; not part of the response"
+        ),
+        "verdict, passed": "outcome of running the response's own tests; whether it holds all pooled ones",
+        "pass_rate": "share of the instruction's responses that hold all pooled tests: low means difficult",
     }
 
 

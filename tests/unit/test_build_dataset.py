@@ -158,6 +158,12 @@ def test_the_card_says_what_a_pass_rate_is_where_tasks_were_answered_in_rounds(i
     assert "| `write_responses.enough` | `1` |" in card
 
 
+def test_the_card_says_whose_tests_they_are_where_responses_were_weighed(inputs):
+    told = "| tests | assertions pooled from all responses"
+    assert told not in (build(inputs) / "README.md").read_text()
+    assert told in (build(inputs, recipe={"datasets.passing.selection": "matrix"}) / "README.md").read_text()
+
+
 def test_an_empty_dataset_is_an_error_that_shows_the_funnel(inputs):
     write_rows(inputs / "chosen.parquet", SelectedRow, [])
     with pytest.raises(

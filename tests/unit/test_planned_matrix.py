@@ -2,7 +2,7 @@
 
 from selfcodealign.config import load
 from selfcodealign.plan import Plan
-from selfcodealign.planned_matrix import weights
+from selfcodealign.planned_matrix import matrix_recipe, matrix_weights
 
 
 def test_weights_are_those_of_a_datasets_own_generation_and_shards():
@@ -18,6 +18,10 @@ def test_weights_are_those_of_a_datasets_own_generation_and_shards():
         "models": {"aligned": {"dataset": "matrix"}},
     }
     plan = Plan(load(values), ["results/make_demo_shards/00000.parquet"])
-    assert weights(plan, "passing") == []
-    assert weights(plan, "small") == ["results/weigh_assertions/self/00000.parquet"]
-    assert weights(plan, "matrix") == [f"results/weigh_assertions/other/0000{number}.parquet" for number in range(2)]
+    assert matrix_weights(plan, "passing") == []
+    assert matrix_weights(plan, "small") == ["results/weigh_assertions/self/00000.parquet"]
+    assert matrix_weights(plan, "matrix") == [
+        f"results/weigh_assertions/other/0000{number}.parquet" for number in range(2)
+    ]
+    assert matrix_recipe(plan, "passing") == []
+    assert "weigh_assertions.least_evidence=0.27" in matrix_recipe(plan, "small")
