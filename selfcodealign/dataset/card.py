@@ -98,6 +98,10 @@ def render(
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
+def _columns(facts: Facts, recipe: Mapping[str, str]) -> dict[str, str]:
+    return COLUMNS | _in_rounds(recipe) | _by_matrix(facts, recipe)
+
+
 def _in_rounds(recipe: Mapping[str, str]) -> dict[str, str]:
     """Say what columns mean where tasks were answered until enough responses passed."""
     if "write_responses.enough" not in recipe:
@@ -116,8 +120,8 @@ def _by_matrix(facts: Facts, recipe: Mapping[str, str]) -> dict[str, str]:
         return {}
     return {
         "tests": (
-            "assertions pooled from all responses to the instruction: those that the best of them hold, and that reject "
-            "wrong responses or mutants; not part of the response"
+            "assertions pooled from all responses to the instruction: those that the best of them hold and that "
+            "reject wrong responses or mutants; not part of the response"
         ),
         "verdict, passed": "outcome of running the response's own tests; whether it holds all pooled ones",
         "pass_rate": "share of the instruction's responses that hold all pooled tests: low means difficult",
