@@ -24,6 +24,7 @@ def sections_of(run: Run, paper: dict[str, Any]) -> list[Section]:
     return [
         models.benchmarks(run, paper),
         tables.filled(run),
+        tables.arms(run),
         models.arms(run, paper),
         data.funnel(run, paper),
         data.pass_rates(run),
@@ -102,7 +103,7 @@ def main(
     paper = published()
     sections = sections_of(run, paper)
     headlines = headlines_of(run, sections)
-    notices = record.notices(run)
+    notices = tables.first_lines(run) + record.notices(run)
     files = {name: svg for section in sections for name, svg in section.files.items()}
     named = {
         "funnel": funnel,

@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.section import RUN_SEED
+from selfcodealign.config.tables import DOES_IT_PAY
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.statistics import Estimate, mean_over_benchmarks, wilson
 from selfcodealign.paper import COLUMNS, published, rows_of
+from selfcodealign.report import does_it_pay
 from selfcodealign.report.layout import page_of
 from selfcodealign.report.results import number, read_json, read_jsonl
 from selfcodealign.rows_io import read_rows, write_json, write_text
@@ -141,7 +143,7 @@ def warnings_of(cells: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int = RUN_SEED, demo: bool) -> None:
-    """Fill one of the paper's tables.
+    """Fill one of the paper's tables, or compare the arms of `does_it_pay`.
 
     Args:
         table: its name.
@@ -154,6 +156,12 @@ def main(table: str, cells: str, numbers: Path, page: Path, *, run_seed: int = R
     Raises:
         UserError: a score is missing or damaged; the sentence names it.
     """
+    if table == DOES_IT_PAY:
+        found = does_it_pay.table_of(json.loads(cells), seed=run_seed, demo=demo)
+        write_json(numbers, found)
+        write_text(page, does_it_pay.page_of(found))
+        log.info("%s", found["sentences"][0])
+        return
     found = table_of(table, json.loads(cells), seed=run_seed, demo=demo)
     write_json(numbers, found)
     write_text(page, page_of(found))

@@ -340,6 +340,7 @@ RULES: dict[str, Stage] = {
         "a table of the paper filled",
         decided_by=(
             *("paper.py", "paper.yaml", "evaluation/statistics.py", "report/layout.py", "report/results.py"),
+            "report/does_it_pay.py",
             "sample_rounds.py",
         ),
     ),

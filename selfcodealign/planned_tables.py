@@ -1,8 +1,10 @@
 """Which files the tables of a run are read from: for each cell that the run fills, its number's sources."""
 
+from collections.abc import Iterator
 from typing import TypedDict
 
-from selfcodealign.config.cells import Cell, cells
+from selfcodealign.config.cells import Cell, benchmarks_of_arms, cells
+from selfcodealign.config.tables import DOES_IT_PAY
 from selfcodealign.pipeline import WRITING
 from selfcodealign.plan import Plan, entry
 from selfcodealign.planned_samples import PlannedSamples
@@ -33,6 +35,8 @@ class PlannedTables:
 
     def cells(self, table: str) -> list[PlannedCell]:
         """Every cell that this run fills of a table, with the files that its number is read from."""
+        if table == DOES_IT_PAY:
+            return list(self._arms())
         parallel = entry(self.plan.config.tables, "tables", table).parallel_jobs
         found = cells(self.plan.config, table)
         players = list(dict.fromkeys(cell.model for cell in found if cell.source.kind == "wins"))
@@ -75,6 +79,28 @@ class PlannedTables:
                 f"{self.plan.timings}/{job}/{shard}.jsonl" for job in jobs for shard in self.plan.shards_of(dataset)
             ]
         return self.plan.gathered(dataset, ".funnel.json")
+
+    def _arms(self) -> Iterator[PlannedCell]:
+        """Yield for each arm its scores on each benchmark, and what its models were fine-tuned on."""
+        config = self.plan.config
+        for arm, models in config.tables[DOES_IT_PAY].arms.items():
+            wanted = [
+                (name, "score", [f"{self.plan.results}/score_benchmark/{model}/{name}.json" for model in models])
+                for name in benchmarks_of_arms(config)
+            ]
+            if all(model in config.models and config.models[model].objective == "sft" for model in models):
+                for kind, suffix in (("rows", ".funnel.json"), ("tokens", ".metrics.jsonl")):
+                    wanted.append(("", kind, [self.plan.models.tuned(model, suffix) for model in models]))
+            for column, kind, files in wanted:
+                yield {
+                    "row": arm,
+                    "column": column,
+                    "model": ", ".join(models),
+                    "kind": kind,
+                    "metric": "",
+                    "files": files,
+                    "divide": 1,
+                }
 
     def inputs(self, table: str) -> list[str]:
         """Inputs of a table: what its cells are read from, and the models whose jobs were timed."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from selfcodealign.config.config import Config
-from selfcodealign.config.tables import BASE, Table
+from selfcodealign.config.tables import BASE, DOES_IT_PAY, Table
 from selfcodealign.errors import UserError
 from selfcodealign.paper import COLUMNS, Column, rows_of
 
@@ -65,6 +65,30 @@ def cells(config: Config, name: str) -> list[Cell]:
     return found
 
 
+def benchmarks_of_arms(config: Config) -> list[str]:
+    """List the benchmarks that all models of the arms of `does_it_pay` are evaluated on.
+
+    Raises:
+        ValueError: arms are missing, name a model that is not evaluated, share one, or share no benchmark.
+    """
+    key, table, known = f"tables.{DOES_IT_PAY}.arms", config.tables[DOES_IT_PAY], evaluated(config)
+    if table.rows or len(table.arms) < 2:
+        raise ValueError(f"{key}: name two arms or more, each with its models; this table has no rows of the paper")
+    models = [model for arm in table.arms.values() for model in arm]
+    for arm, members in table.arms.items():
+        if not members:
+            raise ValueError(f"{key}.{arm}: names no model; name one for each seed")
+        for model in members:
+            if model not in known:
+                raise ValueError(f"{key}.{arm}: no model named {model!r} is evaluated; there are {', '.join(known)}")
+            if models.count(model) > 1:
+                raise ValueError(f"{key}.{arm}: {model!r} stands in the arms twice; leave one out")
+    shared = [name for name in config.benchmarks if all(name in known[model] for model in models)]
+    if not shared:
+        raise ValueError(f"{key}: no benchmark is one that all of these models are evaluated on")
+    return shared
+
+
 def check_tables(config: Config) -> None:
     """Check that a model of this run fills each table that the config names.
 
@@ -73,7 +97,10 @@ def check_tables(config: Config) -> None:
     """
     for name in config.tables:
         try:
-            cells(config, name)
+            if name == DOES_IT_PAY:
+                benchmarks_of_arms(config)
+            else:
+                cells(config, name)
         except ValueError as error:
             raise UserError(f"config: {error}") from None
 

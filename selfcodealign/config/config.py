@@ -43,7 +43,7 @@ from selfcodealign.config.seeds import (
     SignFunctions,
     TypecheckFunctions,
 )
-from selfcodealign.config.tables import BASE, Table
+from selfcodealign.config.tables import BASE, DOES_IT_PAY, Table
 from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
 from selfcodealign.evaluation import base
 from selfcodealign.generation.settings import EngineSettings, read_settings
@@ -236,7 +236,7 @@ class Config(Section):
         for name in self.paper_models:
             _known(f"paper_models.{name}", name, {BASE: 0, **self.models, **self.other_models})
         for name in self.tables:
-            _known(f"tables.{name}", name, COLUMNS)
+            _known(f"tables.{name}", name, {**COLUMNS, DOES_IT_PAY: 0})
         return self
 
     @model_validator(mode="after")

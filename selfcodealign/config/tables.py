@@ -1,4 +1,4 @@
-"""The paper's tables as a config names them."""
+"""The tables of a run as a config names them: the paper's, and the one on whether verification pays."""
 
 from pydantic import Field
 
@@ -6,10 +6,12 @@ from selfcodealign.config.section import Count, Section
 
 BASE = "base"
 """Name of the untrained base model among the models evaluated."""
+DOES_IT_PAY = "does_it_pay"
+"""Table that is none of the paper's: ways to choose what a model learns from, beside each other."""
 
 
 class Table(Section):
-    """One of the paper's tables, filled with this run's numbers."""
+    """One of the paper's tables, filled with this run's numbers, or `does_it_pay`, which compares arms of this run."""
 
     rows: dict[str, str | dict[str, str]] = Field(
         default={},
@@ -20,4 +22,7 @@ class Table(Section):
         default=4,
         description="jobs of generation that ran side by side, by which their added-up hours are divided (cost; the "
         "paper had four GPUs)",
+    )
+    arms: dict[str, list[str]] = Field(
+        default={}, description="does_it_pay: name of an arm → its models, one for each seed, in the order of the table"
     )

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from selfcodealign.config.dataset import Selection
-from selfcodealign.config.tables import BASE
+from selfcodealign.config.tables import BASE, DOES_IT_PAY
 from selfcodealign.dataset.funnels import Funnel, read_funnels
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest
@@ -85,8 +85,11 @@ class Run:
     def arm(self, model: str) -> str | None:
         """Name what a trained model learned from: how its data were selected, and objectives that came after.
 
-        None for data of others.
+        The arms of `does_it_pay` have names of their own. None for data of others.
         """
+        for arm, models in self.config["tables"].get(DOES_IT_PAY, {}).get("arms", {}).items():
+            if model in models:
+                return arm
         one, datasets = self.config["models"][model], self.config["datasets"]
         if not set(self.weights(model)) <= set(datasets):
             return None

@@ -24,6 +24,7 @@ SECTIONS = (
     *(
         "benchmarks",
         "tables",
+        "does-it-pay",
         "arms",
         "funnel",
         "pass-rates",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from selfcodealign.config.tables import BASE
+from selfcodealign.config.tables import BASE, DOES_IT_PAY
 from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, percent, plural
@@ -208,6 +208,9 @@ def arms(run: Run, paper: Mapping[str, Any]) -> Section:
     if not run.scores:
         section.missing = "No model was evaluated in this run."
         return section
+    if DOES_IT_PAY in run.config["tables"]:
+        section.missing = "The arms of this run are compared in the section above."
+        return section
     if run.config["tables"]:
         section.missing = "Models of several bases and writers are compared in the tables above, row by row."
         return section
@@ -309,7 +312,7 @@ def best_known(run: Run) -> list[tuple[str, str, str]]:
     found = []
     for benchmark in dict.fromkeys(score.benchmark for score in run.scores):
         shown = [score for score in run.scores if score.benchmark == benchmark]
-        if run.config["tables"]:
+        if set(run.config["tables"]) - {DOES_IT_PAY}:
             # Models of several bases and writers are no arms of one comparison.
             shown = [score for score in shown if score.model in run.config["paper_models"]]
         groups = grouped(run, shown)
