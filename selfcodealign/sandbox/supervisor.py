@@ -133,7 +133,7 @@ def run_cases(cases: Iterable[Mapping[str, Any]], settings: Settings | None = No
     """
     settings = settings or Settings()
     layer, greeting = choose_layer(settings)
-    crew = Crew(layer, settings, one_each=not greeting["nested"] and layer.name != "none")
+    crew = Crew(layer, settings, greeting)
     try:
         yield from crew.run(iter(cases))
     finally:
@@ -141,10 +141,17 @@ def run_cases(cases: Iterable[Mapping[str, Any]], settings: Settings | None = No
 
 
 class Crew:
-    """All workers of one call, and the jobs between them."""
+    """All workers of one call or one pool, and the jobs between them.
 
-    def __init__(self, layer: Layer, settings: Settings, one_each: bool) -> None:
+    Args:
+        layer: where workers run.
+        settings: of the sandbox.
+        greeting: what the layer's first worker said of itself.
+    """
+
+    def __init__(self, layer: Layer, settings: Settings, greeting: Mapping[str, Any]) -> None:
         self.layer, self.settings = layer, settings
+        one_each = not greeting["nested"] and layer.name != "none"
         self.case_limit = 1 if one_each else settings.case_limit
         self.ahead = 1 if one_each else AHEAD
         self.cache = Cache(settings.cache, made_by(settings, layer.name) if settings.cache else "")
@@ -172,6 +179,10 @@ class Crew:
             else:
                 self.wait()
         self.cache.commit()
+
+    def wake_by(self, descriptor: int) -> None:
+        """Let whoever writes to the other end of a pipe end a wait."""
+        self.selector.register(descriptor, selectors.EVENT_READ, None)
 
     def finished(self) -> bool:
         """Tell whether every case has its verdict."""
@@ -247,6 +258,9 @@ class Crew:
         soonest = min((w.deadline for w in self.workers if w.given or not w.ready), default=now + 1.0)
         for chosen, events in self.selector.select(max(0.0, soonest - now)):
             worker = chosen.data
+            if worker is None:  # Somebody outside has news for the loop.
+                os.read(chosen.fd, 1 << 16)
+                continue
             if events & selectors.EVENT_WRITE:
                 worker.push()
             if events & selectors.EVENT_READ:

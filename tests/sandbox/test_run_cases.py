@@ -130,7 +130,7 @@ def test_a_case_may_have_limits_of_its_own():
 
 @pytest.mark.parametrize(("starved", "again"), [(False, 0), (True, 1)])
 def test_a_timeout_runs_again_only_if_it_was_starved(starved, again):
-    crew = Crew(layers.Layer("bubblewrap", ()), Settings(workers=1), one_each=False)
+    crew = Crew(layers.Layer("bubblewrap", ()), Settings(workers=1), {"nested": True})
     job = crew.running["key"] = Job(["a"], {}, "key")
     crew.take(job, {"verdict": "timeout", "reason": "", "starved": starved})
     assert (len(crew.slow), len(crew.done)) == (again, 1 - again)

@@ -1,0 +1,95 @@
+"""Workers that stay: whoever asks, from however many threads, gets every verdict, also when workers are killed."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from selfcodealign.errors import UserError
+from selfcodealign.sandbox import Settings
+from selfcodealign.sandbox.pool import Pool
+from tests.sandbox.test_kill import below, depth
+from tests.sandbox.test_suite import require
+
+SLOW = {"code": "import time\ntime.sleep(1)\ndef f(x): return x", "test": "assert f(3) == 3"}
+
+
+@pytest.fixture
+def pool() -> Iterator[Pool]:
+    """Open a pool of two workers."""
+    require("bubblewrap")
+    with Pool(Settings(workers=2, isolation="bubblewrap")) as made:
+        yield made
+
+
+def case(number: int) -> dict[str, str]:
+    """Make a case that passes if its number is even."""
+    return {
+        "id": f"case {number}",
+        "code": f"def f(x): return x + {number}",
+        "test": f"assert f(1) == {number + 1}",
+    } | ({"test": f"assert f(1) == {number}"} if number % 2 else {})
+
+
+def test_verdicts_come_in_the_order_of_the_cases_and_later_cases_find_the_workers_there(pool):
+    first = pool.run([case(2), case(1), {**case(4), "id": "case 2"}])
+    assert [(verdict["id"], verdict["passed"]) for verdict in first] == [
+        ("case 2", True),
+        ("case 1", False),
+        ("case 2", True),
+    ]
+    before = workers()
+    assert pool.run([case(6)])[0]["passed"]
+    assert before
+    assert workers() == before
+
+
+def test_two_hundred_requests_at_once_get_two_hundred_verdicts(pool):
+    found: dict[int, list[dict]] = {}
+    threads = [
+        threading.Thread(target=lambda number=number: found.update({number: pool.run([case(number)])}))
+        for number in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+        assert not thread.is_alive()
+    assert {number: verdict["passed"] for number, (verdict,) in found.items()} == {
+        number: number % 2 == 0 for number in range(200)
+    }
+
+
+def test_a_worker_that_is_killed_is_replaced_and_its_case_runs_again(pool):
+    pool.run([case(2)])
+    waiting = [pool.submit({"id": str(number), **SLOW, "stdin": str(number)}) for number in range(3)]
+    time.sleep(0.3)
+    killed = workers()
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert [future.result(timeout=60)["verdict"] for future in waiting] == ["pass"] * 3
+    assert not workers() & killed
+
+
+def test_a_malformed_case_is_refused_at_once_and_harms_no_other(pool):
+    with pytest.raises(UserError, match="code is missing"):
+        pool.submit({"id": "bad", "code": None, "test": ""})
+    assert pool.run([case(2)])[0]["passed"]
+
+
+def test_who_waits_when_the_pool_is_closed_is_told(pool):
+    waiting = pool.submit({"id": "slow", **SLOW})
+    pool.close()
+    with pytest.raises(UserError, match="the pool was closed"):
+        waiting.result(timeout=10)
+    with pytest.raises(UserError, match="have ended: the pool was closed"):
+        pool.submit(case(2))
+    assert not workers()
+
+
+def workers() -> set[int]:
+    """Return the process ids of the workers that are alive below this process."""
+    return {pid for pid in below(os.getpid()) if depth(pid) == 3}
