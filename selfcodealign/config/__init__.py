@@ -24,12 +24,13 @@ if TYPE_CHECKING:
         raw_shards,
     )
     from selfcodealign.config.reading import extended, load, merged, read, schema
-    from selfcodealign.config.training import TrainDpo, TrainedModel, TrainSft
+    from selfcodealign.config.training import TrainDpo, TrainedModel, TrainGrpo, TrainSft
 
 __all__ = [
     "Config",
     "Dataset",
     "TrainDpo",
+    "TrainGrpo",
     "TrainSft",
     "TrainedModel",
     "check_benchmarks",

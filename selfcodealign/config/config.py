@@ -44,7 +44,7 @@ from selfcodealign.config.seeds import (
     TypecheckFunctions,
 )
 from selfcodealign.config.tables import BASE, DOES_IT_PAY, Table
-from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainSft
+from selfcodealign.config.training import GivenDataset, Model, TrainDpo, TrainedModel, TrainGrpo, TrainSft
 from selfcodealign.evaluation import base
 from selfcodealign.generation.settings import EngineSettings, read_settings
 from selfcodealign.paper import COLUMNS
@@ -112,6 +112,7 @@ class Config(Section):
     build_viewer: BuildViewer = BuildViewer()
     train_sft: TrainSft = TrainSft()
     train_dpo: TrainDpo = TrainDpo()
+    train_grpo: TrainGrpo = TrainGrpo()
     evaluate_base: bool = Field(default=True, description="evaluate the base model too")
     other_models: dict[str, GivenModel] = Field(default={}, description="models that are only evaluated")
     paper_models: dict[str, str] = Field(

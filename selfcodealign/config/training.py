@@ -193,3 +193,74 @@ class TrainDpo(Section):
     )
     processes: Count = Field(default=1, description="processes on each node")
     nodes: Count = Field(default=1, description="SLURM nodes that train together")
+
+
+class TrainGrpo(Section):
+    """Train a fine-tuned model on tasks with tests: the sandbox's verdicts are the reward (an optional target)."""
+
+    steps: Count = Field(
+        default=200, description="optimizer steps; the tasks are gone through in a new order as often as it takes"
+    )
+    batch_tasks: Count = Field(default=16, description="tasks that an optimizer step learns from, over all processes")
+    samples: int = Field(
+        default=8, ge=2, description="answers to each task of a step, whose rewards are compared with each other"
+    )
+    temperature: float = Field(default=1.0, gt=0, description="temperature at which answers are sampled")
+    answer_tokens: Count = Field(default=768, description="longest answer, in tokens; a longer one is cut off")
+    max_tokens: Count = Field(
+        default=1_280, description="longest prompt with an answer, in tokens; tasks with longer prompts are left out"
+    )
+    reward: Literal["share", "all"] = Field(
+        default="share", description="share of a task's tests that hold, or 1 if all of them hold and 0 if not"
+    )
+    form_weight: float = Field(
+        default=0.0, ge=0, description="added to the reward of an answer that ends by itself and holds code that parses"
+    )
+    brevity_weight: float = Field(
+        default=0.0,
+        ge=0,
+        description="added to the reward of an answer that passes all tests, times the share of answer_tokens that it "
+        "leaves over",
+    )
+    learning_rate: float = Field(default=1e-6, gt=0, description="peak learning rate")
+    schedule: Literal["linear", "cosine", "constant"] = Field(
+        default="constant", description="how the learning rate falls after warm-up"
+    )
+    warmup_share: Share = Field(default=0.05, description="share of the steps over which the learning rate rises")
+    beta: float = Field(
+        default=0.01, ge=0, description="weight of the KL divergence from the start; 0 keeps no second model in memory"
+    )
+    max_grad_norm: float = Field(default=1.0, ge=0, description="gradients are scaled down to this norm; 0 leaves them")
+    micro_batch_rows: Count = Field(
+        default=8, description="answers that a process computes together, as many as memory allows"
+    )
+    precision: Literal["fp32", "bf16"] = Field(default="bf16", description="precision to compute in")
+    activation_checkpointing: bool = Field(
+        default=False, description="compute activations again in the backward pass: a third slower, far less memory"
+    )
+    deepspeed: str = Field(
+        default="config/deepspeed/zero0.json", description="a DeepSpeed configuration file, or none for plain torch"
+    )
+    use_vllm: bool = Field(
+        default=False, description="let vLLM write the answers, on GPUs; otherwise this project's own decoder does"
+    )
+    vllm_mode: Literal["colocate", "server"] = Field(
+        default="colocate",
+        description="colocate shares the training's GPUs, server asks one that `trl vllm-serve` started on others",
+    )
+    vllm_server: str = Field(
+        default="http://localhost:8000", description="address of that server, where vllm_mode is server"
+    )
+    vllm_memory_share: float = Field(
+        default=0.3, gt=0, lt=1, description="share of each GPU's memory for vLLM, where vllm_mode is colocate"
+    )
+    reward_workers: int = Field(
+        default=0, ge=0, description="programs that run at once on each machine; 0: as many as it has cores"
+    )
+    save_every_steps: Count = Field(default=50, description="steps between checkpoints")
+    checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk")
+    tracker: Literal["none", "tensorboard", "wandb", "trackio"] = Field(
+        default="tensorboard", description="where curves are drawn besides metrics.jsonl"
+    )
+    processes: Count = Field(default=1, description="processes on each node")
+    nodes: Count = Field(default=1, description="SLURM nodes that train together")

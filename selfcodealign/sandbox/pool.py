@@ -55,7 +55,7 @@ class Pool:
         self.close()
 
     def submit(self, case: Mapping[str, Any]) -> Future[Verdict]:
-        """Hand over a case and return at once; its verdict has the case's id, which need not be the only one of its kind.
+        """Hand over a case and return at once; its verdict has the case's id, and others may have the same.
 
         Raises:
             UserError: the case is malformed, or the pool has ended.
@@ -103,7 +103,7 @@ class Pool:
                 self._loop(crew)
             finally:
                 crew.end()
-        except BaseException as error:  # noqa: BLE001 - whoever waits has to hear of it
+        except BaseException as error:  # Whoever waits has to hear of it.
             reason = error
         with self._lock:
             self._ended = reason

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -341,6 +341,46 @@ class Metrics(TrainerCallback):
             "step %d of %d, loss %.4f, %.2f steps/s, %d:%02d left",
             *(line["step"], len(self.steps), line["loss"], rate, left // 60, left % 60),
         )
+
+
+class KeptLines(TrainerCallback):
+    """Cut a file with lines of steps where a resumed run goes on, which writes what follows again."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Drop the lines of later steps."""
+        if state.is_world_process_zero:
+            keep_lines(self.file, state.global_step)
+
+
+class StepLines(KeptLines):
+    """Write what TRL's trainers log, one line per optimizer step; a resumed run writes each step once.
+
+    Args:
+        file: to append to.
+        line: makes a step's line of what is logged.
+    """
+
+    def __init__(self, file: Path, line: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
+        super().__init__(file)
+        self.line = line
+
+    def on_log(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        logs: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Append the step's line."""
+        if state.is_world_process_zero and logs and "loss" in logs:
+            with self.file.open("a") as sink:
+                sink.write(json.dumps({"step": state.global_step, **self.line(logs)}) + "\n")
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

@@ -27,11 +27,8 @@ def pool() -> Iterator[Pool]:
 
 def case(number: int) -> dict[str, str]:
     """Make a case that passes if its number is even."""
-    return {
-        "id": f"case {number}",
-        "code": f"def f(x): return x + {number}",
-        "test": f"assert f(1) == {number + 1}",
-    } | ({"test": f"assert f(1) == {number}"} if number % 2 else {})
+    test = f"assert f(1) == {number + 1 - number % 2}"
+    return {"id": f"case {number}", "code": f"def f(x): return x + {number}", "test": test}
 
 
 def test_verdicts_come_in_the_order_of_the_cases_and_later_cases_find_the_workers_there(pool):

@@ -57,14 +57,20 @@ class Row:
 
 
 class TransformersBackend:
-    """Run a local folder or a Hub model with safetensors weights; see the module's docstring."""
+    """Run a local folder or a Hub model with safetensors weights; see the module's docstring.
 
-    def __init__(self, model: ModelSettings, engine: EngineSettings) -> None:
+    Args:
+        model: to load, or a tokenizer and a model that are loaded, such as one in training.
+        engine: how it is run.
+    """
+
+    def __init__(self, model: ModelSettings | tuple[Any, Any], engine: EngineSettings) -> None:
         self.engine = engine
         self.device = _device(engine.device)
         if self.device.type == "cpu":
             torch.set_num_threads(engine.threads)
-        self.tokenizer, self.model = _load(model, engine.dtype, self.device)
+        loaded = _load(model, engine.dtype, self.device) if isinstance(model, ModelSettings) else model
+        self.tokenizer, self.model = loaded
         self.dtype: torch.dtype = self.model.dtype
         config = self.model.config.get_text_config()
         own = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**20
@@ -77,6 +83,7 @@ class TransformersBackend:
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else next(iter(self.end_tokens), 0)
         self.decoder = self._trusted_decoder()
+        self.attention = self.model.config._attn_implementation
         self._may_stop: dict[tuple[int, tuple[str, ...]], bool] = {}
         self._doing = "the first prompts are encoded"
 
@@ -180,6 +187,36 @@ class TransformersBackend:
         for row, logprobs in zip(batch, totals.tolist(), strict=True):
             yield Scores(row.request.id, tuple(logprobs), len(row.prompt))
 
+    def answer(self, prompts: list[list[int]], seeds: list[int], sampling: Sampling) -> list[list[int]]:
+        """Answer prompts that are tokens already, with the model's weights as they are now.
+
+        The model's attention is left as it was, so that a model in training may be asked between two steps.
+
+        Args:
+            prompts: token ids; equal prompts are encoded once.
+            seeds: of each answer.
+            sampling: how to sample; stop strings are not looked for in what is returned.
+
+        Returns:
+            token ids of each answer, its end token included where it ended by itself.
+        """
+        # What the decoder knows of beginnings belongs to the weights that the last answers were written with.
+        self.decoder = type(self.decoder)(self.model, self.pad)
+        rows = [
+            Row(Request(str(place), seed, str), prompt, limit=min(sampling.max_tokens, self.context - len(prompt)))
+            for place, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
+        ]
+        answers: list[list[int]] = [[] for _ in rows]
+        before = self.model.config._attn_implementation
+        self.model.set_attn_implementation(self.attention)
+        try:
+            for batch in self._batches(rows, sampling.max_tokens):
+                for found in self._finished(batch, sampling):
+                    answers[int(found.row.request.id)] = found.tokens + found.end
+        finally:
+            self.model.set_attn_implementation(before)
+        return answers
+
     def _continuation(self, text: str) -> list[int]:
         """Return the tokens of a text that continues a prompt."""
         anchor = self._encode(["Answer:", f"Answer:{text}"])
@@ -244,8 +281,12 @@ class TransformersBackend:
         if batch:
             yield batch
 
-    @torch.inference_mode()
     def _decode(self, batch: list[Row], sampling: Sampling) -> Iterator[Completion]:
+        return (row.completion() for row in self._finished(batch, sampling))
+
+    @torch.inference_mode()
+    def _finished(self, batch: list[Row], sampling: Sampling) -> Iterator["Progress"]:
+        """Yield the answers to a batch as they finish."""
         numbers: dict[tuple[int, ...], int] = {}
         copies = [numbers.setdefault(tuple(row.prompt), len(numbers)) for row in batch]
         # Rows of one prompt are next to each other unless two prompts are equally long; sorting makes it so.
@@ -261,7 +302,7 @@ class TransformersBackend:
             tokens = sample(logits, sampling, draws[:, step] if draws is not None else None)
             for row, token in zip(live, tokens.tolist(), strict=True):
                 if not row.finished and row.take(token):
-                    yield row.completion()
+                    yield row
             left = [place for place, row in enumerate(live) if not row.finished]
             if not left:
                 return
@@ -284,6 +325,7 @@ class Progress:
         self.stop = sampling.stop
         self.backend = backend
         self.tokens: list[int] = []
+        self.end: list[int] = []
         self.text: str | None = None
         self.finish_reason = "stop"
         self.finished = False
@@ -291,6 +333,7 @@ class Progress:
     def take(self, token: int) -> bool:
         """Add a token; True if the answer ends with it."""
         if token in self.backend.end_tokens:
+            self.end = [token]
             self.finished = True
             return True
         self.tokens.append(token)
