@@ -86,6 +86,11 @@ TRAINED = (
     ),
 )
 
+JUDGED = (
+    *("dataset/assertions.py", "dataset/fences.py", "dataset/left_out.py", "dataset/sanitizing.py", "ids.py"),
+    *(f"training/{name}.py" for name in ("chats", "grpo", "grpo_trainer", "rewards")),
+)
+
 RULES: dict[str, Stage] = {
     "make_demo_shards": Stage(
         "run", "the demo's raw shards written", decided_by=("../demo/domain.py", "../demo/corpus.py", "seeds/stack.py")
@@ -300,7 +305,13 @@ RULES: dict[str, Stage] = {
         "model",
         "a model trained on preference pairs",
         after=("build_preferences",),
-        decided_by=(*TRAINED, "training/dpo.py"),
+        decided_by=(*TRAINED, "training/chats.py", "training/dpo.py"),
+    ),
+    "train_grpo": Stage(
+        "model",
+        "a model trained on tasks with tests",
+        after=("build_preferences",),
+        decided_by=(*TRAINED, *JUDGED, *EXECUTED, *DECODED[1:]),
     ),
     "fetch_benchmark": Stage(
         "benchmark", "a benchmark's problems fetched", decided_by=(*BENCHMARK, "evaluation/data.py")

@@ -16,6 +16,7 @@ from selfcodealign import images
 from selfcodealign.config import (
     Config,
     TrainDpo,
+    TrainGrpo,
     TrainSft,
     check_benchmarks,
     check_chats,
@@ -102,12 +103,13 @@ def check_training(config: Config) -> None:
         try:
             if isinstance(settings, TrainSft):
                 agree(settings)
-            elif isinstance(settings, TrainDpo) and settings.deepspeed != "none":
-                read_deepspeed(settings.deepspeed, "train_dpo.deepspeed")
+            elif isinstance(settings, TrainDpo | TrainGrpo) and settings.deepspeed != "none":
+                read_deepspeed(settings.deepspeed, f"{model.rule}.deepspeed")
         except UserError as error:
             raise UserError(f"config key models.{name}.settings: {error}" if model.settings else str(error)) from None
-    if config.train_dpo.deepspeed != "none":
-        read_deepspeed(config.train_dpo.deepspeed, "train_dpo.deepspeed")
+    for rule, section in (("train_dpo", config.train_dpo), ("train_grpo", config.train_grpo)):
+        if section.deepspeed != "none":
+            read_deepspeed(section.deepspeed, f"{rule}.deepspeed")
 
 
 def check_before_start(

@@ -177,7 +177,7 @@ def test_planning_a_run_imports_nothing_heavy():
 @every_rule
 def test_a_job_that_runs_a_model_sees_all_its_gpus(module, rule, body):
     """Where tasks per GPU are counted, SLURM gives each task one GPU; a model wants all of its job."""
-    if "--engine" in part(body, "shell") or rule in ("train_sft", "train_dpo"):
+    if "--engine" in part(body, "shell") or rule in ("train_sft", "train_dpo", "train_grpo"):
         assert "tasks_per_gpu=0" in part(body, "resources")
     else:
         assert "tasks_per_gpu" not in body

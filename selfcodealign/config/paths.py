@@ -238,6 +238,7 @@ def located(config: Config, root: Path) -> Config:
         (found.judge_seeds, "examples"),
         (found.train_sft, "deepspeed"),
         (found.train_dpo, "deepspeed"),
+        (found.train_grpo, "deepspeed"),
         *((generation, key) for generation in found.generations.values() for key in ("model", "template")),
         *((model, "start") for model in found.models.values() if model.start not in {BASE, *found.models}),
         *((model, "model") for model in found.other_models.values()),

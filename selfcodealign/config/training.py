@@ -254,8 +254,8 @@ class TrainGrpo(Section):
     vllm_memory_share: float = Field(
         default=0.3, gt=0, lt=1, description="share of each GPU's memory for vLLM, where vllm_mode is colocate"
     )
-    reward_workers: int = Field(
-        default=0, ge=0, description="programs that run at once on each machine; 0: as many as it has cores"
+    reward_workers: Count = Field(
+        default=2, description="programs that run at once on each node to judge answers, for all processes together"
     )
     save_every_steps: Count = Field(default=50, description="steps between checkpoints")
     checkpoints_kept: int = Field(default=2, ge=2, description="checkpoints on disk")

@@ -79,6 +79,11 @@ class Pool:
         """
         return [future.result() for future in [self.submit(case) for case in cases]]
 
+    def waits(self) -> int:
+        """Count the cases that have no verdict yet."""
+        with self._lock:
+            return len(self._asked)
+
     def close(self) -> None:
         """End the workers and what they run; who still waits for a verdict gets a UserError."""
         with self._lock:

@@ -5,14 +5,17 @@ import math
 import os
 import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.training import Start, TrainDpo, TrainGrpo
 from selfcodealign.errors import UserError
+from selfcodealign.models import identity, title
 from selfcodealign.rows_io import whole_folder, write_text
 from selfcodealign.training import checks, documents, processes, sft
+from selfcodealign.training.mixtures import Source
 
 log = logging.getLogger(__name__)
 
@@ -120,10 +123,31 @@ def train(trainer: Any, work: Path, interruption: Any) -> None:
         raise SystemExit(sft.INTERRUPTED)
 
 
-def export(
-    trainer: Any, tokenizer: Any, config: Any, model: Path, metrics: Path, work: Path, beside: Callable[[Path], None]
-) -> None:
-    """Write the trained model and its metrics; checkpoints go once both are there.
+@dataclass(frozen=True)
+class Written:
+    """What the card of a trained model says.
+
+    Attributes:
+        rule: that trained it, whose name its section of the config has.
+        base: the model that it started from.
+        settings: of the run.
+        data: the tables trained on.
+        seed: training seed.
+        taught: what was done with the base, in words that follow its name.
+        told: makes of the lines of metrics what the training came to, in rows of a name and a text.
+    """
+
+    rule: str
+    base: Start
+    settings: TrainDpo | TrainGrpo
+    data: Sequence[Source]
+    seed: int
+    taught: str
+    told: Callable[[list[dict[str, Any]]], list[tuple[str, str]]]
+
+
+def export(trainer: Any, tokenizer: Any, config: Any, model: Path, metrics: Path, work: Path, written: Written) -> None:
+    """Write the trained model with its card, and its metrics; checkpoints go once all are there.
 
     Args:
         trainer: that has trained; every process calls this.
@@ -132,9 +156,9 @@ def export(
         model: folder to make.
         metrics: file to make of `metrics.jsonl` in the work folder.
         work: folder of the checkpoints.
-        beside: writes more into the model's folder, before it is seen under its name.
+        written: what the card says.
     """
-    from selfcodealign.training import checkpoints
+    from selfcodealign.training import card, checkpoints
     from selfcodealign.training import model as models
     from selfcodealign.training import trainer as training
 
@@ -143,7 +167,21 @@ def export(
         with whole_folder(model) as part:
             inner = training.inner(trainer.accelerator.unwrap_model(trainer.model))
             models.export(part, inner, weights, tokenizer, dtype=models.stored_dtype("base", config))
-            beside(part)
+            lines = training.lines(work / "metrics.jsonl")
+            card.write(
+                part / "README.md",
+                base=title(written.base.base),
+                revision=written.base.revision,
+                identity=identity(written.base.base, written.base.revision),
+                data=written.data,
+                rule=written.rule,
+                settings=written.settings,
+                seed=written.seed,
+                processes=processes.process_count(),
+                taught=written.taught,
+                told=written.told(lines),
+                wall_s=lines[-1]["wall_s"],
+            )
             write_text(metrics, (work / "metrics.jsonl").read_text())
         for folder in checkpoints.made(work):
             shutil.rmtree(folder)

@@ -38,7 +38,6 @@ LOGGED = {
     "answer_tokens_max": "completions/max_length",
     "cut_share": "completions/clipped_ratio",
     "tokens": "num_tokens",
-    "step_s": "step_time",
 }
 """Key of a line of metrics → what TRL calls it."""
 
@@ -65,7 +64,7 @@ class Paths:
 def reinforce(
     paths: Paths,
     base: Start,
-    weights: list[float] | None,
+    mixing: list[float] | None,
     settings: TrainGrpo,
     sandbox: RunResponses,
     seed: int,
@@ -77,7 +76,7 @@ def reinforce(
     Args:
         paths: where to read and write.
         base: the model to start from; its tokenizer carries the chat template.
-        weights: how often each file's tasks are taken; once if empty.
+        mixing: how often the tasks of each file are taken; once if empty.
         settings: of the run.
         sandbox: how programs run.
         seed: training seed.
@@ -98,7 +97,7 @@ def reinforce(
     first = processes.process_number() == 0
     set_seed(seed_for(seed, STAGE, "model") % 2**32)
     tokenizer, config = chats.opened(base, "tasks")
-    mixture = mixtures.read(paths.tasks, weights, ["id", "instruction_id", "prompt", "tests"], seed)
+    mixture = mixtures.read(paths.tasks, mixing, ["id", "instruction_id", "prompt", "tests"], seed)
     longest = checks.longest(settings.max_tokens, config)
     tasks, dropped = usable(mixture, tokenizer, longest - settings.answer_tokens)
     if not tasks:
@@ -156,10 +155,9 @@ def reinforce(
             train_dataset=rows.select([places[name] for name in planned]),
             processing_class=tokenizer,
             callbacks=[
-                training.StepLines(paths.work / "metrics.jsonl", line_of),
+                training.StepLines(paths.work / "metrics.jsonl", line_of, watch.file),
                 training.FiniteLoss(),
                 interruption,
-                training.KeptLines(watch.file),
             ],
             judge=partial(rewards.judge, run=run, settings=settings),
             watch=watch,
@@ -168,20 +166,22 @@ def reinforce(
         )
         chats.train(trainer, paths.work, interruption)
 
-    def beside(part: Path) -> None:
-        del part
-        write_json(paths.funnel, funnel(len(tasks), {"not_drawn": mixture.not_drawn, **dropped}))
+    taught = (
+        f"trained on {len(tasks):,} tasks with tests to write what passes them, by reinforcement learning with the "
+        "sandbox's verdicts as reward (GRPO)"
+    )
 
-    chats.export(trainer, tokenizer, config, paths.model, paths.metrics, paths.work, beside)
+    def told(lines: list[dict[str, Any]]) -> list[tuple[str, str]]:
+        return learned(lines, watch.groups(), settings)
+
+    written = chats.Written(STAGE, base, settings, mixture.sources, seed, taught, told)
     if first:
-        groups = watch.groups()
-        if sentence := rewards.never_varied(groups):
+        write_json(paths.funnel, funnel(len(tasks), {"not_drawn": mixture.not_drawn, **dropped}))
+    chats.export(trainer, tokenizer, config, paths.model, paths.metrics, paths.work, written)
+    if first:
+        if sentence := rewards.never_varied(watch.groups()):
             log.warning(sentence)
-        varied = sum(group.varies for group in groups) / len(groups)
-        log.info(
-            "wrote %s after %d steps on %d tasks; the reward varied in %.0f %% of the groups",
-            *(paths.model, settings.steps, len(tasks), 100 * varied),
-        )
+        log.info("wrote %s after %d steps on %d tasks", paths.model, settings.steps, len(tasks))
     if lock:
         lock.close()
 
@@ -250,7 +250,7 @@ def usable(
     kept: list[tuple[dict[str, Any], int]] = []
     seen: set[str] = set()
     for task, times in sorted(mixture, key=lambda one: one[0]["id"]):
-        if not rewards.separate(rewards.plain_tests(task["tests"] or "")):
+        if not rewards.single_tests(rewards.plain_tests(task["tests"] or "")):
             dropped[NO_TEST] += 1
         elif task["instruction_id"] in seen:
             dropped["same_instruction"] += 1
@@ -325,8 +325,8 @@ def sandbox_of(stack: ExitStack, settings: TrainGrpo, sandbox: RunResponses, wor
     machine = os.environ.get("GROUP_RANK", "0")
     server = None
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        workers = settings.reward_workers or len(os.sched_getaffinity(0))
-        server = rewards.Server(Pool(settings_of(sandbox, workers, work / f"verdicts-{machine}")))
+        folder = work / f"verdicts-{machine}"
+        server = rewards.Server(Pool(settings_of(sandbox, settings.reward_workers, folder)))
         stack.callback(server.close)
     address = agreed(machine, server.address if server else None)
     return server.pool.run if server else partial(rewards.ask, address)
@@ -349,6 +349,19 @@ def line_of(logs: dict[str, Any]) -> dict[str, Any]:
     if (constant := logs.get("frac_reward_zero_std")) is not None:
         line["varied_share"] = round(1 - constant, 6)
     return {name: value for name, value in line.items() if value is not None}
+
+
+def learned(lines: list[dict[str, Any]], groups: Sequence[rewards.Group], settings: TrainGrpo) -> list[tuple[str, str]]:
+    """Tell what a training came to, for the model card."""
+    tenth = max(1, len(lines) // 10)
+    start, end = (sum(line["reward"] for line in part) / tenth for part in (lines[:tenth], lines[-tenth:]))
+    varied = sum(group.varies for group in groups)
+    return [
+        ("steps", f"{len(lines):,} of {settings.batch_tasks} tasks with {settings.samples} answers each"),
+        ("reward", f"{start:.4f} in the first tenth of the steps, {end:.4f} in the last"),
+        ("groups", f"the reward varied in {varied:,} of {len(groups):,}"),
+        ("tokens", f"{lines[-1]['tokens']:,} read and written"),
+    ]
 
 
 def funnel(kept: int, dropped: dict[str, int]) -> dict[str, Any]:

@@ -31,6 +31,10 @@ Run = Callable[[list[Case]], list[Verdict]]
 DIVISIBLE = frozenset({"fail", "error"})
 """Verdicts after which single tests may still hold. After a limit, each would run into it again."""
 
+REFUSED = ("the ", "a ")
+"""Beginnings of the sandbox's own reasons: a program that ended itself, or a response that was caught at forging. The
+reasons of tests that fail begin with the name of an exception."""
+
 WAITING = 1024
 """Requests that may wait for the first process at once."""
 
@@ -93,6 +97,14 @@ def plain_tests(tests: str) -> str:
     return fences.python_code(tests) if "```" in tests or "~~~" in tests else tests
 
 
+def single_tests(tests: str) -> list[str]:
+    """Cut the code of tests into programs with one test each; none if they cannot be told apart."""
+    try:
+        return separate(tests)
+    except RecursionError:
+        return []
+
+
 def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Worth]:
     """Run the answers' code against their tasks' tests.
 
@@ -114,8 +126,8 @@ def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Wort
             shares[place] = None
         elif verdict["passed"]:
             shares[place] = 1.0
-        elif settings.reward == "share" and verdict["verdict"] in DIVISIBLE:
-            checks = separate(tests[place])
+        elif settings.reward == "share" and _divisible(verdict):
+            checks = single_tests(tests[place])
             if len(checks) > 1:
                 again.append((place, checks))
     verdicts = iter(run([_case(codes[place], check) for place, checks in again for check in checks]))
@@ -123,6 +135,10 @@ def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Wort
         held = [next(verdicts) for _ in checks]
         shares[place] = sum(verdict["passed"] for verdict in held) / len(held)
     return [_worth(*one, settings) for one in zip(answers, codes, shares, strict=True)]
+
+
+def _divisible(verdict: Verdict) -> bool:
+    return verdict["verdict"] in DIVISIBLE and not verdict["reason"].startswith(REFUSED)
 
 
 def _case(code: str | None, test: str) -> Case:

@@ -343,31 +343,32 @@ class Metrics(TrainerCallback):
         )
 
 
-class KeptLines(TrainerCallback):
-    """Cut a file with lines of steps where a resumed run goes on, which writes what follows again."""
-
-    def __init__(self, file: Path) -> None:
-        self.file = file
-
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
-        """Drop the lines of later steps."""
-        if state.is_world_process_zero:
-            keep_lines(self.file, state.global_step)
-
-
-class StepLines(KeptLines):
+class StepLines(TrainerCallback):
     """Write what TRL's trainers log, one line per optimizer step; a resumed run writes each step once.
+
+    A rerun reproduces everything but `wall_s`, the seconds since the run began.
 
     Args:
         file: to append to.
         line: makes a step's line of what is logged.
+        beside: another file with lines of steps, which is cut where a resumed run goes on.
     """
 
-    def __init__(self, file: Path, line: Callable[[dict[str, Any]], dict[str, Any]] = dict) -> None:
-        super().__init__(file)
-        self.line = line
+    def __init__(
+        self, file: Path, line: Callable[[dict[str, Any]], dict[str, Any]] = dict, beside: Path | None = None
+    ) -> None:
+        self.file, self.line, self.beside = file, line, beside
+        self.began = 0.0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Drop what a resumed run will write again."""
+        if state.is_world_process_zero:
+            kept = keep_lines(self.file, state.global_step)
+            self.began = time.monotonic() - (kept[-1]["wall_s"] if kept else 0.0)
+            if self.beside is not None:
+                keep_lines(self.beside, state.global_step)
 
     def on_log(
         self,
@@ -379,8 +380,9 @@ class StepLines(KeptLines):
     ) -> None:
         """Append the step's line."""
         if state.is_world_process_zero and logs and "loss" in logs:
+            wall_s = round(time.monotonic() - self.began, 3)
             with self.file.open("a") as sink:
-                sink.write(json.dumps({"step": state.global_step, **self.line(logs)}) + "\n")
+                sink.write(json.dumps({"step": state.global_step, **self.line(logs), "wall_s": wall_s}) + "\n")
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

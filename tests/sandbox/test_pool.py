@@ -1,5 +1,6 @@
 """Workers that stay: whoever asks, from however many threads, gets every verdict, also when workers are killed."""
 
+import contextlib
 import os
 import signal
 import threading
@@ -64,9 +65,7 @@ def test_a_worker_that_is_killed_is_replaced_and_its_case_runs_again(pool):
     pool.run([case(2)])
     waiting = [pool.submit({"id": str(number), **SLOW, "stdin": str(number)}) for number in range(3)]
     time.sleep(0.3)
-    killed = workers()
-    for pid in killed:
-        os.kill(pid, signal.SIGKILL)
+    killed = kill_workers()
     assert [future.result(timeout=60)["verdict"] for future in waiting] == ["pass"] * 3
     assert not workers() & killed
 
@@ -90,3 +89,13 @@ def test_who_waits_when_the_pool_is_closed_is_told(pool):
 def workers() -> set[int]:
     """Return the process ids of the workers that are alive below this process."""
     return {pid for pid in below(os.getpid()) if depth(pid) == 3}
+
+
+def kill_workers() -> set[int]:
+    """Kill all workers at once and return their process ids."""
+    killed = workers()
+    assert killed
+    for pid in killed:
+        with contextlib.suppress(ProcessLookupError):  # One may end with another.
+            os.kill(pid, signal.SIGKILL)
+    return killed

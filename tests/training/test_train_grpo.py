@@ -164,7 +164,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(writer: Path, tmp_path: Path) ->
 def steps(run: Path) -> list[dict[str, Any]]:
     """Read what is logged of the steps, but for the time they took."""
     lines = map(json.loads, (run / "metrics").read_text().splitlines())
-    return [{name: value for name, value in line.items() if name != "step_s"} for line in lines]
+    return [{name: value for name, value in line.items() if name != "wall_s"} for line in lines]
 
 
 def test_two_processes_share_one_pool_of_workers_and_a_step(writer: Path, tmp_path: Path) -> None:
