@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse test test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
+.PHONY: demo rehearse test test-data test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -23,6 +23,10 @@ rehearse: setup
 test: setup lint
 	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
 		--numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Whole benchmark files, where there is a network; without them tests take the pieces in tests/data, or say what they left out.
+test-data: setup
+	$(BIN)/python -m tests.published
 
 # While one writes: what needs neither a run nor the sandbox, in about a minute.
 test-quick: setup

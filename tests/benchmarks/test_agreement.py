@@ -13,6 +13,7 @@ import pytest
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import PASS, Benchmark, Problem
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings
+from tests.published import published
 
 FILES = {
     "humaneval_plus": ("HumanEvalPlus-Mini-v0.1.10.jsonl.gz", "humaneval", "HUMANEVAL_OVERRIDE_PATH"),
@@ -101,14 +102,14 @@ def traps(benchmark: Benchmark, problem: Problem, number: int) -> list[str]:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_verdicts_agree_with_the_official_package(name, shared, tmp_path, full):
+def test_verdicts_agree_with_the_official_package(name, tmp_path, full):
     file, dataset, variable = FILES[name]
     benchmark = base.get(name)
     benchmark.rules = "0.2+broadcasting"  # pyright: ignore[reportAttributeAccessIssue]
     # The first inputs alone: some of MBPP+'s later ones have outputs of hundreds of megabytes, which the official
     # package hands from process to process. (A task without any holds an empty object.)
     with (tmp_path / "problems.jsonl").open("w") as sink:
-        for record in data.records(shared / "bench" / file)[:: 1 if full else EVERY[name]]:
+        for record in data.records(published(f"bench/{file}"))[:: 1 if full else EVERY[name]]:
             print(json.dumps({**record, "plus_input": list(record["plus_input"])[:INPUTS]}), file=sink)
     problems = benchmark.problems(tmp_path / "problems.jsonl")
     samples = []

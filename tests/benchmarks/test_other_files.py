@@ -15,6 +15,7 @@ from selfcodealign.evaluation.base import Benchmark, Problem
 from selfcodealign.evaluation.execution import Task, execute
 from selfcodealign.sandbox import Settings
 from tests.benchmarks.test_real_benchmarks import EXPLAINED
+from tests.published import published
 
 FILES = {
     "livecodebench": ("livecodebench-public-tests.json.gz", 879, 0),
@@ -54,10 +55,10 @@ BY_HAND = {
 """LiveCodeBench publishes no solutions: a right and a wrong one, which use names without importing them."""
 
 
-def loaded(name: str, shared: Path, full: bool = True) -> tuple[Benchmark, list[Problem]]:
+def loaded(name: str, full: bool = True) -> tuple[Benchmark, list[Problem]]:
     """Return a benchmark and the problems of a file."""
     benchmark = base.get(name.split(":")[0])
-    return benchmark, benchmark.problems(shared / "bench" / FILES[name][0])[:: 1 if full else EVERY[name]]
+    return benchmark, benchmark.problems(published(f"bench/{FILES[name][0]}"))[:: 1 if full else EVERY[name]]
 
 
 def passing(benchmark: Benchmark, programs: dict[str, tuple[Problem, str]], folder: Path) -> set[str]:
@@ -69,10 +70,10 @@ def passing(benchmark: Benchmark, programs: dict[str, tuple[Problem, str]], fold
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_is_read_whole_and_every_problem_can_be_asked(name, shared):
-    benchmark, problems = loaded(name, shared)
+def test_a_file_is_read_whole_and_every_problem_can_be_asked(name):
+    benchmark, problems = loaded(name)
     file, tested, untested = FILES[name]
-    assert (len(problems), len(benchmark.untested(shared / "bench" / file))) == (tested, untested)
+    assert (len(problems), len(benchmark.untested(published(f"bench/{file}")))) == (tested, untested)
     assert len({problem.id for problem in problems}) == tested
     for problem in problems:
         # The second file of LiveCodeBench has tests only.
@@ -86,9 +87,9 @@ def test_a_file_is_read_whole_and_every_problem_can_be_asked(name, shared):
         assert benchmark.wanted(problem)
 
 
-def test_hard_tasks_are_among_all_tasks(shared):
-    every = {problem.id for problem in loaded("bigcodebench", shared)[1]}
-    assert every > {problem.id for problem in loaded("bigcodebench_hard", shared)[1]}
+def test_hard_tasks_are_among_all_tasks():
+    every = {problem.id for problem in loaded("bigcodebench")[1]}
+    assert every > {problem.id for problem in loaded("bigcodebench_hard")[1]}
 
 
 def table(problem: Problem, change: str) -> str:
@@ -105,24 +106,24 @@ def table(problem: Problem, change: str) -> str:
 
 
 @pytest.mark.parametrize("name", [name for name in EVERY if name.startswith("livecodebench")])
-def test_right_answers_pass_livecodebench_and_others_do_not(name, shared, tmp_path, full):
-    benchmark, problems = loaded(name, shared, full)
+def test_right_answers_pass_livecodebench_and_others_do_not(name, tmp_path, full):
+    benchmark, problems = loaded(name, full)
     right = {f"{problem.id} right": (problem, table(problem, "answer")) for problem in problems}
     wrong = {f"{problem.id} wrong": (problem, table(problem, "[answer, 7]")) for problem in problems}
     empty = {f"{problem.id} empty": (problem, benchmark.empty(problem)) for problem in problems[::3]}
     assert passing(benchmark, right | wrong | empty, tmp_path) == set(right)
 
 
-def test_programs_by_hand_are_judged_right(shared, tmp_path):
-    benchmark, problems = loaded("livecodebench", shared)
+def test_programs_by_hand_are_judged_right(tmp_path):
+    benchmark, problems = loaded("livecodebench")
     by_id = {problem.id: problem for problem in problems}
     right = {f"{name} right": (by_id[name], right) for name, (right, _) in BY_HAND.items()}
     wrong = {f"{name} wrong": (by_id[name], wrong) for name, (_, wrong) in BY_HAND.items()}
     assert passing(benchmark, right | wrong, tmp_path) == set(right)
 
 
-def test_private_tests_are_unpacked_as_the_hub_packs_them(shared, tmp_path):
-    benchmark, problems = loaded("livecodebench", shared)
+def test_private_tests_are_unpacked_as_the_hub_packs_them(tmp_path):
+    benchmark, problems = loaded("livecodebench")
     rows = []
     for problem in problems[:50]:
         first, *rest = problem.record["tests"]
@@ -135,8 +136,8 @@ def test_private_tests_are_unpacked_as_the_hub_packs_them(shared, tmp_path):
     ]
 
 
-def test_bigcodebench_solutions_that_need_no_package_pass(shared, tmp_path, full):
-    benchmark, problems = loaded("bigcodebench", shared)
+def test_bigcodebench_solutions_that_need_no_package_pass(tmp_path, full):
+    benchmark, problems = loaded("bigcodebench")
     standard = set(sys.stdlib_module_names)
     chosen = [
         problem

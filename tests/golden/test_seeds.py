@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -18,39 +19,42 @@ from selfcodealign.evaluation.data import kept_out
 from selfcodealign.minhash import shingle_set
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds import typecheck
-from tests.conftest import missing
+from tests.published import PIECES, material, missing, published, whole
 from tests.seed_rows import DOUBLE, deduplicate, gather, outputs, write_shard
 
 SMALL = "data/stack-small/data-00000-of-00001.parquet"
+SMALL_FUNCTIONS = "data/stack-small/reference-functions.parquet"
+SHARD = "data/stack/data-00000-of-00008.parquet"
 STAGES = ("extract_functions", "dedup_functions", "infer_imports", "filter_seeds", "decontaminate_seeds")
 
 
 @pytest.mark.parametrize(
-    ("raw", "expected", "count"),
+    ("find", "raw", "expected", "count"),
     [
-        (SMALL, "data/stack-small/reference-functions.parquet", 494),
-        ("data/stack/data-00000-of-00008.parquet", "data/stack/reference-functions-00000.parquet", 11_430),
+        pytest.param(PIECES.joinpath, SMALL, SMALL_FUNCTIONS, 306, id="piece"),
+        pytest.param(published, SMALL, SMALL_FUNCTIONS, 494, id="small"),
+        pytest.param(published, SHARD, "data/stack/reference-functions-00000.parquet", 11_430, id="shard"),
     ],
 )
-def test_reference_mode_extracts_what_the_published_code_extracts(raw, expected, count, shared, tmp_path):
+def test_reference_mode_extracts_what_the_published_code_extracts(find, raw, expected, count, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
     settings = {"columns": Columns(), "settings": ExtractFunctions()}
-    extract_functions.main(str(shared / raw), **places, mode="reference", **settings)
-    published = set(pq.read_table(shared / expected)["content"].to_pylist())
-    assert {row["content"] for row in read_rows(places["functions"], ["content"])} == published
-    assert len(published) == count
+    extract_functions.main(str(find(raw)), **places, mode="reference", **settings)
+    theirs = set(pq.read_table(find(expected))["content"].to_pylist())
+    assert {row["content"] for row in read_rows(places["functions"], ["content"])} == theirs
+    assert len(theirs) == count
 
 
-def test_fixed_mode_extracts_the_same_functions_and_says_where_they_stand(shared, tmp_path):
+def test_fixed_mode_extracts_the_same_functions_and_says_where_they_stand(tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    extract_functions.main(str(shared / SMALL), **places, columns=Columns(), settings=ExtractFunctions())
+    extract_functions.main(str(material(SMALL)), **places, columns=Columns(), settings=ExtractFunctions())
     rows = list(read_rows(places["functions"]))
     bodies = {row["content"][row["content"].index("def ") :] for row in rows if "def " in row["content"]}
-    published = pq.read_table(shared / "data/stack-small/reference-functions.parquet")["content"].to_pylist()
-    assert {text.removeprefix("async ") for text in published} <= bodies
+    theirs = pq.read_table(material(SMALL_FUNCTIONS))["content"].to_pylist()
+    assert {text.removeprefix("async ") for text in theirs} <= bodies
     files = {
         (row["max_stars_repo_name"], row["max_stars_repo_path"]): row["content"]
-        for row in pq.read_table(shared / SMALL).to_pylist()
+        for row in pq.read_table(material(SMALL)).to_pylist()
     }
     for row in rows:
         lines = files[row["repo"], row["path"]].split("\n")
@@ -58,9 +62,9 @@ def test_fixed_mode_extracts_the_same_functions_and_says_where_they_stand(shared
         assert row["licence"]
 
 
-def resharded(shared, folder, shards: int) -> list:
+def resharded(small, folder, shards: int) -> list:
     """Cut the small corpus into some shards, in order."""
-    rows = pq.read_table(shared / SMALL, columns=["max_stars_repo_name", "max_stars_repo_path", "content"]).to_pylist()
+    rows = pq.read_table(small, columns=["max_stars_repo_name", "max_stars_repo_path", "content"]).to_pylist()
     rows.append({"max_stars_repo_name": "copy", "max_stars_repo_path": "x.py", "content": rows[5]["content"]})
     files = [tuple(row.values()) for row in rows]
     size = -(-len(files) // shards)
@@ -71,12 +75,12 @@ def resharded(shared, folder, shards: int) -> list:
 
 
 @pytest.mark.parametrize("mode", ["fixed", "reference"])
-def test_one_two_and_eight_shards_give_the_same_rows(mode, shared, tmp_path):
-    humaneval = {"humaneval": str(shared / "bench/HumanEval.jsonl.gz")}
+def test_one_two_and_eight_shards_give_the_same_rows(mode, tmp_path):
+    humaneval = {"humaneval": str(material("bench/HumanEval.jsonl.gz"))}
     found = []
     for shards in (1, 2, 8):
         folder = tmp_path / str(shards)
-        gather(resharded(shared, folder, shards), folder, humaneval, mode=mode)
+        gather(resharded(material(SMALL), folder, shards), folder, humaneval, mode=mode)
         rows = {
             (stage, kind): [
                 json.dumps(row, sort_keys=True)
@@ -102,13 +106,13 @@ def assert_conserved(folder, shards):
             assert before["produced"] == after["entered"]
 
 
-def test_bytes_do_not_depend_on_the_hash_seed(shared, root, tmp_path):
+def test_bytes_do_not_depend_on_the_hash_seed(root, tmp_path):
     code = (
         "import sys; from pathlib import Path; from tests.seed_rows import gather\n"
         "gather([Path(sys.argv[1])], Path(sys.argv[2]), {'h': sys.argv[3]}, mode=sys.argv[4])"
     )
-    raw = resharded(shared, tmp_path, 1)[0]
-    humaneval = shared / "bench/HumanEval.jsonl.gz"
+    raw = resharded(material(SMALL), tmp_path, 1)[0]
+    humaneval = material("bench/HumanEval.jsonl.gz")
     for mode in ("fixed", "reference"):
         folders = []
         for seed in ("0", "1"):
@@ -128,9 +132,9 @@ def test_bytes_do_not_depend_on_the_hash_seed(shared, root, tmp_path):
         assert len(trees[0]) > 15
 
 
-def test_what_is_removed_is_a_near_duplicate_and_hardly_any_is_missed(shared, tmp_path):
+def test_what_is_removed_is_a_near_duplicate_and_hardly_any_is_missed(tmp_path):
     """Precision is 100 %: some other function is that near. Recall against comparing all pairs is above 95 %."""
-    deduplicate([shared / SMALL], tmp_path)
+    deduplicate([material(SMALL)], tmp_path)
     rows = list(read_rows(tmp_path / "extract_functions/00000.parquet"))
     kept = {row["id"] for row in read_rows(tmp_path / "dedup_functions/00000.parquet")}
     sets = [shingle_set(row["content"]) for row in rows]
@@ -163,8 +167,8 @@ BENCHMARKS = {
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
-def test_every_benchmark_is_loaded_and_found_again(name, shared):
-    passages = kept_out(name, shared / "bench" / BENCHMARKS[name])
+def test_every_benchmark_is_loaded_and_found_again(name):
+    passages = kept_out(name, material(f"bench/{BENCHMARKS[name]}"))
     index = Index({name: passages})
     assert {passage.kind for passage in passages} >= ({"prompt"} if name == "livecodebench" else {"prompt", "solution"})
     for passage in passages[:: max(1, len(passages) // 40)]:
@@ -175,13 +179,13 @@ def test_every_benchmark_is_loaded_and_found_again(name, shared):
     assert index.search(DOUBLE) == []
 
 
-def test_a_search_that_looks_at_runs_first_finds_the_same(shared):
+def test_a_search_that_looks_at_runs_first_finds_the_same():
     """A text that shares no run of words is not searched further; no overlap is lost by that."""
     names_of = ("humaneval", "mbpp-sanitized:mbpp", "classeval")
-    sought = {name: kept_out(name, shared / "bench" / BENCHMARKS[name]) for name in names_of}
+    sought = {name: kept_out(name, material(f"bench/{BENCHMARKS[name]}")) for name in names_of}
     passages = [passage for found in sought.values() for passage in found]
     index = Index(sought, min_tokens=3)
-    functions = pq.read_table(shared / "data/stack-small/reference-functions.parquet")["content"].to_pylist()
+    functions = pq.read_table(material(SMALL_FUNCTIONS))["content"].to_pylist()
     texts = [f"{function}x{passage.text}y" for function, passage in zip(functions * 20, passages, strict=False)]
     texts += [passage.text[len(passage.text) // 3 :] for passage in passages] + functions
     found = 0
@@ -195,9 +199,9 @@ def test_a_search_that_looks_at_runs_first_finds_the_same(shared):
     assert found > len(passages)
 
 
-def test_a_full_disk_is_an_error_and_leaves_no_output(shared, root, tmp_path):
+def test_a_full_disk_is_an_error_and_leaves_no_output(root, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
-    command = [sys.executable, "scripts/extract_functions.py", "--shard", str(shared / SMALL)]
+    command = [sys.executable, "scripts/extract_functions.py", "--shard", str(material(SMALL))]
     command += [word for name, path in places.items() for word in (f"--{name}", str(path))]
     done = subprocess.run(
         command,
@@ -213,7 +217,15 @@ def test_a_full_disk_is_an_error_and_leaves_no_output(shared, root, tmp_path):
     assert not any(path.exists() for path in places.values())
 
 
-def test_workers_stay_below_1_5_gb(shared, root, tmp_path):
+def large_shard(folder):
+    """Make a shard of 123 MB out of the piece."""
+    piece = pq.read_table(PIECES / SMALL)
+    copies = -(-123_000_000 // sum(piece["size"].to_pylist()))
+    pq.write_table(pa.concat_tables([piece] * copies).combine_chunks(), folder / "large.parquet")
+    return folder / "large.parquet"
+
+
+def test_workers_stay_below_1_5_gb(root, tmp_path):
     """Peak memory of extraction and signing on a shard of 123 MB, in processes of their own."""
     # Not ru_maxrss: across exec the kernel keeps in it the peak of the process that started this one, the tests.
     code = "import re, runpy, sys; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0], run_name='__main__');"
@@ -221,8 +233,9 @@ def test_workers_stay_below_1_5_gb(shared, root, tmp_path):
     places = outputs(tmp_path, "extract_functions", 0, "functions")
     flags = [word for name, path in places.items() for word in (f"--{name}", str(path))]
     environment = {**os.environ, "PYTHONPATH": str(root)}
+    shard = whole(SHARD) or large_shard(tmp_path)
     for command in (
-        ["scripts/extract_functions.py", "--shard", str(shared / "data/stack/data-00000-of-00008.parquet"), *flags],
+        ["scripts/extract_functions.py", "--shard", str(shard), *flags],
         ["scripts/sign_functions.py", "--functions", str(places["functions"]), "--band-keys", str(tmp_path / "k.npy")],
     ):
         done = subprocess.run(

@@ -3,13 +3,14 @@
 import pytest
 
 from scripts.extract_programs import main, note, programs
-from selfcodealign.evaluation import base
+from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Problem
 from selfcodealign.evaluation.benchmarks.classeval import method_in, static_marked
 from selfcodealign.evaluation.benchmarks.evalplus import task_and_assertion
 from selfcodealign.evaluation.extraction import between_last_fences, last_python_block
 from selfcodealign.evaluation.rows import ProgramRow, SampleRow
 from selfcodealign.rows_io import read_rows, write_rows
+from tests.published import material
 
 HEAD = 'import math\n\ndef f(x):\n    """Root."""\n'
 PROBLEM = Problem(
@@ -120,11 +121,14 @@ def test_classeval_marks_members_without_self_as_static() -> None:
     )
 
 
-def test_classeval_strategies_ask_once_or_once_a_method(shared) -> None:
+def test_classeval_strategies_ask_once_or_once_a_method() -> None:
     benchmark = base.get("classeval")
-    problems = benchmark.problems(shared / "bench" / "ClassEval_data.json.gz")
-    assert len(problems) == 300
-    for problem in (problems[0], problems[100], problems[200]):
+    file = material("bench/ClassEval_data.json.gz")
+    problems = benchmark.problems(file)
+    assert len(problems) == 3 * len(data.records(file))
+    strategies = [problems[place * len(problems) // 3] for place in range(3)]
+    assert len({problem.variant for problem in strategies}) == 3
+    for problem in strategies:
         methods = problem.record["methods_info"]
         texts: list[str] = []
         while (prompt := benchmark.prompt(problem, "instruct", texts)) is not None:
@@ -143,10 +147,11 @@ def test_classeval_strategies_ask_once_or_once_a_method(shared) -> None:
         assert all(method["method_name"] in members for method in methods)
 
 
-def test_canitedit_asks_for_each_edit_twice(shared) -> None:
+def test_canitedit_asks_for_each_edit_twice() -> None:
     benchmark = base.get("canitedit")
-    problems = benchmark.problems(shared / "bench" / "canitedit.jsonl.gz")
-    assert len(problems) == 210
+    file = material("bench/canitedit.jsonl.gz")
+    problems = benchmark.problems(file)
+    assert len(problems) == 2 * len(data.records(file))
     descriptive, lazy = (benchmark.prompt(problem, "instruct") for problem in problems[:2])
     assert descriptive is not None
     assert lazy is not None
@@ -154,15 +159,15 @@ def test_canitedit_asks_for_each_edit_twice(shared) -> None:
     assert problems[0].record["before"] in descriptive.text
 
 
-def test_ds1000_and_bigcodebench_programs(shared) -> None:
+def test_ds1000_and_bigcodebench_programs() -> None:
     ds1000 = base.get("ds1000")
-    problem = ds1000.problems(shared / "bench" / "ds1000.jsonl.gz")[0]
+    problem = ds1000.problems(material("bench/ds1000.jsonl.gz"))[0]
     prompt = ds1000.prompt(problem, "instruct")
     assert prompt is not None
     assert "BEGIN SOLUTION" not in prompt.text
     assert ds1000.program(problem, ["result = df\n</code>"], "base") == "result = df\n"
     big = base.get("bigcodebench")
-    task = big.problems(shared / "bench" / "BigCodeBench.jsonl.gz")[0]
+    task = big.problems(material("bench/BigCodeBench.jsonl.gz"))[0]
     program = big.program(task, ["```python\ndef task_func(numbers):\n    return 1\n```"], "instruct")
     assert program.startswith(task.record["code_prompt"])
 

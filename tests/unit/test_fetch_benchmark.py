@@ -14,6 +14,7 @@ from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Source
+from tests.published import published
 
 TASK = {"task_id": "Demo/0", "prompt": "def f():\n", "entry_point": "f", "test": "", "canonical_solution": "    pass\n"}
 
@@ -37,14 +38,14 @@ def test_a_local_file_is_kept_gzipped_with_its_hash(tmp_path):
         ("classeval", "ClassEval_data.json.gz", "2023-09"),
     ],
 )
-def test_a_published_file_is_recognised(tmp_path, shared, name, file, version):
-    main(name, tmp_path / "p.gz", tmp_path / "a.json", settings=FetchBenchmark(file=str(shared / "bench" / file)))
+def test_a_published_file_is_recognised(tmp_path, name, file, version):
+    main(name, tmp_path / "p.gz", tmp_path / "a.json", settings=FetchBenchmark(file=str(published(f"bench/{file}"))))
     assert json.loads((tmp_path / "a.json").read_text())["version"] == version
 
 
-def test_the_file_of_another_benchmark_is_refused(tmp_path, shared):
+def test_the_file_of_another_benchmark_is_refused(tmp_path):
     with pytest.raises(UserError, match="is the file of HumanEval"):
-        settings = FetchBenchmark(file=str(shared / "bench" / "HumanEval.jsonl.gz"))
+        settings = FetchBenchmark(file=str(published("bench/HumanEval.jsonl.gz")))
         main("demo", tmp_path / "p.gz", tmp_path / "a.json", settings=settings)
 
 

@@ -5,10 +5,11 @@ import pytest
 from scripts import fetch_reference_prompts
 from scripts.fetch_reference_prompts import main, why_refused
 from selfcodealign.errors import UserError
+from tests.published import EXAMPLES, published
 
 
-def test_the_published_file_is_recognised_by_its_hash(shared, tmp_path, monkeypatch):
-    source = shared / "reference" / "self-ossinstruct-fewshot.txt"
+def test_the_published_file_is_recognised_by_its_hash(tmp_path, monkeypatch):
+    source = published(EXAMPLES)
     assert why_refused(source.read_bytes()) is None
     monkeypatch.setattr(fetch_reference_prompts, "URL", source.as_uri())
     main(tmp_path / "prompts.txt")

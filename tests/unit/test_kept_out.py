@@ -16,9 +16,10 @@ from scripts.dedup_dataset import near_duplicates
 from selfcodealign.config.evaluation import FetchBenchmark
 from selfcodealign.decontamination import index_for
 from selfcodealign.errors import UserError
-from selfcodealign.evaluation import base, data
+from selfcodealign.evaluation import base
 from selfcodealign.evaluation.data import kept_out
 from selfcodealign.minhash import MinHasher
+from tests.published import BY_HAND, SOURCES, is_piece, material, published
 
 HEAD = 'def spell(number):\n    """Spell the number out in words, tens before ones, as a clerk would write it."""\n'
 BODY = "    tens, ones = divmod(number, 10)\n    return ' '.join(word for word in (TENS[tens], ONES[ones]) if word)\n"
@@ -212,14 +213,25 @@ def test_another_file_under_a_benchmarks_name_is_refused(name, tmp_path):
         kept_out(name, tmp_path / "f")
 
 
-def test_the_published_files_are_read_by_the_reader_of_their_benchmark(shared):
-    counts = {"HumanEval": 497, "BigCodeBench-Hard": 753, "ClassEval_data": 1700, "canitedit": 544, "ds1000": 2020}
-    for path in sorted([*shared.glob("bench/*.gz"), *shared.glob("bench/evoeval/*.gz")]):
-        names = [name for name in base.names() if any(s.sha256 == data.sha256(path) for s in base.get(name).sources)]
-        if names:
-            found = kept_out(names[0], path)
-            assert {passage.kind for passage in found} == {"prompt", "solution"}
-            assert len(found) == counts.get(path.name.partition(".")[0], len(found))
+PASSAGES = {
+    "HumanEval.jsonl.gz": 497,
+    "BigCodeBench-Hard.json.gz": 753,
+    "ClassEval_data.json.gz": 1700,
+    "canitedit.jsonl.gz": 544,
+    "ds1000.jsonl.gz": 2020,
+}
+
+
+@pytest.mark.parametrize("file", SOURCES | BY_HAND)
+def test_a_published_file_is_read_by_the_reader_of_its_benchmark(file):
+    path = material(f"bench/{file}")
+    if not path.is_file():
+        path = published(f"bench/{file}")
+    name, _ = (SOURCES | BY_HAND)[file]
+    found = kept_out(name, path)
+    assert {passage.kind for passage in found} == {"prompt", "solution"}
+    if file in PASSAGES and not is_piece(path):
+        assert len(found) == PASSAGES[file]
 
 
 UNSPACED = {

@@ -13,6 +13,7 @@ from selfcodealign.config.seeds import FilterSeeds
 from selfcodealign.errors import UserError
 from selfcodealign.rows_io import read_rows
 from selfcodealign.seeds.filters import why_dropped
+from tests.published import material
 
 TASK = domain.Task(((domain.BY_NAME["first"], 2), (domain.BY_NAME["reverse"], "")), "first_reverse")
 
@@ -25,8 +26,8 @@ def written(tmp_path_factory):
     return paths
 
 
-def test_the_columns_are_those_of_the_stack(written, shared):
-    theirs = pq.read_schema(shared / "data" / "stack-small" / "data-00000-of-00001.parquet")
+def test_the_columns_are_those_of_the_stack(written):
+    theirs = pq.read_schema(material("data/stack-small/data-00000-of-00001.parquet"))
     ours = pq.read_schema(written[0])
     assert {field.name: str(field.type).replace("element", "item") for field in ours}.items() <= {
         field.name: str(field.type).replace("element", "item") for field in theirs

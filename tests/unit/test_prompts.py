@@ -11,6 +11,7 @@ from selfcodealign.ids import rng_for
 from selfcodealign.sandbox import Settings, run_cases
 from tests.conftest import ROOT
 from tests.fences import blocks
+from tests.published import EXAMPLES, published
 
 PROMPTS = ROOT / "prompts"
 SEED = 'def inchesToMeters(inches):\n    """Convert inches to meters."""\n    return inches * 0.0254'
@@ -77,8 +78,8 @@ def reference_prompt(template, mode, index):
 
 
 @pytest.fixture(scope="module")
-def paper(shared):
-    return load_template(PROMPTS / "selfcodealign.yaml", shared / "reference" / "self-ossinstruct-fewshot.txt")
+def paper():
+    return load_template(PROMPTS / "selfcodealign.yaml", published(EXAMPLES))
 
 
 @pytest.mark.parametrize(
@@ -90,8 +91,8 @@ def test_the_papers_examples_render_to_the_papers_prompts(paper, mode, index, wa
     assert (hashlib.sha256(prompt.encode()).hexdigest()[:16], len(prompt)) == wanted
 
 
-def test_the_papers_examples_also_render_under_headings(shared):
-    path = shared / "reference" / "self-ossinstruct-fewshot.txt"
+def test_the_papers_examples_also_render_under_headings():
+    path = published(EXAMPLES)
     template = load_template(PROMPTS / "selfcodealign-headings.yaml", path)
     prompt = template.render("I->R", (3, 1), instruction="Do it.")
     third, first = template.examples[2].fields, template.examples[0].fields
@@ -139,8 +140,8 @@ def test_our_examples_have_the_papers_mixture():
     assert all('if __name__ == "__main__":' in program for program in programs)
 
 
-def test_the_examples_of_all_templates_are_ours_and_not_the_papers(shared):
-    theirs = (shared / "reference" / "self-ossinstruct-fewshot.txt").read_text()
+def test_the_examples_of_all_templates_are_ours_and_not_the_papers():
+    theirs = published(EXAMPLES).read_text()
     lines = {line.strip() for line in theirs.splitlines() if len(line.strip()) > 40}
     for name in ("selfcodealign.txt", "smollm2.txt", "starcoder2-instruct.txt", "judge.txt"):
         ours = {line.strip() for line in (PROMPTS / name).read_text().splitlines()}

@@ -11,6 +11,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Problem
 from selfcodealign.evaluation.published_samples import read, warnings
+from tests.published import BY_HAND, SOURCES, published
 
 pytestmark = pytest.mark.slow
 
@@ -201,23 +202,26 @@ def test_ds1000_answers_are_cut_at_the_marks_that_end_them(tmp_path):
     assert found.program == "result = df\n"
 
 
-def test_another_benchmarks_file_is_refused(shared):
+def test_another_benchmarks_file_is_refused():
     with pytest.raises(UserError, match=r"is the file of MBPP\+, not of HumanEval\+"):
-        data.refuse_other_benchmark(PLUS, shared / "bench" / "MbppPlus-v0.2.0.jsonl.gz")
+        data.refuse_other_benchmark(PLUS, published("bench/MbppPlus-v0.2.0.jsonl.gz"))
 
 
-def test_every_published_file_is_recognised_by_its_hash(shared):
-    sources = {source.sha256: (name, source) for name in base.names() for source in base.get(name).sources}
-    recognised = set()
-    for path in sorted([*shared.glob("bench/*.gz"), *shared.glob("bench/*.json"), *shared.glob("bench/evoeval/*.gz")]):
-        found = sources.get(data.sha256(path))
-        if found is None:
-            continue
-        name, source = found
-        recognised.add(name)
-        assert len(data.records(path)) == source.records
-        assert base.get(name).problems(path)
-    assert recognised == set(base.names()) - {"demo", "evalperf", "livecodebench"}
+FILES = SOURCES | BY_HAND
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_published_file_is_recognised_by_its_hash(file):
+    path, (name, version) = published(f"bench/{file}"), FILES[file]
+    source = data.version_of(base.get(name), path)
+    assert source is not None
+    assert source.version == version
+    assert len(data.records(path)) == source.records
+    assert base.get(name).problems(path)
+
+
+def test_every_benchmark_has_a_published_file():
+    assert {name for name, _ in FILES.values()} == set(base.names()) - {"demo", "evalperf", "livecodebench"}
 
 
 def test_an_unknown_benchmark_is_named_with_the_known_ones():
