@@ -87,7 +87,7 @@ class EngineSettings(BaseModel):
     api: Literal["completions", "chat"] = Field(
         default="completions", description="openai: which endpoint answers a prompt"
     )
-    top_k: int = Field(default=0, ge=0, description="openai, vllm: likeliest tokens that are sampled from; 0 for all")
+    top_k: int = Field(default=0, ge=0, description="likeliest tokens that are sampled from; 0 for all")
     min_p: float = Field(
         default=0, ge=0, lt=1, description="openai, vllm: least probability, as a share of the likeliest token's"
     )
@@ -149,7 +149,7 @@ class EngineSettings(BaseModel):
             raise ValueError("is no address of a server; write it as in http://localhost:8000/v1")
         return url
 
-    @field_validator(*DECIDING)
+    @field_validator(*(key for key in DECIDING if key != "top_k"))
     @classmethod
     def _is_known_to_backend(cls, value: Any, info: ValidationInfo) -> Any:
         """Refuse what the in-process backend would leave out silently."""

@@ -351,7 +351,7 @@ def test_nothing_where_something_is_needed_is_refused(values, sentence):
         ({"generations": {"self": {"engine": {"backend": "openai"}}}}, "generations.self.engine: base_url: is empty"),
         ({"engine": {"backend": "openai", "base_url": "localhost:8000"}}, "engine.base_url: is no address of a server"),
         ({"engine": {"backend": "ollama"}}, "engine.backend: should be one of transformers, openai, vllm"),
-        ({"engine": {"top_k": 5}}, "engine.top_k: only servers take it"),
+        ({"engine": {"min_p": 0.5}}, "engine.min_p: only servers take it"),
         ({"prompts": {"template": "nope.yaml"}}, "prompts.template: there is no nope.yaml"),
         ({"prompts": {"template": "folder"}}, "prompts.template: folder is a folder; name one file"),
         ({"prompts": {"template": "broken.json"}}, "broken.json is not valid YAML"),

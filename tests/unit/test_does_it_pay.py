@@ -191,4 +191,5 @@ def test_the_arms_of_a_seed_share_instructions_and_number_of_rows(plan):
 def test_self_distillation_is_one_sample_a_task_under_its_own_sampling(plan):
     asked = plan.config.responses_of("ssd-1")
     assert (asked.samples, asked.temperature, asked.top_p) == (1, 0.6, 0.95)
+    assert (plan.engine("ssd-1")["top_k"], plan.engine("self-1")["top_k"]) == (20, 0)
     assert plan.config.datasets["self-distillation-1"].selection == "random"

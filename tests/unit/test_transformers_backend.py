@@ -204,6 +204,9 @@ def test_sampling_follows_the_distribution_and_the_nucleus():
     assert sample(logits, Sampling(1.0, 0.8, 1), draws).tolist() == [0, 0, 0, 1]
     assert sample(logits, Sampling(1.0, 0.1, 1), draws).tolist() == [0, 0, 0, 0]
     assert sample(logits, Sampling(0.0, 1.0, 1), None).tolist() == [0, 0, 0, 0]
+    assert sample(logits, Sampling(1.0, 1.0, 1), draws, top_k=2).tolist() == [0, 0, 0, 1]
+    assert sample(logits, Sampling(1.0, 0.6, 1), draws, top_k=2).tolist() == [0, 0, 0, 0], "the nucleus of the two"
+    assert sample(logits, Sampling(1.0, 1.0, 1), draws, top_k=9).tolist() == [0, 0, 1, 3], "there are only four"
 
 
 def test_sampled_tokens_have_the_frequencies_of_their_probabilities():

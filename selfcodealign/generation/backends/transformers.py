@@ -299,7 +299,7 @@ class TransformersBackend:
         draws = _draws(live, sampling, self.device)
         step = 0
         while True:
-            tokens = sample(logits, sampling, draws[:, step] if draws is not None else None)
+            tokens = sample(logits, sampling, draws[:, step] if draws is not None else None, self.engine.top_k)
             for row, token in zip(live, tokens.tolist(), strict=True):
                 if not row.finished and row.take(token):
                     yield row
@@ -362,19 +362,23 @@ class Progress:
         return Completion(self.row.request.id, text, self.finish_reason, len(self.row.prompt), len(self.tokens))
 
 
-def sample(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None) -> torch.Tensor:
+def sample(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor | None, top_k: int = 0) -> torch.Tensor:
     """Choose each row's next token by inverting its cumulative distribution at that row's own random number.
 
     Args:
         logits: (rows, vocabulary) float32.
         sampling: temperature and nucleus.
         draws: (rows,) uniform numbers from [0, 1); None for greedy decoding.
+        top_k: likeliest tokens that are sampled from, before the nucleus is cut out of them; 0 for all. Those as likely
+            as the last of them stay too.
 
     Returns:
         (rows,) token ids.
     """
     if draws is None:
         return logits.argmax(-1)
+    if 0 < top_k < logits.shape[-1]:
+        logits = logits.masked_fill(logits < logits.topk(top_k).values[:, -1:], -torch.inf)
     probabilities = (logits / sampling.temperature).softmax(-1)
     if sampling.top_p < 1:
         ordered, order = torch.sort(probabilities, stable=True, dim=-1, descending=True)
