@@ -97,8 +97,6 @@ def check_training(config: Config) -> None:
     from selfcodealign.training.checks import agree, read_deepspeed
 
     for name, model in config.models.items():
-        if model.rule not in type(config).model_fields:
-            continue
         settings = config.training_of(name)
         try:
             if isinstance(settings, TrainSft):

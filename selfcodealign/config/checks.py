@@ -8,7 +8,6 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from selfcodealign.config.config import Config
-from selfcodealign.config.section import Section
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.base import find
 from selfcodealign.generation.settings import EngineSettings
@@ -59,7 +58,7 @@ def _sections(config: Config) -> Iterator[tuple[str, BaseModel]]:
             if isinstance(one, BaseModel):
                 yield f"{name}.{key}." if key else f"{name}.", one
     for name, model in config.models.items():
-        yield f"models.{name}.settings.", _changed(getattr(config, model.rule, Section()), model.settings)
+        yield f"models.{name}.settings.", _changed(getattr(config, model.rule), model.settings)
     for name, generation in config.generations.items():
         yield f"generations.{name}.responses.", _changed(config.write_responses, generation.responses)
     for key, engine in config.engines.items():

@@ -211,8 +211,7 @@ class Config(Section):
         for name, model in self.models.items():
             for dataset in lineage.checked_weights(name, model, self.datasets):
                 _known(f"models.{name}.dataset", dataset, {**self.datasets, **self.other_datasets})
-            if model.rule in type(self).model_fields:
-                _settings(f"models.{name}.settings", model.settings, getattr(self, model.rule))
+            _settings(f"models.{name}.settings", model.settings, getattr(self, model.rule))
             if "nodes" in model.settings:
                 raise ValueError(f"models.{name}.settings: nodes are the same for all models; set {model.rule}.nodes")
         for name in self.other_datasets:

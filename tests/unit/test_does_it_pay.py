@@ -169,12 +169,12 @@ def plan(request) -> Plan:
     return Plan(load(extended(values, (ROOT,))), SHARDS)
 
 
-ARMS_OF_PRESET = ("self-distillation", "random", "failing", "passing")
+ARMS_OF_PRESET = ("self-distillation", "random", "failing", "passing", "matrix")
 
 
 def test_the_preset_compares_its_arms_over_three_seeds(plan):
     table = plan.config.tables["does_it_pay"]
-    assert list(table.arms) == ["base", *ARMS_OF_PRESET]
+    assert list(table.arms) == ["base", *ARMS_OF_PRESET, "matrix + DPO", "matrix + GRPO"]
     assert {len(names) for arm, names in table.arms.items() if arm != "base"} == {3}
     assert {name for names in table.arms.values() for name in names} == {"base", *plan.config.models}
 
@@ -193,3 +193,12 @@ def test_self_distillation_is_one_sample_a_task_under_its_own_sampling(plan):
     assert (asked.samples, asked.temperature, asked.top_p) == (1, 0.6, 0.95)
     assert (plan.engine("ssd-1")["top_k"], plan.engine("self-1")["top_k"]) == (20, 0)
     assert plan.config.datasets["self-distillation-1"].selection == "random"
+
+
+def test_preferences_and_rewards_go_on_from_the_matrix(plan):
+    for seed in range(3):
+        for objective in ("dpo", "grpo"):
+            assert plan.models.start(f"matrix-{objective}-{seed}")[0] == f"results/train_sft/matrix-{seed}"
+            assert plan.models.seed(f"matrix-{objective}-{seed}") == seed
+    assert plan.models.pairs("matrix-dpo-2") == ["results/build_preferences/matrix-2.pairs.parquet"]
+    assert plan.models.tasks("matrix-grpo-2") == ["results/build_preferences/matrix-2.tasks.parquet"]
