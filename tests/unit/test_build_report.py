@@ -11,6 +11,7 @@ import pytest
 
 from scripts.build_report import main
 from selfcodealign import __main__ as command
+from selfcodealign.config import load
 from selfcodealign.errors import UserError
 from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds, wilson
 from selfcodealign.paper import published
@@ -287,6 +288,40 @@ def test_arms_that_differ_are_ranked_and_said_not_to_touch(copy: SmallRun) -> No
         r"Passing is above the base model \([\d.]+ %\), without overlap\.",
         part["verdict"],
     )
+
+
+@pytest.mark.parametrize(
+    ("model", "arm"),
+    [
+        ("plain", "passing"),
+        ("mixed", "passing and random"),
+        ("preferring", "passing + DPO"),
+        ("rewarded", "passing + DPO + GRPO"),
+        ("again", "passing, then random"),
+        ("theirs", None),
+        ("after-theirs", None),
+    ],
+)
+def test_an_arm_is_named_after_what_a_model_learned(finished: SmallRun, model: str, arm: str | None) -> None:
+    values = {
+        "datasets": {"passing": {}, "random": {"selection": "random"}},
+        "other_datasets": {"others": {"source": "org/others"}},
+        "models": {
+            "plain": {},
+            "mixed": {"dataset": {"passing": 1, "random": 0.5}},
+            "preferring": {"from": "plain", "objective": "dpo"},
+            "rewarded": {"from": "preferring", "objective": "grpo"},
+            "again": {"from": "plain", "dataset": "random"},
+            "theirs": {"dataset": "others"},
+            "after-theirs": {"from": "theirs", "objective": "dpo"},
+        },
+    }
+    config = load(values).model_dump(mode="json")
+    opened_run = opened(finished, **{key: config[key] for key in values})
+    assert opened_run.arm(model) == arm
+    assert opened_run.data("mixed") == "passing × 1, random × 0.5"
+    assert opened_run.models[:2] == ["base", "plain"]
+    assert opened_run.trained("rewarded", "metrics.jsonl").parent.name == "train_grpo"
 
 
 def test_arms_that_do_not_differ_are_said_to_overlap(copy: SmallRun) -> None:
