@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        help="a dataset or model of a run: NAME in results/build_dataset, results/train_sft or results/train_dpo",
+        help="a dataset or model of a run: NAME in results/build_dataset or in results/train_sft, _dpo or _grpo",
     )
     parser.add_argument("--repo", required=True, help="repository on the Hub, as ORGANISATION/NAME")
     parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
@@ -107,7 +107,7 @@ def checked_model(folder: Path, base: str | None) -> str:
             raise UserError(f"{folder} lacks {', '.join(sorted(absent))}, which {index.name} names; train it again")
     if not weights or not any(folder.glob("token*.json")):
         lacking = "tokenizer" if weights else "weights (safetensors)"
-        raise UserError(f"{folder} has no {lacking}; give a folder that train_sft or train_dpo wrote")
+        raise UserError(f"{folder} has no {lacking}; give a folder that train_sft, train_dpo or train_grpo wrote")
     return str(base)
 
 

@@ -287,3 +287,24 @@ def test_a_cpu_computes_bfloat16_where_weights_are_stored_so_and_it_can(
 def test_a_gpu_that_is_not_there_is_an_error_of_one_sentence():
     with pytest.raises(UserError, match="no CUDA GPU"):
         backend(tiny_model(), device="cuda")
+
+
+def test_a_model_in_training_is_asked_with_its_present_weights_and_keeps_its_attention():
+    folder = tiny_model("llama")
+    model = AutoModelForCausalLM.from_pretrained(folder, attn_implementation="sdpa")
+    runner = TransformersBackend((AutoTokenizer.from_pretrained(folder), model), EngineSettings())
+    assert model.config._attn_implementation == "sdpa"
+    shared = [(7 * place) % 300 + 2 for place in range(30)]
+    prompts = [[*shared, number + 5] for number in (0, 1, 1, 2)]
+    sampling = Sampling(1.0, 1.0, 12)
+    first = runner.answer(prompts, [1, 2, 3, 4], sampling)
+    assert model.config._attn_implementation == "sdpa"
+    assert [len(answer) == 12 or answer[-1] == 0 for answer in first] == [True] * 4
+    assert first == runner.answer(prompts, [1, 2, 3, 4], sampling)
+    assert first[1] != first[2], "equal prompts have seeds of their own"
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.mul_(0.5)
+    changed = runner.answer(prompts, [1, 2, 3, 4], sampling)
+    fresh = TransformersBackend((runner.tokenizer, model), EngineSettings())
+    assert changed == fresh.answer(prompts, [1, 2, 3, 4], sampling) != first

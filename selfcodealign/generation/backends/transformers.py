@@ -82,8 +82,11 @@ class TransformersBackend:
         # Padding is never seen, so any token serves a tokenizer without a pad token.
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else next(iter(self.end_tokens), 0)
+        given = self.model.config._attn_implementation
         self.decoder = self._trusted_decoder()
         self.attention = self.model.config._attn_implementation
+        if not isinstance(model, ModelSettings):
+            self.model.set_attn_implementation(given)  # Whoever trains the model goes on with its own.
         self._may_stop: dict[tuple[int, tuple[str, ...]], bool] = {}
         self._doing = "the first prompts are encoded"
 
