@@ -65,8 +65,8 @@ class EngineSettings(BaseModel):
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
-        description="transformers, vllm: `auto` is bfloat16 on a GPU, and in process on a CPU that computes it "
-        "(AVX512-BF16, AMX) for weights stored so; else float32",
+        description="transformers, vllm: `auto` is bfloat16 on a GPU and float32 on a CPU; bfloat16 takes half the "
+        "time on a CPU with instructions for it (AVX512-BF16, AMX)",
     )
     device: str = Field(default="auto", description="transformers: `auto`, `cpu`, `cuda`, `cuda:1`")
     threads: int = Field(

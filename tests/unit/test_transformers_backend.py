@@ -264,23 +264,24 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "stored", "can", "found"),
+    ("wanted", "device", "can", "found", "slow"),
     [
-        ("auto", "cuda", torch.float32, {}, torch.bfloat16),
-        ("auto", "cpu", torch.float32, {"avx512_bf16": True}, torch.float32),
-        ("auto", "cpu", torch.bfloat16, {"avx512_bf16": True}, torch.bfloat16),
-        ("auto", "cpu", torch.bfloat16, {"amx_bf16": True}, torch.bfloat16),
-        ("auto", "cpu", torch.bfloat16, {"avx2": True}, torch.float32),
-        ("auto", "cpu", None, {"avx512_bf16": True}, torch.float32),
-        ("float32", "cuda", torch.bfloat16, {}, torch.float32),
+        ("auto", "cuda", {}, torch.bfloat16, False),
+        ("auto", "cpu", {"avx512_bf16": True}, torch.float32, False),
+        ("bfloat16", "cpu", {"avx512_bf16": True}, torch.bfloat16, False),
+        ("bfloat16", "cpu", {"amx_bf16": True}, torch.bfloat16, False),
+        ("bfloat16", "cpu", {"avx2": True}, torch.bfloat16, True),
+        ("bfloat16", "cuda", {}, torch.bfloat16, False),
+        ("float32", "cuda", {}, torch.float32, False),
     ],
-    ids=["GPU", "stored in float32", "AVX512", "AMX", "no instructions", "not said", "asked for"],
+    ids=["GPU", "CPU", "AVX512", "AMX", "no instructions", "asked for on a GPU", "float32 on a GPU"],
 )
-def test_a_cpu_computes_bfloat16_where_weights_are_stored_so_and_it_can(
-    monkeypatch, wanted, device, stored, can, found
+def test_a_cpu_computes_float32_unless_asked_and_says_where_bfloat16_is_slow(
+    monkeypatch, caplog, wanted, device, can, found, slow
 ):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: can)
-    assert _dtype(wanted, torch.device(device), stored) == found
+    assert _dtype(wanted, torch.device(device)) == found
+    assert ("engine.dtype float32 is faster here" in caplog.text) == slow
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfcodealign import tokens as token_rules
 from selfcodealign.errors import UserError
@@ -423,16 +423,18 @@ def _device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def _dtype(name: str, device: torch.device, stored: torch.dtype | str | None) -> torch.dtype:
-    """Choose what to compute in: on a CPU float32, but bfloat16 for weights of that kind where it has instructions."""
-    if name != "auto":
-        return getattr(torch, name)
+def _dtype(name: str, device: torch.device) -> torch.dtype:
+    """Choose what to compute in: on a CPU float32 unless asked, so that a model writes the same on every one."""
+    if name == "auto":
+        return torch.bfloat16 if device.type == "cuda" else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
     can = torch.cpu.get_capabilities()
-    fast = str(stored) == "torch.bfloat16" and (can.get("avx512_bf16", False) or can.get("amx_bf16", False))
-    return torch.bfloat16 if device.type == "cuda" or fast else torch.float32
+    if dtype == torch.bfloat16 and device.type == "cpu" and not (can.get("avx512_bf16") or can.get("amx_bf16")):
+        log.warning("this CPU has no instructions for bfloat16 (AVX512-BF16, AMX): engine.dtype float32 is faster here")
+    return dtype
 
 
-def _load(settings: ModelSettings, dtype: str, device: torch.device) -> tuple[Any, Any]:
+def _load(settings: ModelSettings, dtype: torch.dtype, device: torch.device) -> tuple[Any, Any]:
     """Load tokenizer and weights, from safetensors only."""
     local = Path(settings.name).is_dir()
     if not local and (settings.name.startswith((".", "/")) or settings.name.count("/") != 1):
@@ -444,10 +446,7 @@ def _load(settings: ModelSettings, dtype: str, device: torch.device) -> tuple[An
         options["revision"] = settings.revision
     try:
         tokenizer = AutoTokenizer.from_pretrained(settings.name, **options)
-        config = AutoConfig.from_pretrained(settings.name, **options)
-        model: Any = AutoModelForCausalLM.from_pretrained(
-            settings.name, config=config, dtype=_dtype(dtype, device, config.dtype), use_safetensors=True, **options
-        )
+        model: Any = AutoModelForCausalLM.from_pretrained(settings.name, dtype=dtype, use_safetensors=True, **options)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"model {settings.name} ({settings.revision}) cannot be loaded: {first_line(error)}") from error
     return tokenizer, model.to(device).eval()
