@@ -361,8 +361,9 @@ def test_further_keys_are_read_from_a_command_line_and_set_the_ledger_aside(tmp_
     assert len(stub.bodies) == 4
 
 
-@pytest.mark.parametrize("key", ["top_k", "min_p", "max_completion_tokens", "extra_body"])
+@pytest.mark.parametrize("key", ["min_p", "max_completion_tokens", "extra_body"])
 def test_the_in_process_backend_says_that_it_has_no_such_key(key):
     value = {"a": 1} if key == "extra_body" else 0.5 if key == "min_p" else 5
     with pytest.raises(UserError, match=rf"{key}: .*only servers take it"):
         read_settings(EngineSettings, "--engine", {key: value})
+    assert read_settings(EngineSettings, "--engine", {"top_k": 5}).decides()["top_k"] == 5, "a ledger knows it"
