@@ -186,7 +186,7 @@ def test_shared_programs_give_the_verdicts_of_one_program_each(tmp_path):
     """State, exits, loops, full memory, replaced builtins and forgeries change no other assertion's verdict."""
     task = task_of("ins-0", given())
     assert len(task.checks) == 15
-    fast = Settings(vacuous=False, timeout_s=1, workers=1)
+    fast = Settings(vacuous=False, timeout_s=1, wall_factor=60, workers=1)
     one_each = [
         {"id": f"{response}|{text}", "code": code, "test": text}
         for response, code in task.codes.items()
