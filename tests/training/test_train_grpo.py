@@ -141,8 +141,14 @@ def test_all_or_nothing_gives_nothing_for_half_of_the_tests(writer: Path, tmp_pa
 
 def test_a_killed_run_resumes_to_the_same_bytes(writer: Path, tmp_path: Path) -> None:
     words = command(tmp_path, writer, "killed")
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    running = subprocess.Popen(words, env=environment(), cwd=ROOT, start_new_session=True, **quiet)
+    running = subprocess.Popen(
+        words,
+        env=environment(),
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
     while not (tmp_path / "killed/work/checkpoint-4/seal.json").exists():
         assert running.poll() is None
         time.sleep(0.002)
