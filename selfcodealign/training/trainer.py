@@ -24,6 +24,9 @@ from selfcodealign.training.schedule import Bin, Loss, Step, token_weights
 
 log = logging.getLogger(__name__)
 
+SHOWN_EVERY_S = 10.0
+"""Seconds between two lines of progress in the log."""
+
 
 @dataclass(frozen=True)
 class MicroBatch:
@@ -268,7 +271,12 @@ class Metrics(TrainerCallback):
     """
 
     def __init__(
-        self, file: Path, documents: Sequence[Document], steps: Sequence[Step], epochs: int, every_s: float = 10
+        self,
+        file: Path,
+        documents: Sequence[Document],
+        steps: Sequence[Step],
+        epochs: int,
+        every_s: float = SHOWN_EVERY_S,
     ):
         self.file, self.documents, self.steps, self.epochs, self.every_s = file, documents, steps, epochs, every_s
         self.started = self.shown = time.monotonic()
@@ -358,7 +366,7 @@ class StepLines(TrainerCallback):
         self, file: Path, line: Callable[[dict[str, Any]], dict[str, Any]] = dict, beside: Path | None = None
     ) -> None:
         self.file, self.line, self.beside = file, line, beside
-        self.began = 0.0
+        self.began, self.shown = 0.0, time.monotonic()
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -383,6 +391,11 @@ class StepLines(TrainerCallback):
             wall_s = round(time.monotonic() - self.began, 3)
             with self.file.open("a") as sink:
                 sink.write(json.dumps({"step": state.global_step, **self.line(logs), "wall_s": wall_s}) + "\n")
+            now = time.monotonic()
+            if now - self.shown >= SHOWN_EVERY_S or state.global_step == state.max_steps:
+                self.shown = now
+                reward = f", reward {logs['reward']:.4f}" if logs.get("reward") is not None else ""
+                log.info("step %d of %d, loss %.4f%s", state.global_step, state.max_steps, logs["loss"], reward)
 
 
 def lines(file: Path) -> list[dict[str, Any]]:

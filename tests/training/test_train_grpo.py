@@ -120,6 +120,7 @@ def test_answers_that_pass_more_tests_become_likelier(writer: Path, tmp_path: Pa
     done = reinforce(tmp_path, writer, steps=16, samples=8)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "run/metrics").read_text().splitlines()]
+    assert "step 16 of 16, loss" in done.stderr
     rewards = [line["reward"] for line in lines]
     assert sum(rewards[-4:]) > sum(rewards[:4]) + 0.8, rewards
     assert lines[0]["kl"] == pytest.approx(0, abs=1e-7), "the start is computed as the policy is"
