@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 CORES ?= all
-ISLANDS = workflow data generate train evaluate develop
+ISLANDS = workflow data generate train evaluate serve develop
 BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)

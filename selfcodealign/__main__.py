@@ -18,6 +18,7 @@ TOOLS = {
     "trace": "print the whole ancestry of a row, kept or dropped",
     "prompt": "print the exact prompt that a row was generated from",
     "sandbox": "run programs with their tests in isolation and write verdicts",
+    "serve": "answer over HTTP with the verdicts of the sandbox",
     "evaluate": "score samples of a benchmark",
     "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
     "pilot": "try a run on a few seeds: what each stage keeps, what the whole will take, what looks wrong",

@@ -31,6 +31,8 @@ BEAT_S = 30.0
 TOOK = re.compile(r"(\d+) (\w+) took ([\d.]+) s$", re.MULTILINE)
 """The line that ends a loop's progress in a log: how many of what, and seconds."""
 
+Kind = typing.TypeVar("Kind", bound=BaseModel)
+
 PAIRS = "NAME=VALUE"
 """Marks a parameter that is one flag of NAME=VALUE words rather than a flag for each of its keys."""
 BOUNDS = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
@@ -115,13 +117,31 @@ def parser(main: Callable[..., None]) -> argparse.ArgumentParser:
     hints = typing.get_type_hints(main, include_extras=True)
     for name, parameter in inspect.signature(main).parameters.items():
         if section := _section(hints[name]):
-            for key, field in section.model_fields.items():
-                default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
-                _add(built, key, field.rebuild_annotation(), default, field.description)
+            add_section(built, section)
         else:
             default = PydanticUndefined if parameter.default is parameter.empty else parameter.default
             _add(built, name, hints[name], default, told.get(name))
     return built
+
+
+def add_section(parser: argparse.ArgumentParser, section: type[BaseModel]) -> None:
+    """Declare a flag for each key of a section; what was given stays text, for `section_of`."""
+    for key, field in section.model_fields.items():
+        default = PydanticUndefined if field.is_required() else field.get_default(call_default_factory=True)
+        _add(parser, key, field.rebuild_annotation(), default, field.description)
+
+
+def section_of(section: type[Kind], given: Mapping[str, Any]) -> Kind:
+    """Read a section from the values of the flags that `add_section` declared.
+
+    Raises:
+        UserError: a value is wrong; the sentence names the flag.
+    """
+    try:
+        return section.model_validate({key: given[key] for key in section.model_fields if key in given})
+    except ValidationError as error:
+        found = [{**item, "loc": ("section", *item["loc"])} for item in error.errors()]
+        raise UserError("; ".join(_sentence(item, {"section": section}) for item in found)) from None
 
 
 def _section(kind: Any) -> type[BaseModel] | None:

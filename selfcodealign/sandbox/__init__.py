@@ -16,11 +16,11 @@ One function serves every user of the sandbox::
 * `{"id", "program"}` with an optional `"stdin"` (text): a whole script, judged by how it ends: `pass` is exit status 0
   reached by the last statement. A caller who compares outputs reads `stdout` and `exit_status` instead.
 
-Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`; and
-may bring `files`: `{relative name: text}`, written to the program's working folder before it starts. A script may bring
-`late`: a text behind descriptor 251, which is nowhere in its memory until it reads it, and so in no process that it
-forked before and that closed the descriptor. Such a script judges others, and finds the sandbox's own instruments under
-the name `lent`.
+Either form may override the limits for itself: `timeout_s`, `memory_mb`, `scratch_mb`, `processes`, `output_kb`, and
+whether vacuous tests are looked for (`vacuous`); and may bring `files`: `{relative name: text}`, written to the
+program's working folder before it starts. A script may bring `late`: a text behind descriptor 251, which is nowhere in
+its memory until it reads it, and so in no process that it forked before and that closed the descriptor. Such a script
+judges others, and finds the sandbox's own instruments under the name `lent`.
 
 A response with tests may ask for `each` of the tests' assertions: with `each: True` every assertion at the top of the
 tests runs, whatever becomes of those before it, `pass` says that the tests came to their end, and the key `each` names

@@ -63,7 +63,7 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     name = case.get("id")
     if not isinstance(name, str):
         raise UserError(f"a sandbox case has the id {name!r}; every case needs a string")
-    known = {"id", "code", "test", "program", "stdin", "files", "late", "each", *LIMITS}
+    known = {"id", "code", "test", "program", "stdin", "files", "late", "each", "vacuous", *LIMITS}
     unknown = [key for key, value in case.items() if key not in known and value is not None]
     if "program" in case and ("code" in case or "test" in case):
         raise UserError(f"sandbox case {name}: give either program, or code and test")
@@ -86,7 +86,8 @@ def request(case: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     message["wall_factor"] = settings.wall_factor
     message["exit_status_only"] = settings.exit_status_only
     message["each"] = bool(case.get("each"))
-    message["vacuous"] = settings.vacuous and "code" in case
+    asked = case.get("vacuous")
+    message["vacuous"] = bool(settings.vacuous if asked is None else asked) and "code" in case
     message["mutants"] = settings.mutants if "code" in case else 0
     return message
 

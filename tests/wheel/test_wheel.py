@@ -123,6 +123,7 @@ TOLD = {
     "cost": (("cost",), "name one with --configfile"),
     "status": (("status",), "holds no run"),
     "publish": (("publish", "x", "--repo", "a/b"), "run pip install 'selfcodealign[publish]'"),
+    "serve": (("serve",), "run pip install 'selfcodealign[serve]'"),
     "plan-training": (
         ("plan-training", "--model", "x", "--gpu-memory-gb", "80"),
         "run pip install 'selfcodealign[train]'",
@@ -141,7 +142,7 @@ def test_what_the_wheel_alone_cannot_do_is_one_sentence(run, tool):
 def locked() -> dict[str, set[str]]:
     """Return name → versions of every lock file of an island that the wheel has a part of."""
     found: dict[str, set[str]] = {}
-    for island in ("data", "evaluate", "generate", "train", "sandbox"):
+    for island in ("data", "evaluate", "generate", "train", "sandbox", "serve"):
         for line in (ROOT / "envs" / f"{island}.txt").read_text().splitlines():
             if not line.startswith("#"):
                 name, _, version = line.partition("==")
