@@ -9,6 +9,8 @@ from typing import Any
 from selfcodealign.errors import UserError
 
 COMMIT_EVERY_S = 1.0
+MOST_KEPT = 1 << 28
+"""Characters of results after which a cache without a file forgets all: it must not fill the disk under a server."""
 
 
 class Cache:
@@ -29,6 +31,8 @@ class Cache:
             self.table.execute("CREATE TABLE IF NOT EXISTS verdicts (key TEXT PRIMARY KEY, result TEXT) WITHOUT ROWID")
         except sqlite3.DatabaseError as error:
             raise UserError(f"sandbox cache {path} cannot be used ({error}); delete it or name another file") from None
+        self.forgets = path is None
+        self.kept = 0
         self.open = False
         self.committed = time.monotonic()
 
@@ -42,7 +46,12 @@ class Cache:
         if not self.open:
             self.table.execute("BEGIN")
             self.open = True
-        self.table.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (self._name(key), json.dumps(result)))
+        text = json.dumps(result)
+        self.kept += len(text)
+        if self.forgets and self.kept > MOST_KEPT:
+            self.table.execute("DELETE FROM verdicts")
+            self.kept = len(text)
+        self.table.execute("INSERT OR REPLACE INTO verdicts VALUES (?, ?)", (self._name(key), text))
         if time.monotonic() - self.committed > COMMIT_EVERY_S:
             self.commit()
 

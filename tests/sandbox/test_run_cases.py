@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from selfcodealign.errors import UserError
-from selfcodealign.sandbox import VERDICTS, Settings, layers, run_cases
+from selfcodealign.sandbox import VERDICTS, Settings, cache, layers, run_cases
 from selfcodealign.sandbox.supervisor import Crew, Job
 from tests.sandbox import suite
 
@@ -250,3 +250,15 @@ def test_the_self_test_names_the_layer():
     done = command_line("--self-test")
     assert done.returncode == 0, done.stderr
     assert "self-test passed" in done.stderr
+
+
+def test_a_cache_without_a_file_forgets_before_it_fills_the_disk(monkeypatch, tmp_path):
+    monkeypatch.setattr(cache, "MOST_KEPT", 500)
+    passing, lasting = cache.Cache(None), cache.Cache(tmp_path / "cache")
+    for number in range(20):
+        for one in (passing, lasting):
+            one.put(str(number), {"stdout": "x" * 100})
+    kept = [sum(one.get(str(number)) is not None for number in range(20)) for one in (passing, lasting)]
+    assert passing.get("19") is not None
+    assert 1 <= kept[0] <= 5
+    assert kept[1] == 20
