@@ -220,8 +220,10 @@ def test_a_right_output_counts_only_of_a_script_that_ended_well_and_was_kept_who
 
 @pytest.mark.parametrize(
     ("host", "here"),
-    [("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("::", False)]
-    + [("10.1.2.3", False), ("no-such-name.invalid", False)],
+    [
+        *(("127.0.0.1", True), ("127.9.9.9", True), ("::1", True), ("localhost", True), ("0.0.0.0", False)),
+        *(("::", False), ("10.1.2.3", False), ("no-such-name.invalid", False)),
+    ],
 )
 def test_only_loopback_needs_no_token(host, here):
     assert is_loopback(host) is here
