@@ -12,7 +12,7 @@ from typing import Any
 
 from selfcodealign import __version__
 from selfcodealign.config.section import RUN_SEED
-from selfcodealign.dataset import card
+from selfcodealign.dataset import card, trainers
 from selfcodealign.dataset.funnels import one_line, read_funnels
 from selfcodealign.dataset.rows import turn
 from selfcodealign.errors import UserError
@@ -146,7 +146,7 @@ def main(
         siblings: rows of the datasets to have equally many rows as.
         pairs: rows of the configuration `dpo`.
         labels: rows of the configuration `kto`.
-        tasks: rows of the configuration `rl`.
+        tasks: rows of the configuration `rl`; also written in the columns of other trainers.
         funnels: funnels of all stages before, for the card.
         dropped_before: dropped rows of stages before, for examples in the card.
         recipe: settings to print in the card.
@@ -191,6 +191,9 @@ def main(
         for configuration, source in (("dpo", pairs), ("kto", labels), ("rl", tasks)):
             if source:
                 add_configuration(facts, configuration, source, part)
+        if tasks and facts.rows["rl"]:
+            counts = trainers.write(read_rows(tasks), part / "rl")
+            log.info("for trainers of others: %(written)d tasks, %(left_out)d need a test runner", counts)
         examples = dropped_examples(dropped_before or [])
         text = card.render(facts, read.values(), examples, recipe or {}, version=__version__)
         write_text(part / "README.md", text)

@@ -285,7 +285,14 @@ RULES: dict[str, Stage] = {
         "row",
         after=("augment_dataset",),
         after_in_reference="dedup_dataset",
-        decided_by=("dataset/card.py", "dataset/funnels.py", "dataset/rows.py", "ids.py"),
+        decided_by=(
+            "dataset/card.py",
+            "dataset/fences.py",
+            "dataset/funnels.py",
+            "dataset/rows.py",
+            "dataset/trainers.py",
+            "ids.py",
+        ),
     ),
     "build_viewer": Stage(
         "dataset", "a page to search responses written", decided_by=("dataset/viewer.html", "ids.py")

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from scripts.build_dataset import equal_share, main, shortened
+from selfcodealign.dataset import trainers
 from selfcodealign.dataset.rows import LabelRow, PairRow, TaskRow, turn
 from selfcodealign.errors import UserError
 from selfcodealign.rows import DatasetRow, ResponseRow, SeedRow, SelectedRow
@@ -99,6 +100,21 @@ def test_every_configuration_loads(inputs):
         assert len(loaded) == rows
     assert len(datasets.load_dataset(str(folder), split="train", cache_dir=str(inputs / "cache"))) == 12
     assert not (folder / "rl").exists(), "an empty configuration is left out"
+
+
+def test_tasks_also_lie_there_in_the_columns_of_other_trainers(inputs):
+    datasets = pytest.importorskip("datasets")
+    task = {"id": "row-3", "prompt": [turn("user", "Do it.")], "instruction": "Do it.", "tests": "assert f() == 1"}
+    rest = {"pass_rate": 0.5, "category": "", "difficulty": "", "response_id": "a", "instruction_id": "ins-1"}
+    write_rows(inputs / "tasks.parquet", TaskRow, [task | rest])
+    folder = build(inputs)
+    assert (folder / "rl/train.parquet").read_bytes() == (inputs / "tasks.parquet").read_bytes()
+    assert {path.name for path in (folder / "rl").iterdir()} == {"train.parquet", *trainers.FILES}
+    assert datasets.load_dataset(str(folder), "rl", split="train", cache_dir=str(inputs / "cache")).num_rows == 1
+    (row,) = read_rows(folder / "rl/train.verl.parquet")
+    assert row["extra_info"]["tests"] == "assert f() == 1\n"
+    (row,) = read_rows(folder / "rl/train.open_r1.parquet")
+    assert (row["id"], row["prompt"]) == ("row-3", "Do it.")
 
 
 def test_rows_carry_provenance_and_messages(inputs):
