@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse test test-data test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
+.PHONY: demo rehearse traces test test-data test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -17,6 +17,11 @@ demo: setup
 rehearse: setup
 	$(BIN)/snakemake $(or $(TABLES:%=results/build_table/%.json),tables) --cores $(CORES) --directory work/rehearsal --configfile config/paper-rehearsal.yaml
 	@echo "tables: work/rehearsal/results/build_table/"
+
+# What moved since the demo was recorded, by figure and by column: after an upgrade of a library, say. RECORD=1 records it anew.
+traces: setup
+	$(BIN)/snakemake --cores $(CORES) --quiet --directory work/traces --configfile config.yaml
+	$(BIN)/python -m tests.outputs work/traces/results $(if $(RECORD),--record)
 
 # Files stay whole, so that the fixtures of a file are made once.
 # Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
