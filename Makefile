@@ -123,5 +123,6 @@ test-vllm: setup .venv-vllm/.ready
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
+# At most 45 minutes; ONLY="seeds sandbox" runs some. Adds lines to benchmarks/history and renders docs/measurements.md.
 bench: setup
-	for file in benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	$(BIN)/python -m benchmarks $(if $(ONLY),--only $(ONLY))

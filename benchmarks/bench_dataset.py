@@ -7,6 +7,7 @@ exact copy. Each measurement runs in a process of its own, on one core, after on
 import argparse
 import json
 import multiprocessing
+import os
 import random
 import resource
 import sys
@@ -15,6 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from benchmarks import history
 
 WORDS = [f"{stem}{ending}" for stem in ("sort", "list", "count", "merge", "parse", "filter") for ending in range(400)]
 
@@ -127,8 +130,10 @@ def main() -> None:
     """Measure and print one JSON line per stage."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=500_000, help="instructions to deduplicate (default: 500,000)")
-    parser.add_argument("--shared", default="../shared", help="folder whose bench/ holds benchmark files")
+    default = os.environ.get("SELFCODEALIGN_TEST_DATA", str(Path(__file__).parents[2] / "shared"))
+    parser.add_argument("--shared", default=default, help="folder whose bench/ holds benchmark files")
     parser.add_argument("--only", nargs="*", choices=list(GOALS), default=list(GOALS), help="stages to measure")
+    history.add_flag(parser)
     arguments = parser.parse_args()
     sizes = {"dedup": arguments.rows, "decontaminate": arguments.rows // 5, "sanitize": arguments.rows // 100}
     for name, task in (("dedup", dedup), ("decontaminate", decontaminate), ("sanitize", sanitize)):
@@ -140,6 +145,7 @@ def main() -> None:
         found = measure(task, sizes[name], arguments.shared)
         rounded = {key: round(value, 3) for key, value in found.items()}
         print(json.dumps({"stage": name, "goal": GOALS[name], **rounded}), flush=True)
+        history.write(arguments.history, "dataset", {name: found})
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import history  # noqa: E402
 from selfcodealign.evaluation import base, data  # noqa: E402
 from selfcodealign.evaluation.base import PASS  # noqa: E402
 from selfcodealign.evaluation.execution import Task, execute, sandbox_settings  # noqa: E402
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--samples-per-task", type=int, default=10)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--tasks", type=int, default=164, help="use the first tasks only")
+    history.add_flag(parser)
     args = parser.parse_args()
     if not args.problems.is_file():
         print(f"bench_evaluation: {args.problems} is not there; give --problems")
@@ -100,6 +102,8 @@ def main() -> None:
     print(f"evalplus       {theirs:8.1f} s   {len(tasks) / theirs:6.1f} samples/s")
     print(f"ratio          {theirs / ours:8.2f} x evalplus (goal >= 1.3)")
     print(f"agreement      {100 * agree / len(tasks):.2f} % of samples")
+    found = {"samples": len(tasks), "s": ours, "evalplus_s": theirs, "ratio": theirs / ours}
+    history.write(args.history, "evaluation", {"humaneval_plus": found | {"agreement": agree / len(tasks)}})
 
 
 if __name__ == "__main__":

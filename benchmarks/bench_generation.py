@@ -27,6 +27,7 @@ sys.path.insert(0, str(ROOT))
 import torch  # noqa: E402
 from openai import DefaultAioHttpClient  # noqa: E402
 
+from benchmarks import history  # noqa: E402
 from demo import domain  # noqa: E402
 from selfcodealign.generation.backends import Request, Sampling  # noqa: E402
 from selfcodealign.generation.backends.openai import OpenAIBackend  # noqa: E402
@@ -359,6 +360,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--rows", type=int, default=192, help="rows to decode (default: 192)")
     parser.add_argument("--smollm2", type=Path, default=ROOT / "results" / "fetch_smollm2", help="folder of SmolLM2")
+    history.add_flag(parser)
     arguments = parser.parse_args()
     for name in arguments.only:
         if name == "decode":
@@ -370,6 +372,7 @@ def main() -> None:
         else:
             found = rows((1_000, 100_000))
         print(json.dumps({"question": name, "goal": GOALS[name], **found}), flush=True)
+        history.write(arguments.history, "generation", {name: found})
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import history  # noqa: E402
 from selfcodealign.errors import UserError  # noqa: E402
 from selfcodealign.sandbox import Settings, choose_layer, run_cases  # noqa: E402
 from selfcodealign.sandbox.layers import apptainer_program, sandbox_image  # noqa: E402
@@ -183,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cases", type=int, default=400, help="trivial samples in a round")
     parser.add_argument("--isolation", choices=("auto", "apptainer", "bubblewrap"), default="auto")
+    history.add_flag(parser)
     arguments = parser.parse_args()
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     settings = Settings(isolation=arguments.isolation, workers=1, vacuous=False)
@@ -228,8 +230,20 @@ def main() -> None:
     ):
         by_clock, by_cpu = clock[way] / clock["isolated"], cpu[way] / cpu["isolated"]
         print(f"{name:34} {by_clock:10.2f} {by_cpu:10.2f} {wanted:8}")
-    print(f"{'3 % endless, x their limits':34} {endless_share(settings):10.2f} {'':10} {1.2:8}")
+    endless = endless_share(settings)
+    print(f"{'3 % endless, x their limits':34} {endless:10.2f} {'':10} {1.2:8}")
     first, last = memory_growth(settings)
+    figures = {
+        name: {
+            "per_s": 1 / clock[name],
+            "per_cpu_s": 1 / cpu[name],
+            "ratio": clock[name] / clock["isolated"],
+            "cpu_ratio": cpu[name] / cpu["isolated"],
+        }
+        for name in ways
+    }
+    memory = {"mb_after_1000_rows": first / 1024, "mb_after_20000_rows": last / 1024}
+    history.write(arguments.history, "sandbox", {**figures, "endless": {"ratio": endless}, "memory": memory})
     print(f"{'runner memory, MB':34} {first / 1024:10.1f} after 1,000 rows, {last / 1024:.1f} after 20,000")
 
 

@@ -32,6 +32,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import history
 from scripts.infer_imports import imports_of
 from selfcodealign import clusters
 from selfcodealign.clusters import RankedUnionFind, survivors
@@ -464,6 +465,7 @@ def main() -> None:
     parser.add_argument("--checked", type=int, default=400, help="functions that pyright sees")
     parser.add_argument("--python", default=sys.executable, help="interpreter whose packages pyright sees, for both")
     parser.add_argument("--output", type=Path, help="JSON file to write the figures to")
+    history.add_flag(parser)
     options = parser.parse_args()
     os.environ["HF_DATASETS_DISABLE_PROGRESS_BARS"] = "1"
     files = corpus(options.shard, options.files)
@@ -482,6 +484,7 @@ def main() -> None:
             print(f"    {name:36} {value:12.4g}")
     peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     print(f"peak memory of a process: {peak / 1e6:.2f} GB")
+    history.write(options.history, "seeds", figures)
     if options.output:
         write_json(options.output, figures)
     else:

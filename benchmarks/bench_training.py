@@ -28,6 +28,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PrinterCallback, Trai
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from benchmarks import history  # noqa: E402
 from selfcodealign.config import TrainSft  # noqa: E402
 from selfcodealign.training import attention, checkpoints, schedule, sft, trainer  # noqa: E402
 from selfcodealign.training.documents import Document, common_beginning  # noqa: E402
@@ -396,18 +397,21 @@ def main() -> None:
     parser.add_argument(
         "--only", choices=("speed", "trainers", "curves", "deepspeed"), help="answer one question alone"
     )
+    history.add_flag(parser)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    for shape in SHAPES:
-        if arguments.only in (None, "speed"):
-            rows = arguments.rows if shape == "demo" else arguments.rows // 4
-            print(json.dumps(speed(shape, rows, arguments.repeats)), flush=True)
-    if arguments.only in (None, "trainers"):
-        print(json.dumps(trainers(arguments.rows, steps=3)), flush=True)
-    if arguments.only in (None, "curves"):
-        print(json.dumps(equal_curves(arguments.rows // 4, seeds=3)), flush=True)
-    if arguments.only in (None, "deepspeed"):
-        print(json.dumps(overhead_and_resume(16 * 12)), flush=True)
+    questions: dict[str, Callable[[], dict[str, Any]]] = {
+        "speed demo": lambda: speed("demo", arguments.rows, arguments.repeats),
+        "speed wide": lambda: speed("wide", arguments.rows // 4, arguments.repeats),
+        "trainers": lambda: trainers(arguments.rows, steps=3),
+        "curves": lambda: equal_curves(arguments.rows // 4, seeds=3),
+        "deepspeed": lambda: overhead_and_resume(16 * 12),
+    }
+    for name, answer in questions.items():
+        if arguments.only in (None, name.split()[0]):
+            found = answer()
+            print(json.dumps(found), flush=True)
+            history.write(arguments.history, "training", {name: found})
 
 
 if __name__ == "__main__":
