@@ -1,6 +1,8 @@
 """What every test may need: the repository, real files, and one line about what was left out."""
 
+import os
 from collections import Counter
+from collections.abc import Generator
 from pathlib import Path
 
 import pytest
@@ -30,9 +32,33 @@ def left_out(reasons: list[str], total: int) -> str:
     return f"left out {len(reasons):,} of {total:,} tests ({len(reasons) / total:.1%}). {parts}"
 
 
+def most_costly(costs: dict[str, float], count: int = 8) -> str:
+    """Say in one line where CPU time went: the files that took most, in seconds."""
+    parts = ", ".join(f"{name} {seconds:.0f}" for name, seconds in sorted(costs.items(), key=lambda it: -it[1])[:count])
+    return f"{sum(costs.values()):.0f} CPU-s in {len(costs)} files: {parts}"
+
+
+SPENT = pytest.StashKey[float]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Note on each report the CPU seconds of its phase: those of this process and of what it started and waited for."""
+    report = yield
+    spent = sum(os.times()[:4])
+    report.cpu_s = spent - item.config.stash.get(SPENT, spent)
+    item.config.stash[SPENT] = spent
+    return report
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what was left out, and which command brings it."""
+    """Print where CPU time went, what was left out, and which command brings it."""
     stats = terminalreporter.stats
+    costs: Counter[str] = Counter()
+    for report in (report for reports in stats.values() for report in reports if hasattr(report, "cpu_s")):
+        costs[report.nodeid.partition("::")[0].removeprefix("tests/")] += report.cpu_s
+    if sum(costs.values()) > 60:
+        terminalreporter.write_line(most_costly(costs))
     skipped = [report.longrepr[2].removeprefix("Skipped: ") for report in stats.get("skipped", [])]
     total = sum(len(stats.get(kind, [])) for kind in ("passed", "failed", "error", "xfailed", "xpassed", "skipped"))
     if skipped:

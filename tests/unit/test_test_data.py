@@ -9,7 +9,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.evaluation import base, data
 from selfcodealign.evaluation.base import Source
 from tests import published
-from tests.conftest import left_out
+from tests.conftest import left_out, most_costly
 from tests.published import PIECES, SOURCES
 
 LICENCES = {
@@ -88,3 +88,7 @@ def test_what_is_not_here_is_left_out_with_the_command_that_brings_it_and_fails_
 
 def test_one_line_says_what_was_left_out():
     assert left_out(["a: do b", "c", "a: do b"], 2_000) == "left out 3 of 2,000 tests (0.1%). 2: a: do b; 1: c"
+
+
+def test_one_line_says_where_cpu_time_went():
+    assert most_costly({"a.py": 1.2, "b.py": 70.6, "c.py": 3}, 2) == "75 CPU-s in 3 files: b.py 71, c.py 3"
