@@ -5,7 +5,7 @@ They lie beside `rl/train.parquet`, under names of their own, so that who reads 
 
 import ast
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from selfcodealign.rows_io import write_rows
 
 DATA_SOURCE = "selfcodealign"
 """By this name verl asks for a reward; it knows none of its own under it, and says so."""
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 class RewardModel(BaseModel):
@@ -76,14 +77,14 @@ def script(tests: str) -> str | None:
 
     Returns:
         The code, with a call of each test function that nobody calls; None where only a test runner could run them
-        (classes, fixtures, parameters, coroutines), or where there is nothing to run.
+        (classes, fixtures, parameters, coroutines), or where nothing that runs can fail.
     """
     code = fences.python_code(tests) if "```" in tests or "~~~" in tests else tests
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
-    called = {node.func.id for node in ast.walk(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
+    called = {node.func.id for node in _run(tree) if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)}
     calls = []
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and (node.name.startswith("Test") or node.bases):
@@ -97,9 +98,26 @@ def script(tests: str) -> str | None:
             if len(needed) > len(node.args.defaults) or None in node.args.kw_defaults:
                 return None
             calls.append(f"{node.name}()")
-    if not any(isinstance(node, ast.Assert | ast.Call | ast.Raise) for node in ast.walk(tree)):
-        return None
-    return "\n".join([code.rstrip("\n"), *calls, ""])
+    text = "\n".join([code.rstrip("\n"), *calls, ""])
+    checked = any(isinstance(node, ast.Assert | ast.Raise) or _may_check(node) for node in _run(ast.parse(text)))
+    return text if checked else None
+
+
+def _run(tree: ast.Module) -> Iterator[ast.AST]:
+    """Yield what runs when a module does: all but the functions at its top that no running part names."""
+    waiting: list[ast.AST] = [node for node in tree.body if not isinstance(node, FUNCTIONS)]
+    left = {node.name: node for node in tree.body if isinstance(node, FUNCTIONS)}
+    waiting += [decorator for node in left.values() for decorator in node.decorator_list]
+    while waiting:
+        for node in ast.walk(waiting.pop()):
+            yield node
+            if isinstance(node, ast.Name) and node.id in left:
+                waiting.append(left.pop(node.id))
+
+
+def _may_check(node: ast.AST) -> bool:
+    """Tell whether a node is a call of something that may assert by itself, as those of numpy.testing do."""
+    return isinstance(node, ast.Call) and "assert" in ast.unparse(node.func)
 
 
 def verl_row(task: dict[str, Any], index: int, code: str) -> dict[str, Any]:
