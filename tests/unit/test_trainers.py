@@ -30,7 +30,8 @@ TESTS = {
     "a function that is called": "def test_double():\n    assert double(2) == 4\n\ntest_double()\n",
     "called under the guard": "def test_double():\n    assert double(2) == 4\n"
     "if __name__ == '__main__':\n    test_double()\n",
-    "called by a function nobody calls": "def test_double():\n    assert double(2) == 4\n\ndef main():\n    test_double()\n",
+    "called by a function nobody calls": "def test_double():\n    assert double(2) == 4\n"
+    "def main():\n    test_double()\n",
     "called from a table": "def check():\n    assert double(2) == 4\n\nfor one in [check]:\n    one()\n",
     "called by a test": "def check(x):\n    assert double(x) == 4\n\ndef test_double():\n    check(2)\n",
     "a function with a default": "def test_double(x=2):\n    assert double(x) == 4\n",
