@@ -34,7 +34,7 @@ class Server:
     port: int
     log: list[str] = field(default_factory=list)
 
-    def connect(self, timeout: float = 60) -> http.client.HTTPConnection:
+    def connect(self, timeout: float = 500) -> http.client.HTTPConnection:
         """Open a connection."""
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
