@@ -11,6 +11,9 @@ OUT  <results>/verify_responses/{generation}/{shard}.parquet         … with th
 
 from selfcodealign.config.execution import RunResponses
 
+# Between two rounds of one shard a model writes for the other: waiting for a second core would leave the first idle.
+VERIFIERS = 1 if any(map(SAMPLES.folders, CONFIG.generations)) else 2
+
 
 rule verify_responses:
     """Run every response with its tests in the sandbox, and keep every row with its verdict."""
@@ -30,7 +33,7 @@ rule verify_responses:
         generation=SAMPLES.pattern,
     container:
         image("sandbox")
-    threads: 2
+    threads: VERIFIERS
     resources:
         mem_mb=by_attempt(6_000),
         runtime=480,
