@@ -44,7 +44,7 @@ class Monitor:
         self.counted_at = self.count_took = self.counting_s = 0.0
         self.shared = 0
         self.report = None
-        self.seal = None
+        self.seal = program.blake2b()  # until there is a challenge
 
     def until_it_ends(self):
         """Watch until the process and all it started are gone."""
