@@ -263,6 +263,14 @@ def test_weights_that_are_not_safetensors_are_refused(tmp_path):
         backend(folder)
 
 
+def test_weights_stored_in_bfloat16_are_computed_in_float32_on_a_cpu_unless_asked(tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model("llama"), folder)
+    AutoModelForCausalLM.from_pretrained(folder, dtype=torch.bfloat16).save_pretrained(folder)
+    assert backend(folder, device="cpu").dtype == torch.float32
+    assert backend(folder, device="cpu", dtype="bfloat16").dtype == torch.bfloat16
+
+
 @pytest.mark.parametrize(
     ("wanted", "device", "can", "found", "slow"),
     [

@@ -69,8 +69,12 @@ class TransformersBackend:
         self.device = _device(engine.device)
         if self.device.type == "cpu":
             torch.set_num_threads(engine.threads)
-        loaded = _load(model, engine.dtype, self.device) if isinstance(model, ModelSettings) else model
-        self.tokenizer, self.model = loaded
+        if isinstance(model, ModelSettings):
+            model = _load(model, _dtype(engine.dtype, self.device), self.device)
+            given = None
+        else:
+            given = model[1].config._attn_implementation
+        self.tokenizer, self.model = model
         self.dtype: torch.dtype = self.model.dtype
         config = self.model.config.get_text_config()
         own = getattr(config, "max_position_embeddings", None) or getattr(config, "n_positions", None) or 2**20
@@ -82,10 +86,9 @@ class TransformersBackend:
         # Padding is never seen, so any token serves a tokenizer without a pad token.
         pad = self.tokenizer.pad_token_id
         self.pad = pad if pad is not None else next(iter(self.end_tokens), 0)
-        given = self.model.config._attn_implementation
         self.decoder = self._trusted_decoder()
         self.attention = self.model.config._attn_implementation
-        if not isinstance(model, ModelSettings):
+        if given is not None:
             self.model.set_attn_implementation(given)  # Whoever trains the model goes on with its own.
         self._may_stop: dict[tuple[int, tuple[str, ...]], bool] = {}
         self._doing = "the first prompts are encoded"
