@@ -36,10 +36,10 @@ def main(
     fine_tune(
         Paths(datasets=dataset, model=model, metrics=metrics, example=example, funnel=funnel, work=work),
         base,
-        weights,
         settings,
         run_seed,
         mode,
+        weights,
     )
     leave()
 

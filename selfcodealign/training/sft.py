@@ -48,7 +48,9 @@ class Paths:
     work: Path
 
 
-def fine_tune(paths: Paths, base: Start, mixing: list[float] | None, settings: TrainSft, seed: int, mode: Mode) -> None:
+def fine_tune(
+    paths: Paths, base: Start, settings: TrainSft, seed: int, mode: Mode, mixing: list[float] | None = None
+) -> None:
     """Fine-tune, resuming from the last whole checkpoint under `paths.work` if there is one.
 
     Every process of a distributed run calls this; `mixing` has the weights of the datasets, all 1 if empty. In mode

@@ -67,7 +67,7 @@ def trained(folder: Path, base: Path, dataset: Path, **changes: Any) -> Path:
 
     before = dict(os.environ)
     paths = Paths(
-        *(dataset, folder / "model", folder / "metrics.jsonl", folder / "example.json", folder / "funnel.json"),
+        *([dataset], folder / "model", folder / "metrics.jsonl", folder / "example.json", folder / "funnel.json"),
         folder / "work",
     )
     settings = TrainSft(**(SETTINGS | {"epochs": 1, "deepspeed": "none"} | changes))

@@ -16,7 +16,7 @@ def main() -> None:
 
         folder = Path(job["out"]) / str(number)
         paths = Paths(
-            Path(job["dataset"]),
+            [Path(job["dataset"])],
             folder / "model",
             folder / "metrics.jsonl",
             folder / "example.json",
