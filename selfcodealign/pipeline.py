@@ -318,7 +318,7 @@ RULES: dict[str, Stage] = {
         "model",
         "a model trained on tasks with tests",
         after=("build_preferences",),
-        decided_by=(*TRAINED, *JUDGED, *EXECUTED, *DECODED[1:]),
+        decided_by=(*TRAINED, *JUDGED, *EXECUTED, "sandbox/pool.py", "verification.py", *DECODED[1:]),
     ),
     "fetch_benchmark": Stage(
         "benchmark", "a benchmark's problems fetched", decided_by=(*BENCHMARK, "evaluation/data.py")
