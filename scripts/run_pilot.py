@@ -38,15 +38,15 @@ def command(work: Path, config: Config, arguments: list[str]) -> list[str]:
     ]
 
 
-def prepared(files: list[Path], shown: int, config: Config, results: Path, work: Path) -> int:
+def prepared(files: list[Path], config: Config, results: Path, work: Path, shards: int = 1) -> int:
     """Write the seeds and the config of a pilot; returns how many seeds its run has before the judge.
 
     A pilot of the same seeds under the same config goes on where it was stopped. Any other begins afresh, since what is
     left of another one would be measured too.
     """
     chosen, fresh = work / "seeds.parquet", work / "fresh.parquet"
-    text = setup.written(setup.derived(config, results, chosen))
-    there = setup.choose(files, shown, config.seed, fresh)
+    text = setup.written(setup.derived(config, results, chosen, shards))
+    there = setup.choose(files, setup.shown(config), config.seed, fresh)
     known = [(chosen, fresh.read_bytes()), (work / "config.json", text.encode())]
     if not all(path.is_file() and path.read_bytes() == content for path, content in known):
         shutil.rmtree(work)
@@ -132,6 +132,7 @@ def record(
             {name: int(json.loads(path.read_text())["problems"]) for name, path in about.items()},
             gpus(config, gpu),
             gpu,
+            few.gather_seeds.shards,
         ),
         pilot,
         judged,
@@ -195,13 +196,14 @@ def main(
     whole = Config.model_validate_json(config)
     whole.run_pilot = settings
     work = work.absolute()
-    shown = settings.seeds * (settings.judged if setup.from_functions(whole) else 1)
+    shards = 1 if gpu else min(setup.SHARDS, whole.gather_seeds.shards)
     try:
-        there = prepared(before_judge, shown, whole, results, work)
+        there = prepared(before_judge, whole, results, work, shards)
     except OSError as error:
         raise UserError(f"the pilot's folder {work} cannot be written to: {error.strerror}; mend that") from error
     few = Config.model_validate_json((work / "config.json").read_text())
-    log.info("%d of %d seeds are tried, %d written about, in %s", shown, there, settings.seeds, work)
+    tried = min(setup.shown(whole), there)
+    log.info("%d of %d seeds are tried, %d written about, in %s", tried, there, settings.seeds, work)
     subprocess.run(command(work, few, arguments), env=seeing(Path.cwd()), check=False)
     found = record(whole, results, len(before_judge), there, work, gpu=gpu, style=style)
     write_json(pilot, found)

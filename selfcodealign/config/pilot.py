@@ -10,7 +10,9 @@ class RunPilot(Section):
 
     seeds: Count = Field(default=32, description="seeds that every generation writes about")
     judged: Count = Field(
-        default=4, description="as many times more seeds are judged, which is cheap, so that the judge's share is known"
+        default=4,
+        description="as many times more seeds are judged, which is cheap, so that the judge's share is known; fewer "
+        "where `judge_seeds.keep_share` gives that share",
     )
     tasks: Count = Field(default=5, description="tasks of each benchmark that the base model is asked")
     train: bool = Field(

@@ -36,6 +36,28 @@ def pass_at_k(n: int, correct: int, k: int) -> float:
     return 1.0 - miss
 
 
+def expected_distinct(sizes: Sequence[int], count: int) -> float:
+    """Estimate how many kinds a sample of `count` things has, from a sample whose kinds have these sizes.
+
+    Smaller samples by rarefaction, which is exact; larger ones by Chao's estimator of the kinds not seen yet, from
+    those seen once and twice (Chao et al. 2014, Ecological Monographs 84, eq. 4 and 9).
+
+    Raises:
+        ValueError: a size is not positive, or `count` is negative.
+    """
+    if any(size < 1 for size in sizes) or count < 0:
+        raise ValueError(f"kinds of sizes {list(sizes)} in a sample of {count} things are not defined")
+    seen = sum(sizes)
+    if count <= seen:
+        all_samples = math.comb(seen, count)
+        return sum(1 - math.comb(seen - size, count) / all_samples for size in sizes)
+    once, twice = sizes.count(1), sizes.count(2)
+    unseen = (seen - 1) / max(1, seen) * (once * once / (2 * twice) if twice else once * (once - 1) / 2)
+    if not unseen:
+        return float(len(sizes))
+    return len(sizes) + unseen * (1 - (1 - once / (seen * unseen + once)) ** (count - seen))
+
+
 def mean(values: Sequence[float]) -> float:
     """Average without loss of precision; 0 for nothing."""
     return math.fsum(values) / len(values) if values else 0.0

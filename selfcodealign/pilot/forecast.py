@@ -2,8 +2,9 @@
 
 A job takes a fixed time, in which Python starts and a model is loaded, and time for each row. The log of a stage says
 what its rows took; a stage whose log does not is over in seconds, and taken for fixed. Rows go from stage to stage by
-the shares that the pilot saw. Two things that grow with a run are not foreseen: near-duplicates, of which more are
-found among more rows, and the speed of a GPU that has more rows to work on at once.
+the shares that the pilot saw, but for programs that define the same names: how many more of those are among more rows
+is extrapolated. Two things that grow with a run are not foreseen: other near-duplicates, and the speed of a GPU that
+has more rows to work on at once.
 """
 
 import math
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.config import Config
 from selfcodealign.config.training import TrainSft
+from selfcodealign.evaluation.statistics import expected_distinct
 from selfcodealign.pilot import setup
 from selfcodealign.pilot.measure import Measured
 from selfcodealign.pipeline import RULES, WRITING, before
@@ -76,6 +78,7 @@ class Run:
         problems: tasks of each benchmark.
         gpus: GPUs of a job in which a model answers, by what asks it: `judge_seeds`, `generations.NAME`, `models.NAME`.
         training_gpus: whether training runs on GPUs.
+        pilot_shards: shards of the pilot's seeds.
     """
 
     config: Config
@@ -84,6 +87,7 @@ class Run:
     problems: dict[str, int]
     gpus: dict[str, int]
     training_gpus: bool = False
+    pilot_shards: int = 1
 
 
 def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int]) -> Forecast:
@@ -163,8 +167,9 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         if one is None:
             return 0.0
         asks = stage in WRITING
-        # The pilot has one shard: more jobs are the rounds in which responses are asked for.
-        found.costs.append(_cost(one, rows, jobs * one.jobs, branch=name, gpus=gpus if asks else 0))
+        # More jobs than shards are the rounds in which responses are asked for.
+        rounds = max(1, one.jobs // run.pilot_shards)
+        found.costs.append(_cost(one, rows, jobs * rounds, branch=name, gpus=gpus if asks else 0))
         rows *= _ratio(one)
     return rows
 
@@ -179,8 +184,25 @@ def _dataset(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, s
         if one is None:
             return 0.0
         found.costs.append(_cost(one, entering, 1, branch=name))
-        entering *= _ratio(one)
+        writer = setup.generations(run.config)[run.config.datasets[name].generation]
+        programs = pilot.get(f"sanitize_responses/{writer}")
+        if stage == "dedup_dataset" and programs and programs.same_names and run.config.dedup_dataset.names:
+            entering *= _distinct(one, programs.same_names, entering)
+        else:
+            entering *= _ratio(one)
     return entering
+
+
+def _distinct(one: Measured, same_names: list[int], rows: float) -> float:
+    """Share of so many rows that a deduplication keeps.
+
+    The names that programs define are like the species of a sample: Chao's estimator says how many a larger one has.
+    They are counted over all tasks of the pilot, of which few have a row.
+    """
+    apart = one.entered - one.dropped.get("same_names", 0)
+    if not apart or rows < 1:
+        return _ratio(one)
+    return expected_distinct(same_names, round(rows)) / round(rows) * one.produced / apart
 
 
 def _ratio(one: Measured | None) -> float:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.config import Config
+from selfcodealign.dataset.code import defined_names
 from selfcodealign.pipeline import RULES, STAGES, WRITING
 from selfcodealign.rows_io import read_rows
 from selfcodealign.stage import TOOK
@@ -31,7 +32,8 @@ class Measured:
 
     `branch` is the generation, dataset or model, `base/<benchmark>` for an evaluation, empty for one of the run.
     `looped` and `looped_s` are what its log says of rows worked on, without the start of Python and the loading of
-    models; 0 where it says nothing. `steps` sums up a training.
+    models; 0 where it says nothing. `steps` sums up a training. `same_names` are the sizes of the groups of tasks whose
+    programs define the same names.
     """
 
     stage: str
@@ -51,6 +53,7 @@ class Measured:
     duplicates: int = 0
     size: int = 0
     steps: dict[str, float] = field(default_factory=dict)
+    same_names: list[int] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -119,9 +122,21 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
         )
     # What was answered before a pilot was killed and started again took as long for each.
     found.looped_s *= max(1.0, (sum(found.finish_reasons.values()) or found.entered) / max(1, found.looped))
+    if rule == "sanitize_responses":
+        found.same_names = _same_names(sorted((work / "results" / place).glob("?????.parquet")))
     if rule == "train_sft" and found.jobs:
         found.steps = _steps(work / "results" / f"{place}.metrics.jsonl")
     return found
+
+
+def _same_names(files: list[Path]) -> list[int]:
+    """Count the tasks whose programs define the same names, each task by its first response; largest group first."""
+    first: dict[str, dict[str, Any]] = {}
+    for row in read_rows(files, ["id", "instruction_id", "response"]):
+        if row["id"] <= first.setdefault(row["instruction_id"], row)["id"]:
+            first[row["instruction_id"]] = row
+    # A program that defines nothing, or only what any may define, is like no other.
+    return sorted(Counter(defined_names(row["response"]) or task for task, row in first.items()).values(), reverse=True)
 
 
 def _count(found: Measured, funnel: dict[str, Any]) -> None:

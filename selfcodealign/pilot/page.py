@@ -67,7 +67,8 @@ def _forecast(pilot: dict[str, Any]) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     yield ""
     yield from whole["notes"]
-    yield "More near-duplicates are found among more rows than in a pilot, so that the rows are rather an upper bound."
+    yield "More near-duplicates are found among more rows than in a pilot. Programs that define the same names are"
+    yield "foreseen; for the others the rows are an upper bound."
     yield ""
 
 

@@ -2,6 +2,7 @@
 
 import heapq
 import json
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from selfcodealign.ids import seed_for
 from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 
+SHARDS = 2
+"""On CPUs two jobs answer side by side, as those of the run do; on GPUs each loads its model anew, so there is one."""
 EPOCHS = 2
 """Of the pilot's training: few rows make a step or two, of which the first warms up."""
 STEPS_NEVER_SAVED = 1_000_000
@@ -49,6 +52,18 @@ def choose(files: Iterable[Path], count: int, run_seed: int, chosen: Path) -> in
 def from_functions(config: Config) -> bool:
     """Whether a generation starts from judged functions, so that the judge is part of the run."""
     return any(one.seeds == "functions" for one in config.generations.values())
+
+
+def shown(config: Config) -> int:
+    """Count the seeds that the pilot draws: more than it writes about where a judge drops some.
+
+    A share that is kept is known beforehand; a quarter more is for seeds that get no score.
+    """
+    few = config.run_pilot
+    if not from_functions(config):
+        return few.seeds
+    most, share = few.seeds * few.judged, config.judge_seeds.keep_share
+    return min(most, math.ceil(1.25 * few.seeds / share)) if share else most
 
 
 def generations(config: Config) -> dict[str, str]:
@@ -102,13 +117,14 @@ def measured_by_the_base(config: Config, model: str) -> bool:
     return one.objective == "sft" and one.start == BASE and set(one.weights) <= set(config.datasets)
 
 
-def derived(config: Config, results: Path, seeds: Path) -> Config:
+def derived(config: Config, results: Path, seeds: Path, shards: int = 1) -> Config:
     """Make the pilot's config: the run's, with few seeds and few tasks, all files where the run has them.
 
     Args:
         config: the run's, its paths as seen from the working folder.
         results: folder of the run's results, with its benchmarks and whatever else its config names there.
         seeds: the pilot's seeds.
+        shards: shards into which they are gathered.
     """
     few: RunPilot = config.run_pilot
     writers, selected = generations(config), datasets(config)
@@ -124,7 +140,7 @@ def derived(config: Config, results: Path, seeds: Path) -> Config:
         },
     }
     values["judge_seeds"]["keep_at_least"] = few.seeds
-    values["gather_seeds"] |= {"shards": 1, "limit": few.seeds}
+    values["gather_seeds"] |= {"shards": shards, "limit": few.seeds}
     values["generations"] = {
         name: one | {"seeds": "functions", "answers": writers.get(one["answers"])}
         for name, one in values["generations"].items()
@@ -179,7 +195,11 @@ def _anchored(value: Any, any_name: bool = False) -> Any:
 def targets(config: Config) -> list[str]:
     """List the files that the pilot's run makes, of its config: every generation, dataset, benchmark and model."""
     return [
-        *(f"results/verify_responses/{name}/00000.parquet" for name in config.generations),
+        *(
+            f"results/verify_responses/{name}/{shard:05d}.parquet"
+            for name in config.generations
+            for shard in range(config.gather_seeds.shards)
+        ),
         *(f"results/build_dataset/{name}" for name in config.datasets),
         *(f"results/execute_programs/base/{name}.parquet" for name in config.benchmarks),
         *(f"results/train_sft/{name}" for name in config.models),

@@ -93,3 +93,19 @@ def test_paired_test_of_sampled_scores_flips_signs() -> None:
 def test_paired_test_needs_the_same_tasks() -> None:
     with pytest.raises(ValueError, match="same tasks"):
         statistics.paired([1.0], [1.0, 0.0])
+
+
+def test_kinds_in_another_sample_by_rarefaction_and_by_chao():
+    sizes = [5, 2, 1, 1, 1]
+    every = list(itertools.combinations([kind for kind, size in enumerate(sizes) for _ in range(size)], 4))
+    assert statistics.expected_distinct(sizes, 4) == pytest.approx(sum(len(set(few)) for few in every) / len(every))
+    assert statistics.expected_distinct(sizes, 10) == 5
+    # Once 3, twice 1: 0.9 * 9 / 2 kinds were not seen, and a very large sample has them all.
+    assert statistics.expected_distinct(sizes, 10**6) == pytest.approx(5 + 4.05)
+    one_more = 5 + 4.05 * (1 - (1 - 3 / (10 * 4.05 + 3)))
+    assert statistics.expected_distinct(sizes, 11) == pytest.approx(one_more)
+    assert statistics.expected_distinct([2, 2], 100) == 2
+    assert statistics.expected_distinct([1, 1, 1], 10**6) == pytest.approx(3 + 2)
+    assert (statistics.expected_distinct([], 9), statistics.expected_distinct([4], 0)) == (0, 0)
+    with pytest.raises(ValueError, match="not defined"):
+        statistics.expected_distinct([0], 1)

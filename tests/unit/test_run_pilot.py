@@ -1,5 +1,6 @@
 """A pilot is the run with less of everything, and what it foresees follows from what it measured."""
 
+import dataclasses
 import json
 import math
 
@@ -11,13 +12,15 @@ from selfcodealign.commands.pilot import command as typed
 from selfcodealign.config import Config, load
 from selfcodealign.config.pilot import RunPilot
 from selfcodealign.errors import UserError
+from selfcodealign.evaluation.statistics import expected_distinct
 from selfcodealign.pilot import findings, forecast, setup
 from selfcodealign.pilot.measure import Measured, measured
 from selfcodealign.pilot.page import page
 from selfcodealign.plan import Plan
 from selfcodealign.planned_pilot import PlannedPilot, passed_on
-from selfcodealign.rows import SeedRow
+from selfcodealign.rows import ResponseRow, SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
+from tests.dataset_rows import response_row
 from tests.generation_rows import seed, write_seeds
 
 # ---- what is tried ----
@@ -244,7 +247,8 @@ def test_a_pilot_goes_on_only_under_the_same_config_with_the_same_seeds(tmp_path
     config = load({"demo": True})
 
     def again(count, config):
-        done = prepared([seeds], count, config, tmp_path / "results", work)
+        config = config.model_copy(update={"run_pilot": RunPilot(seeds=count, judged=1)})
+        done = prepared([seeds], config, tmp_path / "results", work)
         kept = (work / "results").exists()
         (work / "results").mkdir(exist_ok=True)
         return done, kept, len(list(read_rows(work / "seeds.parquet"))), (work / "seeds.parquet").stat().st_mtime_ns
@@ -427,6 +431,60 @@ def test_every_round_of_a_shard_is_a_job_with_a_start_of_its_own():
     # Two shards, three rounds of 1.4 seconds before the rows, which take 0.4 seconds each.
     assert cost.jobs == 6
     assert cost.hours * 3600 == pytest.approx(6 * 1.4 + 1800 * 0.4)
+
+
+def test_rounds_are_those_of_each_shard_of_the_pilot():
+    run = dataclasses.replace(run_of(), pilot_shards=2)
+    costs = forecast.foreseen(run, pilot_of(write_responses__self={"jobs": 6, "seconds": 12.0}), (40, 40, 20)).costs
+    assert next(cost.jobs for cost in costs if cost.stage == "write_responses") == 6
+
+
+def test_more_programs_define_the_same_names_among_more_rows():
+    pilot = pilot_of(
+        sanitize_responses__self={"same_names": [2, 2, *[1] * 16]},
+        dedup_dataset__passing={"dropped": {"same_names": 3, "near_instruction": 1}, "entered": 10, "produced": 6},
+    )
+    rows = forecast.foreseen(run_of(), pilot, (40, 40, 20)).rows["passing"][0]
+    costs = forecast.foreseen(run_of(), pilot, (40, 40, 20)).costs
+    entering = next(cost.rows for cost in costs if cost.stage == "dedup_dataset")
+    # The two names that are there twice stand for 61 that were not seen; one of seven others was alike otherwise.
+    assert expected_distinct([2, 2, *[1] * 16], entering) == pytest.approx(18 + 60.8, abs=0.1)
+    assert rows == round((18 + 60.8) * 6 / 7)
+    unlike = forecast.foreseen(run_of(dedup_dataset={"names": False}), pilot, (40, 40, 20)).rows["passing"][0]
+    assert unlike == round(0.6 * entering)
+
+
+def test_names_are_counted_once_for_each_task(tmp_path):
+    def response(number, task, code):
+        return response_row(id=f"res-{number}", instruction_id=f"ins-{task}", response=f"```python\n{code}\n```")
+
+    path = tmp_path / "results/sanitize_responses/self/00000.parquet"
+    path.parent.mkdir(parents=True)
+    write_rows(
+        path,
+        ResponseRow,
+        [
+            *(response(1, 1, "def f():\n    pass"), response(2, 1, "def g():\n    pass")),
+            *(response(3, 2, "def f():\n    return 1"), response(4, 3, "def h():\n    pass")),
+            *(response(5, 4, "print(1)"), response(6, 5, "print(1)")),
+        ],
+    )
+    job(tmp_path, "sanitize_responses/self/00000", 1.0, "", {"entered": 6, "kept": 6, "produced": 6, "dropped": {}})
+    assert measured(tmp_path, load({"demo": True}))["sanitize_responses/self"].same_names == [2, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("values", "drawn"),
+    [
+        ({}, 128),
+        ({"judge_seeds": {"keep_share": 0.8}}, 50),
+        ({"judge_seeds": {"keep_share": 0.1}}, 128),
+        ({"generations": {"self": {"seeds": "snippets"}}}, 32),
+    ],
+    ids=["threshold", "share", "small share", "no judge"],
+)
+def test_no_more_seeds_are_judged_than_are_needed(values, drawn):
+    assert setup.shown(load({"demo": True, **values})) == drawn
 
 
 @pytest.mark.parametrize(
