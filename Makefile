@@ -7,7 +7,7 @@ BIN = .venv/bin
 # Tools call each other by name: snakefmt needs shfmt, Snakemake's jobs need this python.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: demo rehearse traces test test-data test-quick test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
+.PHONY: demo rehearse traces test test-data test-quick test-runs test-benchmarks test-cluster test-vllm images setup slurm lint schema docs bench
 
 demo: setup
 	$(BIN)/snakemake --cores $(CORES)
@@ -24,10 +24,18 @@ traces: setup
 	$(BIN)/python -m tests.outputs work/traces/results $(if $(RECORD),--record)
 
 # Files stay whole, so that the fixtures of a file are made once.
-# Apart: tests of real benchmark files and of vLLM, with environments of their own, and tests on a SLURM cluster.
-test: setup lint
-	$(BIN)/python -m pytest tests --ignore tests/benchmarks --ignore tests/vllm --ignore tests/cluster \
-		--numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+# Apart: whole runs and trainings, real benchmark files, vLLM, a SLURM cluster. The checks of `make lint` run beside the tests.
+test: setup
+	@mkdir -p work
+	@$(MAKE) --no-print-directory lint >work/lint.log 2>&1 & lint=$$!; \
+	$(PYTEST) tests $(addprefix --ignore tests/,e2e training benchmarks vllm cluster); tests=$$?; \
+	wait $$lint || { cat work/lint.log; exit 1; }; exit $$tests
+
+# Whole runs of the workflow, killed and resumed, and trainings: a quarter of an hour.
+test-runs: setup
+	$(PYTEST) tests/e2e tests/training
 
 # Whole benchmark files, where there is a network; without them tests take the pieces in tests/data, or say what they left out.
 test-data: setup

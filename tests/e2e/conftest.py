@@ -1,5 +1,6 @@
 """A copy of the repository to run the whole workflow in, as a fresh clone would be."""
 
+import fcntl
 import os
 import shutil
 import signal
@@ -86,8 +87,18 @@ def kill_tree(root: int) -> None:
 
 
 @pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """A checkout in which the small run went through on two cores, undisturbed."""
-    checkout = Checkout(tmp_path_factory.mktemp("finished") / "checkout")
-    checkout.run("--cores", "2")
-    return checkout
+def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checkout:
+    """A checkout in which the small run went through on two cores, undisturbed.
+
+    Processes that share the tests share the run as well; each works in a copy of it.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    shared = shared if worker_id == "master" else shared.parent
+    with (shared / "finished.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (shared / "finished").is_dir():
+            Checkout(shared / "unfinished").run("--cores", "2")
+            (shared / "unfinished").rename(shared / "finished")
+    folder = tmp_path_factory.mktemp("finished") / "checkout"
+    shutil.copytree(shared / "finished", folder, symlinks=True)
+    return Checkout(folder)
