@@ -23,6 +23,10 @@ from selfcodealign.sandbox.supervisor import Crew
 
 Verdict = dict[str, Any]
 
+PATIENCE_S = 10.0
+"""A timeout runs again once no other case does. Cases that come without end leave no such pause, so that after this
+time one is made: new cases wait until the timeouts have run."""
+
 
 class Pool:
     """Workers under one thread, and the cases that wait for them.
@@ -104,6 +108,7 @@ class Pool:
             # Made here, because the cache's file belongs to the thread that opens it.
             crew = Crew(self._layer, self.settings, self._greeting)
             crew.wake_by(self._heard)
+            crew.patience_s = PATIENCE_S
             try:
                 self._loop(crew)
             finally:

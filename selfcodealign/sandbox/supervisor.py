@@ -6,6 +6,7 @@ made, bounded in size, and holds a few cases for each worker at a time, whatever
 
 import json
 import logging
+import math
 import os
 import selectors
 import signal
@@ -42,6 +43,7 @@ class Job:
     key: str
     failures: int = 0
     slow: bool = False
+    put_off_at: float = 0.0
     rerun: int = 0
     first: dict[str, Any] | None = None
 
@@ -164,6 +166,7 @@ class Crew:
         self.failed_starts = 0
         self.exhausted = False
         self.resting = False
+        self.patience_s = math.inf  # how long a timeout may wait for a pause by itself, before one is made for it
 
     # -- the loop --
 
@@ -192,10 +195,14 @@ class Crew:
         """Count the workers that have a case."""
         return sum(1 for worker in self.workers if worker.given)
 
+    def waited_s(self) -> float:
+        """Return how long the oldest timeout has waited for its second run."""
+        return time.monotonic() - self.slow[0].put_off_at
+
     def feed(self, cases: Iterator[Mapping[str, Any]]) -> None:
         """Give work to every worker that may have some."""
         nothing_else = self.exhausted and not self.again and not self.busy()
-        if self.slow and (nothing_else or len(self.slow) >= MOST_WAITING):
+        if self.slow and (nothing_else or len(self.slow) >= MOST_WAITING or self.waited_s() > self.patience_s):
             self.resting = True
         if not self.slow and self.resting and not self.busy():
             self.resting = False
@@ -349,6 +356,7 @@ class Crew:
         elif result.pop("starved", False) and self.settings.retry_timeouts and not job.slow:
             # The clock stopped it while it waited for a core. One that slept, or used its CPU time, runs once.
             job.slow = True
+            job.put_off_at = time.monotonic()
             self.slow.append(job)
         elif job.first is not None and result["verdict"] != job.first["verdict"]:
             reason = f"{job.first['verdict']}, then {result['verdict']}: {result['reason']}"

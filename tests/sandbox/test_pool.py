@@ -1,17 +1,20 @@
 """Workers that stay: whoever asks, from however many threads, gets every verdict, also when workers are killed."""
 
 import contextlib
+import itertools
 import os
 import signal
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from selfcodealign.errors import UserError
 from selfcodealign.sandbox import Settings
 from selfcodealign.sandbox.pool import Pool
+from selfcodealign.sandbox.supervisor import Crew, Job
 from tests.sandbox.test_kill import below, depth
 from tests.sandbox.test_suite import require
 
@@ -84,6 +87,27 @@ def test_who_waits_when_the_pool_is_closed_is_told(pool):
     with pytest.raises(UserError, match="have ended: the pool was closed"):
         pool.submit(case(2))
     assert not workers()
+
+
+def test_a_timeout_runs_again_though_other_cases_never_stop_coming(monkeypatch):
+    require("bubblewrap")
+    monkeypatch.setattr("selfcodealign.sandbox.pool.PATIENCE_S", 0.5)
+    take = Crew.take
+
+    def starve(crew: Crew, job: Job, result: dict[str, Any]) -> None:
+        take(crew, job, {**result, "starved": "starved" in job.message["code"]})
+
+    monkeypatch.setattr(Crew, "take", starve)
+    numbers = itertools.count()
+    with Pool(Settings(workers=2, isolation="bubblewrap")) as made:
+        starved = made.submit({"id": "slow", "code": "def starved(x): return x", "test": "assert starved(1) == 1"})
+        deadline = time.monotonic() + 60
+        while not starved.done() and time.monotonic() < deadline:
+            while made.waits() < 20:
+                made.submit(case(next(numbers)))
+            time.sleep(0.01)
+        assert starved.done()
+        assert starved.result()["passed"]
 
 
 def workers() -> set[int]:

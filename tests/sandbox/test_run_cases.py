@@ -1,16 +1,21 @@
 """What a caller may rely on: one row for each case, nothing run twice, flakiness seen, clear refusals."""
 
+import itertools
 import json
+import math
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from selfcodealign.errors import UserError
-from selfcodealign.sandbox import VERDICTS, Settings, cache, layers, run_cases
+from selfcodealign.sandbox import VERDICTS, Settings, cache, layers, run_cases, supervisor
 from selfcodealign.sandbox.supervisor import Crew, Job
 from tests.sandbox import suite
 
@@ -134,6 +139,45 @@ def test_a_timeout_runs_again_only_if_it_was_starved(starved, again):
     job = crew.running["key"] = Job(["a"], {}, "key")
     crew.take(job, {"verdict": "timeout", "reason": "", "starved": starved})
     assert (len(crew.slow), len(crew.done)) == (again, 1 - again)
+    crew.end()
+
+
+class Deaf:
+    """A worker that takes cases and says nothing."""
+
+    def __init__(self) -> None:
+        self.given: deque[Job] = deque()
+        self.served = 0
+
+    def give(self, job: Job) -> None:
+        """Take a case."""
+        self.given.append(job)
+
+
+@pytest.mark.parametrize(
+    ("patience_s", "order"),
+    [(10.0, ["0", "1", "2", "3", "slow", "4"]), (math.inf, ["0", "1", "2", "3", "4", "5"])],
+    ids=["ten_seconds", "until_the_end"],
+)
+def test_where_cases_never_end_a_timeout_runs_again_alone_after_a_while(monkeypatch, patience_s, order):
+    clock = [0.0]
+    monkeypatch.setattr(supervisor, "time", SimpleNamespace(monotonic=lambda: clock[0]))
+    crew: Any = Crew(layers.Layer("bubblewrap", ()), Settings(workers=1), {"nested": True})
+    crew.patience_s = patience_s
+    worker = Deaf()
+    crew.workers.append(worker)
+    crew.running["key"] = Job(["slow"], {}, "key")
+    crew.take(crew.running["key"], {"verdict": "timeout", "reason": "", "starved": True})
+    cases = ({"id": str(number), "code": f"x = {number}", "test": "assert x"} for number in itertools.count())
+
+    def next_one(now: float) -> str:
+        clock[0] = now
+        crew.feed(cases)
+        return worker.given.popleft().owners[0]
+
+    # A worker holds two cases, so that one still runs when the pause begins.
+    assert [next_one(now) for now in (0, 5, 9, 11, 12, 13)] == order
+    crew.workers.clear()
     crew.end()
 
 
