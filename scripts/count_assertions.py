@@ -15,7 +15,7 @@ from pydantic import Field
 
 from selfcodealign.config.execution import RunResponses
 from selfcodealign.dataset.assertions import separate
-from selfcodealign.dataset.fences import python_code
+from selfcodealign.dataset.fences import unfenced
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.stage import run
@@ -37,8 +37,8 @@ class AssertionRow(Row):
 
 def checks_of(row: dict[str, Any]) -> list[Item]:
     """Name each check of a response, with the code and the program of the check."""
-    code = python_code(row["response"])
-    return [(f"{row['id']}|{number}", (code, test)) for number, test in enumerate(separate(python_code(row["tests"])))]
+    code = unfenced(row["response"])
+    return [(f"{row['id']}|{number}", (code, test)) for number, test in enumerate(separate(unfenced(row["tests"])))]
 
 
 def check(code: str, test: str) -> dict[str, str]:

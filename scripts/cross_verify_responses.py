@@ -15,11 +15,10 @@ from typing import Any
 from pydantic import Field
 
 from selfcodealign.config.execution import RunResponses
-from selfcodealign.dataset.fences import python_code
 from selfcodealign.rows import Row
 from selfcodealign.rows_io import read_rows, write_rows
 from selfcodealign.stage import run
-from selfcodealign.verification import ONCE, UNUSABLE_TESTS, Item, grouped, judged, settings_of, whether_passed
+from selfcodealign.verification import ONCE, UNUSABLE_TESTS, Item, case_of, grouped, judged, settings_of, whether_passed
 
 log = logging.getLogger(__name__)
 
@@ -46,11 +45,6 @@ def pairs(group: list[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], dict[st
 def pair_id(one: dict[str, Any], other: dict[str, Any]) -> str:
     """Name the run of a response against another's tests."""
     return f"{one['id']}|{other['id']}"
-
-
-def case(response: str, tests: str) -> dict[str, str]:
-    """Make the sandbox's case of one response and another's tests."""
-    return {"code": python_code(response), "test": python_code(tests)}
 
 
 def agreement(group: list[dict[str, Any]], outcomes: dict[str, bool]) -> Iterator[dict[str, Any]]:
@@ -108,7 +102,7 @@ def main(
             for one, other in pairs(group):
                 yield pair_id(one, other), (one["response"], other["tests"])
 
-    with judged(STAGE, items, case, sandbox, work, kept=whether_passed, unit="pairs") as verdict_of:
+    with judged(STAGE, items, case_of, sandbox, work, kept=whether_passed, unit="pairs") as verdict_of:
         outcomes = {name: verdict_of(name)["passed"] for name, _ in items()}
     count = write_rows(rows, AgreementRow, (row for group in groups.values() for row in agreement(group, outcomes)))
     log.info("scored %d responses to %d instructions", count, len(groups))

@@ -14,11 +14,11 @@ from typing import Any
 
 from selfcodealign.config.execution import VerifyResponses
 from selfcodealign.config.section import Mode
-from selfcodealign.dataset.fences import python_code, reference_blocks
+from selfcodealign.dataset.fences import reference_blocks
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import StageOutput, read_rows
 from selfcodealign.stage import run
-from selfcodealign.verification import Item, judged, settings_of
+from selfcodealign.verification import Item, case_of, judged, settings_of
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +52,6 @@ def reference_program(raw: str) -> str:
 def reference_case(raw: str) -> dict[str, str]:
     """Make the sandbox's case of a generation as the reference runs it."""
     return {"program": reference_program(raw)}
-
-
-def fixed_case(response: str, tests: str) -> dict[str, str]:
-    """Make the sandbox's case of a response and its tests, each taken out of its fences if it has any."""
-    code, test = (python_code(text) if "```" in text or "~~~" in text else text for text in (response, tests))
-    return {"code": code, "test": test}
 
 
 def verdict_columns(verdict: dict[str, Any]) -> dict[str, Any]:
@@ -100,7 +94,7 @@ def main(
 
     counts: Counter[str] = Counter()
     layers: Counter[str] = Counter()
-    case = reference_case if reference else fixed_case
+    case = reference_case if reference else case_of
     with judged(STAGE, items, case, sandbox, work, kept=verdict_columns) as verdict_of:
         files = {"rows": rows, "dropped": dropped, "funnel": funnel}
         # The table of dropped rows has a `reason` of its own; it stays empty.

@@ -21,7 +21,7 @@ from pydantic import Field
 from selfcodealign.config.dataset import WeighAssertions
 from selfcodealign.config.execution import RunResponses
 from selfcodealign.dataset.assertions import Check, checks, defined, is_pure, together
-from selfcodealign.dataset.fences import python_code
+from selfcodealign.dataset.fences import unfenced
 from selfcodealign.dataset.matrix import Outcome, Weighed, credible, pooled, weighed
 from selfcodealign.ids import digest
 from selfcodealign.rows import Row
@@ -103,10 +103,10 @@ def task_of(instruction_id: str, group: Iterable[Mapping[str, Any]]) -> Task:
 
     Tests that are vacuous or flaky bring none; nor does a text that is no Python.
     """
-    codes = {row["id"]: python_code(row["response"] or "") for row in group}
+    codes = {row["id"]: unfenced(row["response"] or "") for row in group}
     names = set().union(*map(defined, codes.values()))
     own = {
-        row["id"]: {check.text: check for check in checks(python_code(row["tests"] or "")) if names & check.names}
+        row["id"]: {check.text: check for check in checks(unfenced(row["tests"] or "")) if names & check.names}
         for row in group
         if row["verdict"] not in UNUSABLE_TESTS
     }

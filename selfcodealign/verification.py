@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.execution import RunResponses
+from selfcodealign.dataset.fences import unfenced
 from selfcodealign.ledger import Ledger, mark_of
 from selfcodealign.sandbox import Settings, run_cases
 from selfcodealign.sandbox.runner import environment
@@ -19,10 +20,8 @@ SYNC_EVERY = 200
 Item = tuple[str, Sequence[str]]
 """The id of what is run, and the texts that its case is made of."""
 
-
 ONCE = {"vacuous": False, "retry_timeouts": False}
 """For rules that want to know whether a case passes, and run many: one run of each."""
-
 
 UNUSABLE_TESTS = frozenset({"vacuous", "flaky", "internal"})
 """Verdicts after which a response's tests prove nothing about other responses."""
@@ -34,6 +33,11 @@ def grouped(rows: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     for row in rows:
         groups[row["instruction_id"]].append(row)
     return {key: sorted(group, key=lambda row: row["id"]) for key, group in sorted(groups.items())}
+
+
+def case_of(response: str, tests: str) -> dict[str, str]:
+    """Make the sandbox's case of a response and tests, each taken out of its fences if it has any."""
+    return {"code": unfenced(response), "test": unfenced(tests)}
 
 
 def whether_passed(verdict: dict[str, Any]) -> dict[str, Any]:

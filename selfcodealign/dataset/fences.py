@@ -148,6 +148,11 @@ def python_code(text: str) -> str:
     return "\n\n".join(python_blocks(text))
 
 
+def unfenced(text: str) -> str:
+    """Return the Python code of a text that may be code already: out of its fences if it has any, else all of it."""
+    return python_code(text) if blocks(text) else text
+
+
 def outside(text: str, places: Iterable[int]) -> list[int]:
     """Return those of some character offsets of a text with unix line ends that lie in no closed block."""
     inside = [(block.first, block.last) for block in blocks(text) if block.closed]

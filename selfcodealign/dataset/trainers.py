@@ -79,7 +79,7 @@ def script(tests: str) -> str | None:
         The code, with a call of each test function that nobody calls; None where only a test runner could run them
         (classes, fixtures, parameters, coroutines), or where nothing that runs can fail.
     """
-    code = fences.python_code(tests) if "```" in tests or "~~~" in tests else tests
+    code = fences.unfenced(tests)
     try:
         tree = ast.parse(code)
     except (SyntaxError, ValueError, RecursionError, MemoryError):

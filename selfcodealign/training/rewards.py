@@ -92,11 +92,6 @@ def code_of(text: str, tests: str) -> str | None:
     return draft.response_code if draft.response_code.strip() and not isinstance(draft.response_tree, str) else None
 
 
-def plain_tests(tests: str) -> str:
-    """Return the code of a task's tests, taken out of its fences if it has any."""
-    return fences.python_code(tests) if "```" in tests or "~~~" in tests else tests
-
-
 def single_tests(tests: str) -> list[str]:
     """Cut the code of tests into programs with one test each; none if they cannot be told apart."""
     try:
@@ -117,7 +112,7 @@ def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Wort
         settings: what counts.
     """
     codes = [code_of(answer.text, answer.tests) for answer in answers]
-    tests = [plain_tests(answer.tests) for answer in answers]
+    tests = [fences.unfenced(answer.tests) for answer in answers]
     shares: list[float | None] = [0.0] * len(answers)
     whole = [place for place, code in enumerate(codes) if code is not None]
     again: list[tuple[int, list[str]]] = []

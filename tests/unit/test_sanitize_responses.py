@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scripts.sanitize_responses import draft_of, main, why_dropped
 from selfcodealign.config.dataset import SanitizeResponses
 from selfcodealign.dataset import sanitizing
-from selfcodealign.dataset.fences import blocks, python_code, reference_blocks, reference_python_blocks
+from selfcodealign.dataset.fences import blocks, python_code, reference_blocks, reference_python_blocks, unfenced
 from selfcodealign.dataset.sanitizing import Draft, rules
 from selfcodealign.rows import ResponseRow
 from selfcodealign.rows_io import read_rows, write_rows
@@ -276,6 +276,23 @@ def test_an_unclosed_fence_says_so_and_is_no_code():
     assert not block.closed
     assert python_code("```python\na") == ""
     assert reference_python_blocks("```python\na") == []
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("Tests:\n```python\nassert f(1)\n```", "assert f(1)"),
+        ("~~~python\nassert f(1)\n~~~\n", "assert f(1)"),
+        ("assert f(1)\n", "assert f(1)\n"),
+        ("assert f('```') == '~~~'", "assert f('```') == '~~~'"),
+        ("```\nno Python\n```", ""),
+        ("```text\nno Python\n```", ""),
+        ("```python\nassert f(1)", ""),
+    ],
+    ids=["fenced", "tildes", "bare", "fences_in_a_string", "no_tag", "another_tag", "unclosed"],
+)
+def test_code_of_a_text_that_may_have_no_fences(text, code):
+    assert unfenced(text) == code
 
 
 def test_rows_and_reasons_are_written_and_conserved(tmp_path):

@@ -6,11 +6,12 @@ import logging
 import pyarrow.parquet as pq
 import pytest
 
-from scripts.verify_responses import fixed_case, main, reference_program, verdict_columns
+from scripts.verify_responses import main, reference_program, verdict_columns
 from selfcodealign.config.execution import VerifyResponses
 from selfcodealign.errors import UserError
 from selfcodealign.rows import ResponseRow, VerdictRow
 from selfcodealign.rows_io import read_rows, write_rows
+from selfcodealign.verification import case_of
 
 pytestmark = pytest.mark.slow
 
@@ -133,12 +134,12 @@ def test_the_reference_joins_all_blocks(raw, program):
 
 
 def test_code_is_taken_out_of_its_fences_and_response_and_tests_stay_apart():
-    case = fixed_case(*SAMPLES["right"][:2])
+    case = case_of(*SAMPLES["right"][:2])
     assert case == {"code": "def add_one(x):\n    return x + 1", "test": "assert add_one(1) == 2"}
 
 
 def test_code_without_fences_is_taken_as_it_is():
-    case = fixed_case("def f(): return 1", "assert f() == 1")
+    case = case_of("def f(): return 1", "assert f() == 1")
     assert case == {"code": "def f(): return 1", "test": "assert f() == 1"}
 
 
