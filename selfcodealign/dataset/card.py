@@ -85,8 +85,7 @@ def render(
         f"# {facts.name}",
         _summary(facts, funnels),
         "## Configurations\n\n" + _configurations(facts),
-        "## Columns\n\n"
-        + _table(("column", "meaning"), (COLUMNS | _in_rounds(recipe) | _by_matrix(facts, recipe)).items()),
+        "## Columns\n\n" + _table(("column", "meaning"), _columns(facts, recipe).items()),
         "## What is in it\n\n" + _contents(facts),
         "## How it was made\n\n" + _recipe(facts, recipe),
         "## From source function to row\n\n" + _funnel(funnels),
