@@ -91,22 +91,30 @@ def parsed(text: str) -> list[ast.stmt]:
 def separate(tests: str) -> list[str]:
     """Split tests into programs with one check each: an assertion, a call of a test, or a test that nobody calls.
 
-    Each program keeps the statements before its check that are no check themselves. Tests that do not parse give none.
+    Each program keeps the statements before its check that are no check themselves. Tests that do not parse, or that
+    are nested too deeply to be written down again, give none.
     """
-    return [_written([*before, check]) for before, check in _separate(parsed(tests))]
+    try:
+        return [_written([*before, check]) for before, check in _separate(parsed(tests))]
+    except RecursionError:
+        return []
 
 
 def checks(tests: str) -> list[Check]:
     """Split tests as `separate` does, test functions that are nothing but assertions into these."""
-    found = []
-    for before, check in _separate(_unfolded(parsed(tests))):
-        imports = all(isinstance(one, ast.Import | ast.ImportFrom) for one in before)
-        plain = isinstance(check, ast.Assert) and imports and not _leaves_something([*before, check])
-        if plain:
-            before = [one for one in before if _bound_by(one) & _names([check])]
-        whole = [*before, check]
-        found.append(Check(_written(whole), _written(before), _written([check]), plain, expected(check), _names(whole)))
-    return found
+    try:
+        return [_check(before, check) for before, check in _separate(_unfolded(parsed(tests)))]
+    except RecursionError:
+        return []
+
+
+def _check(before: list[ast.stmt], check: ast.stmt) -> Check:
+    imports = all(isinstance(one, ast.Import | ast.ImportFrom) for one in before)
+    plain = isinstance(check, ast.Assert) and imports and not _leaves_something([*before, check])
+    if plain:
+        before = [one for one in before if _bound_by(one) & _names([check])]
+    whole = [*before, check]
+    return Check(_written(whole), _written(before), _written([check]), plain, expected(check), _names(whole))
 
 
 def is_pure(code: str) -> bool:
@@ -121,14 +129,13 @@ def is_pure(code: str) -> bool:
 
 
 def defined(code: str) -> set[str]:
-    """Return the names that code binds at its top."""
-    found = set()
-    for statement in parsed(code):
-        if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            found.add(statement.name)
-        elif isinstance(statement, ast.Assign | ast.AnnAssign):
-            found |= {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_bound(node)}
-    return found
+    """Return the names of functions, classes and variables that code binds at its top."""
+    return {
+        name
+        for statement in parsed(code)
+        if not isinstance(statement, ast.Import | ast.ImportFrom)
+        for name in _bound_by(statement)
+    }
 
 
 def expected(check: ast.stmt) -> str:
@@ -167,19 +174,37 @@ def _names(statements: Statements) -> frozenset[str]:
 
 
 def _bound_by(statement: ast.stmt) -> set[str]:
-    """Return the names that an import binds."""
-    return {(alias.asname or alias.name).partition(".")[0] for alias in getattr(statement, "names", ())}
+    """Return the names that an import, a definition or an assignment binds; none for any other statement."""
+    if isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+        return {statement.name}
+    if isinstance(statement, ast.Import | ast.ImportFrom):
+        return {(alias.asname or alias.name).partition(".")[0] for alias in statement.names}
+    if isinstance(statement, ast.Assign | ast.AnnAssign):
+        return {node.id for node in ast.walk(statement) if isinstance(node, ast.Name) and _is_bound(node)}
+    return set()
+
+
+def _bound_later(body: Statements, place: int) -> list[ast.stmt]:
+    """Return the statements behind a function or class that bind names, if it reads one of these when it runs."""
+    later = [(one, bound) for one in body[place + 1 :] if (bound := _bound_by(one))]
+    read = _names([body[place]])
+    return [one for one, _ in later] if any(bound & read for _, bound in later) else []
 
 
 def _separate(body: Statements) -> Iterator[tuple[list[ast.stmt], ast.stmt]]:
-    """Yield each check with the statements before it that are none."""
+    """Yield each check with the statements before it that are none.
+
+    A test that nobody calls runs behind all of them, so that it may need those after it too.
+    """
     called = {name for statement in body if (name := _called(statement))}
     others: list[ast.stmt] = []
-    for statement in body:
-        if _is_check(statement, called):
-            yield [*others], statement
-        else:
+    for place, statement in enumerate(body):
+        if not _is_check(statement, called):
             others.append(statement)
+        elif isinstance(statement, ast.FunctionDef | ast.ClassDef):
+            yield [*others, *(one for one in _bound_later(body, place) if not _is_check(one, called))], statement
+        else:
+            yield [*others], statement
 
 
 def _is_check(statement: ast.stmt, called: set[str]) -> bool:
@@ -202,13 +227,14 @@ def _unfolded(body: Statements) -> list[ast.stmt]:
     calls = Counter(name for one in body if (name := _called(one)))
     open_ones = {
         one.name: [part for part in one.body if isinstance(part, ast.Assert)]
-        for one in body
+        for place, one in enumerate(body)
         if isinstance(one, ast.FunctionDef)
         and one.name.startswith("test")
         and not one.decorator_list
         and not _takes_something(one)
         and all(isinstance(part, ast.Assert) or _is_constant_expression(part) for part in one.body)
         and uses[one.name] == calls[one.name]
+        and not _bound_later(body, place)
     }
     found: list[ast.stmt] = []
     for one in body:
@@ -250,9 +276,8 @@ def _is_name(node: ast.expr) -> bool:
 
 def _is_fixed(value: ast.expr) -> bool:
     """Tell whether a value is a constant, or a tuple of such."""
-    if isinstance(value, ast.UnaryOp):
-        return _is_fixed(value.operand)
-    return isinstance(value, ast.Constant) or (isinstance(value, ast.Tuple) and all(map(_is_fixed, value.elts)))
+    fixed = (ast.Constant, ast.Tuple, ast.Load, ast.UnaryOp, ast.unaryop)
+    return all(isinstance(node, fixed) for node in ast.walk(value))
 
 
 def _leaves_something(body: Statements) -> bool:

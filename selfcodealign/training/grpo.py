@@ -13,6 +13,7 @@ from typing import Any
 
 from selfcodealign.config.execution import RunResponses
 from selfcodealign.config.training import Start, TrainGrpo
+from selfcodealign.dataset.assertions import separate
 from selfcodealign.dataset.fences import unfenced
 from selfcodealign.errors import UserError
 from selfcodealign.ids import digest, rng_for, seed_for
@@ -251,7 +252,7 @@ def usable(
     kept: list[tuple[dict[str, Any], int]] = []
     seen: set[str] = set()
     for task, times in sorted(mixture, key=lambda one: one[0]["id"]):
-        if not rewards.single_tests(unfenced(task["tests"] or "")):
+        if not separate(unfenced(task["tests"] or "")):
             dropped[NO_TEST] += 1
         elif task["instruction_id"] in seen:
             dropped["same_instruction"] += 1

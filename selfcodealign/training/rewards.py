@@ -92,14 +92,6 @@ def code_of(text: str, tests: str) -> str | None:
     return draft.response_code if draft.response_code.strip() and not isinstance(draft.response_tree, str) else None
 
 
-def single_tests(tests: str) -> list[str]:
-    """Cut the code of tests into programs with one test each; none if they cannot be told apart."""
-    try:
-        return separate(tests)
-    except RecursionError:
-        return []
-
-
 def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Worth]:
     """Run the answers' code against their tasks' tests.
 
@@ -122,7 +114,7 @@ def judge(answers: Sequence[Answer], run: Run, settings: TrainGrpo) -> list[Wort
         elif verdict["passed"]:
             shares[place] = 1.0
         elif settings.reward == "share" and _divisible(verdict):
-            checks = single_tests(tests[place])
+            checks = separate(tests[place])
             if len(checks) > 1:
                 again.append((place, checks))
     verdicts = iter(run([_case(codes[place], check) for place, checks in again for check in checks]))

@@ -38,7 +38,22 @@ FORGING = ("escapes", "false_passes", "tampering", "unittest_values", "values")
             ["def test_f():\n    assert f(1)"],
             id="a-function-that-others-use",
         ),
+        pytest.param(
+            "def test_f():\n    assert f(N) == 1\nN = 1\ntest_f()",
+            ["def test_f():\n    assert f(N) == 1\nN = 1\ntest_f()"],
+            id="a-function-that-reads-what-is-bound-behind-it",
+        ),
+        pytest.param(
+            "def test_f():\n    assert f(g()) == 1\nN = 1\ndef g():\n    return N\nassert f(2)",
+            [
+                "N = 1\n\ndef g():\n    return N\n\ndef test_f():\n    assert f(g()) == 1",
+                "N = 1\n\ndef g():\n    return N\nassert f(2)",
+            ],
+            id="a-test-nobody-calls-that-reads-what-is-bound-behind-it",
+        ),
         pytest.param("assert f(", [], id="no-python"),
+        pytest.param(f"assert f(1) == {'+'.join('1' * 600)}", [], id="too-deep-to-be-written-again"),
+        pytest.param("def test_f(): pass", [], id="nothing-that-can-fail"),
     ],
 )
 def test_tests_are_cut_into_checks(tests, texts):
@@ -96,6 +111,7 @@ def test_only_bare_assertions_share_a_program(test, plain):
         ("print(1)\ndef f(x): return x", False),
         ("def f(", False),
         ("", False),
+        (f"N = {'-' * 700}1", True),
     ],
 )
 def test_code_that_may_keep_something_is_not_pure(code, pure):
