@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from selfcodealign.errors import UserError
 from selfcodealign.ids import digest_of_file, seed_for
 from selfcodealign.rows_io import read_rows
 
@@ -62,7 +63,14 @@ class Mixture:
 
 
 def read(tables: Sequence[Path], weights: Sequence[float] | None, columns: Sequence[str], seed: int) -> Mixture:
-    """Read the rows of several tables that their weights take; without weights all rows once."""
+    """Read the rows of several tables that their weights take; without weights all rows once.
+
+    Raises:
+        UserError: there are not as many weights as tables, or one takes no row.
+    """
+    if weights and (len(weights) != len(tables) or not all(0 < weight < math.inf for weight in weights)):
+        given = ", ".join(f"{weight:g}" for weight in weights)
+        raise UserError(f"weights {given} for {len(tables)} table(s): give one number above 0 for each, or none at all")
     found = Mixture()
     for table, weight in zip(tables, weights or [1.0] * len(tables), strict=True):
         found.add(table, weight, columns, seed)

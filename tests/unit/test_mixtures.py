@@ -2,6 +2,7 @@
 
 import pytest
 
+from selfcodealign.errors import UserError
 from selfcodealign.ids import digest_of_file
 from selfcodealign.rows import GivenRow
 from selfcodealign.rows_io import write_rows
@@ -39,3 +40,12 @@ def test_a_mixture_counts_every_row_of_every_table(tmp_path):
     assert len(taken) + found.not_drawn == 13
     assert [times for _, times in taken] == [1, 1, 1, 1, 2, 2, 2, 2]
     assert [times for _, times in mixtures.read(tables, None, ["id"], 1)] == [1] * 13
+
+
+@pytest.mark.parametrize(
+    ("weights", "shown"), [([1, 2], "1, 2"), ([0], "0"), ([float("nan")], "nan")], ids=["two", "zero", "no-number"]
+)
+def test_every_table_has_a_weight_above_0_if_one_has_one(tmp_path, weights, shown):
+    sentence = f"weights {shown} for 1 table\\(s\\): give one number above 0 for each"
+    with pytest.raises(UserError, match=sentence):
+        mixtures.read([tmp_path / "a.parquet"], weights, ["id"], 1)
