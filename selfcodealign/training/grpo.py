@@ -200,11 +200,26 @@ class Watch:
         self.file, self.samples = file, samples
         self.quiet = 0
 
-    def note(self, step: int, ids: Sequence[str], totals: Sequence[float | None], parses: Sequence[bool]) -> float:
-        """Take in the answers of a step, those of one task next to each other; return the share of groups that vary."""
+    def note(
+        self,
+        step: int,
+        ids: Sequence[str],
+        totals: Sequence[float | None],
+        parses: Sequence[bool],
+        passes: Sequence[bool],
+    ) -> float:
+        """Take in the answers of a step, those of one task next to each other; return the share of groups that vary.
+
+        Args:
+            step: from 1.
+            ids: the task of each answer.
+            totals: reward of each answer; None where the sandbox failed.
+            parses: whether each holds code that parses.
+            passes: whether each passes all tests.
+        """
         groups = [
-            rewards.Group(ids[at], tuple(totals[at : at + self.samples]), sum(parses[at : at + self.samples]))
-            for at in range(0, len(ids), self.samples)
+            rewards.Group(ids[part.start], tuple(totals[part]), sum(parses[part]), sum(passes[part]))
+            for part in (slice(at, at + self.samples) for at in range(0, len(ids), self.samples))
         ]
         with self.file.open("a") as sink:
             sink.writelines(json.dumps({"step": step, **asdict(group)}) + "\n" for group in groups)
@@ -220,7 +235,10 @@ class Watch:
         """Return the groups of all steps so far."""
         from selfcodealign.training.trainer import lines
 
-        return [rewards.Group(line["task"], tuple(line["rewards"]), line["parsing"]) for line in lines(self.file)]
+        return [
+            rewards.Group(line["task"], tuple(line["rewards"]), line["parsing"], line["passing"])
+            for line in lines(self.file)
+        ]
 
 
 def check_vllm(settings: TrainGrpo) -> None:

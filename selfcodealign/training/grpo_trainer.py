@@ -24,7 +24,14 @@ Judge = Callable[[Sequence[Answer]], list[Worth]]
 class Notes(Protocol):
     """Takes in the rewards of a step."""
 
-    def note(self, step: int, ids: Sequence[str], totals: Sequence[float | None], parses: Sequence[bool]) -> float:
+    def note(
+        self,
+        step: int,
+        ids: Sequence[str],
+        totals: Sequence[float | None],
+        parses: Sequence[bool],
+        passes: Sequence[bool],
+    ) -> float:
         """Take in the answers of a step; see `grpo.Watch`."""
         ...
 
@@ -47,6 +54,7 @@ class Reinforcing(SealedCheckpoints, GRPOTrainer):
         self.decoder: TransformersBackend | None = None
         self.asked: list[dict[str, Any]] = []
         self.parses: list[bool] = []
+        self.passes: list[bool] = []
 
     def reward(
         self,
@@ -69,6 +77,7 @@ class Reinforcing(SealedCheckpoints, GRPOTrainer):
         ]
         worths = self.judge(answers)
         self.parses = [worth.parses for worth in worths]
+        self.passes = [worth.tests == 1 for worth in worths]
         known = [worth for worth in worths if worth.tests is not None]
         for name in ("tests", "parses", "form", "brevity"):
             if known:
@@ -104,8 +113,9 @@ class Reinforcing(SealedCheckpoints, GRPOTrainer):
     def _calculate_rewards(self, inputs: list[dict[str, Any]], *args: Any, **kwargs: Any) -> torch.Tensor:
         """Judge the answers, and note the groups of all processes."""
         found = super()._calculate_rewards(inputs, *args, **kwargs)
-        ids, parses = gather_object([row["id"] for row in inputs]), gather_object(self.parses)
+        ids = gather_object([row["id"] for row in inputs])
+        parses, passes = gather_object(self.parses), gather_object(self.passes)
         if self.accelerator.is_main_process:
             totals = [None if total != total else total for total in found[:, 0].tolist()]
-            self.watch.note(self.state.global_step + 1, ids, totals, parses)
+            self.watch.note(self.state.global_step + 1, ids, totals, parses, passes)
         return found

@@ -217,11 +217,13 @@ class Group:
         task: its id.
         rewards: of the answers; None where the sandbox failed.
         parsing: answers that hold code that parses.
+        passing: answers that pass all tests; rewards alone do not tell, since form and brevity add to them.
     """
 
     task: str
     rewards: tuple[float | None, ...]
     parsing: int
+    passing: int
 
     @property
     def varies(self) -> bool:
@@ -251,7 +253,7 @@ def never_varied(groups: Iterable[Group]) -> str | None:
     full: dict[str, bool] = {}
     for group in groups:
         varied[group.task] = varied.get(group.task, False) or group.varies
-        full[group.task] = full.get(group.task, True) and min(reward or 0 for reward in group.rewards) >= 1
+        full[group.task] = full.get(group.task, True) and group.passing == len(group.rewards)
     constant = [task for task, did in varied.items() if not did]
     if 2 * len(constant) <= len(varied):
         return None

@@ -103,8 +103,8 @@ def test_a_limit_is_not_run_into_again_and_a_failure_of_the_sandbox_is_no_reward
 
 
 def test_the_share_of_tasks_whose_reward_never_varies_is_named_once_it_is_large():
-    varied = [Group("a", (1.0, 0.0), 2), Group("a", (0.0, 0.0), 2)]
-    same = [Group("b", (1.0, 1.0), 2), Group("c", (0.5, None), 2)]
+    varied = [Group("a", (1.0, 0.0), 2, 1), Group("a", (0.0, 0.0), 2, 0)]
+    same = [Group("b", (1.0, 1.0), 2, 2), Group("c", (0.5, None), 2, 0)]
     assert never_varied(varied) is None
     assert never_varied([*varied, same[0]]) is None
     told = never_varied([*varied, *same])
@@ -112,3 +112,9 @@ def test_the_share_of_tasks_whose_reward_never_varies_is_named_once_it_is_large(
     assert told.startswith(
         "the reward never varied for 2 of 3 tasks (67%), which taught nothing: every answer passed for 1"
     )
+
+
+def test_a_reward_of_form_alone_is_no_pass():
+    told = never_varied([Group("a", (1.0, 1.0), 2, 0)])
+    assert told is not None
+    assert "every answer passed for 0 of them, and for 1 all were equally wrong" in told

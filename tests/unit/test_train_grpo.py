@@ -109,21 +109,21 @@ def test_a_step_is_logged_under_this_projects_names() -> None:
 
 def test_steps_in_which_no_reward_varies_are_told_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(tmp_path / "groups.jsonl", samples=2)
-    assert watch.note(1, ["a", "a", "b", "b"], [1.0, 0.0, 1.0, 1.0], [True] * 4) == 0.5
+    assert watch.note(1, ["a", "a", "b", "b"], [1.0, 0.0, 1.0, 1.0], [True] * 4, [True, False, True, True]) == 0.5
     for step in range(2, 14):
-        assert watch.note(step, ["c", "c", "d", "d"], [0.0, 0.0, 1.0, 1.0], [True] * 4) == 0
+        assert watch.note(step, ["c", "c", "d", "d"], [0.0, 0.0, 1.0, 1.0], [True] * 4, [False, False, True, True]) == 0
     told = [record.message for record in caplog.records]
     assert told == [
         "nothing was learned for 10 steps: the reward never varied for 3 of 4 tasks (75%), which taught nothing: every "
         "answer passed for 2 of them, and for 1 all were equally wrong; take other tasks, more samples, a higher "
         "temperature, or reward share"
     ]
-    assert watch.groups()[0] == Group("a", (1.0, 0.0), 2)
+    assert watch.groups()[0] == Group("a", (1.0, 0.0), 2, 1)
 
 
 def test_a_step_in_which_nothing_parses_is_told(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(tmp_path / "groups.jsonl", samples=2)
-    watch.note(1, ["a", "a"], [1.0, 0.0], [True, False])
+    watch.note(1, ["a", "a"], [1.0, 0.0], [True, False], [True, False])
     assert not caplog.records
-    watch.note(2, ["a", "a"], [0.0, 0.0], [False, False])
+    watch.note(2, ["a", "a"], [0.0, 0.0], [False, False], [False, False])
     assert "none of the 2 answers of step 2 holds Python code that parses" in caplog.records[0].message
