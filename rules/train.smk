@@ -92,7 +92,7 @@ rule train_sft:
         "<timings>/train_sft/{model}.jsonl"
     container:
         TRAINED_IN[CONFIG.train_sft.nodes]
-    threads: lambda wildcards: PLAN.models.processes(wildcards.model)
+    threads: lambda wildcards: PLAN.models.threads(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -150,7 +150,7 @@ rule train_dpo:
         "<timings>/train_dpo/{model}.jsonl"
     container:
         TRAINED_IN[CONFIG.train_dpo.nodes]
-    threads: lambda wildcards: PLAN.models.processes(wildcards.model)
+    threads: lambda wildcards: PLAN.models.threads(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,
@@ -205,7 +205,7 @@ rule train_grpo:
         "<timings>/train_grpo/{model}.jsonl"
     container:
         TRAINED_IN[CONFIG.train_grpo.nodes]
-    threads: lambda wildcards: max(PLAN.models.processes(wildcards.model), CONFIG.train_grpo.reward_workers)
+    threads: lambda wildcards: PLAN.models.threads(wildcards.model)
     resources:
         mem_mb=by_attempt(16_000),
         runtime=720,

@@ -112,9 +112,9 @@ class Plan:
         if rule in ("extract_concepts", "write_instructions") and config.generations[name].tasks:
             raise UserError(f"{target}: generations.{name}.tasks of the config gives tasks, so no model writes them")
         if per == "model":
-            self.models.check_rule(
-                target, rule, next(one for one in config.models if name == one or name.startswith(f"{one}."))
-            )
+            # Names may have dots: of those that fit, the longest is meant.
+            fitting = (one for one in config.models if name == one or name.startswith(f"{one}."))
+            self.models.check_rule(target, rule, max(fitting, key=len))
 
     # ---- stages ----
 

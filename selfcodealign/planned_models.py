@@ -99,10 +99,11 @@ class PlannedModels:
         seed = self._entry(name).seed
         return self.config.seed if seed is None else seed
 
-    def processes(self, name: str) -> int:
-        """Processes that train a model side by side on a node."""
+    def threads(self, name: str) -> int:
+        """Cores that a model's training takes on a node: for its processes, or for programs that judge its answers."""
         self._entry(name)
-        return int(dict(self.config.training_of(name))["processes"])
+        section = dict(self.config.training_of(name))
+        return max(section["processes"], section.get("reward_workers", 1))
 
     def check_rule(self, target: str, rule: str, name: str) -> None:
         """Check that a model is trained by the rule whose folder a target lies in.

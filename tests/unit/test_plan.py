@@ -224,12 +224,14 @@ def test_a_target_of_no_entry_is_one_sentence(target, sentence):
     [
         *("results/build_dataset/passing", "results/train_sft/aligned.metrics.jsonl", "results/report.html"),
         *("results/train_dpo/preferring", "results/train_dpo/preferring.funnel.json", "all", "tables", "--cores"),
+        *("results/train_dpo/aligned.1", "results/train_dpo/aligned.1.funnel.json"),
         "results/filter_seeds/00001.dropped.parquet",
         *("results/score_benchmark/base/demo.json", "results/gather_seeds/00001.parquet"),
     ],
 )
 def test_a_target_that_can_be_made_passes(target):
-    plan(models={"aligned": {}, "preferring": {"from": "aligned", "objective": "dpo"}}).check_target(target)
+    preferring = {"from": "aligned", "objective": "dpo"}
+    plan(models={"aligned": {}, "aligned.1": preferring, "preferring": preferring}).check_target(target)
 
 
 def test_a_template_without_examples_has_none(tmp_path):

@@ -85,8 +85,20 @@ def test_a_model_of_any_objective_is_evaluated_and_writes():
 def test_settings_are_those_of_the_objective():
     models = {"a": {"settings": {"processes": 2}}, "b": {"from": "a", "objective": "dpo", "settings": {"beta": 0.2}}}
     made = plan(models=models)
-    assert (made.models.processes("a"), made.models.processes("b")) == (2, 1)
+    assert (made.models.threads("a"), made.models.threads("b")) == (2, 1)
     assert dict(made.config.training_of("b"))["beta"] == 0.2
+
+
+def test_programs_that_judge_answers_take_cores_as_processes_do():
+    grpo = {"from": "a", "objective": "grpo"}
+    models = {
+        "a": {},
+        "b": grpo,
+        "c": grpo | {"settings": {"reward_workers": 6}},
+        "d": grpo | {"settings": {"processes": 4}},
+    }
+    made = plan(models=models).models
+    assert [made.threads(name) for name in models] == [1, 2, 6, 4]
 
 
 def test_a_training_is_timed_under_its_rule():
