@@ -267,8 +267,8 @@ def main(
         funnel: how many were dropped for each reason.
         consensus: scores from cross_verify_responses, for `selection: consensus`.
         assertions: counts from count_assertions, for a pass threshold below 1.
-        weights: scores and pooled tests from weigh_assertions, for `selection: matrix`; a chosen row has the pooled
-            tests of its instruction in the place of its own.
+        weights: scores and pooled tests from weigh_assertions, for `selection: matrix` alone; a chosen row has the
+            pooled tests of its instruction in the place of its own.
         mode: `reference` shuffles with seed 6666 and takes the first unseen row of each instruction.
         run_seed: seed of the draw (`fixed` only).
         settings: a dataset's choice.
@@ -278,7 +278,8 @@ def main(
     selection = settings.selection
     scores = {row["id"]: row["score"] for row in read_rows(consensus or [])}
     counts = {row["id"]: (row["held"], row["total"]) for row in read_rows(assertions or [])}
-    weighed = {row["id"]: (row["score"], row["credible"]) for row in read_rows(weights or [], WEIGHTS)}
+    given = weights or [] if selection == "matrix" else []
+    weighed = {row["id"]: (row["score"], row["credible"]) for row in read_rows(given, WEIGHTS)}
     everyone = list(
         candidates_of(verdicts, scores, counts, weighed, selection=selection, threshold=settings.pass_threshold)
     )
@@ -299,7 +300,7 @@ def main(
         wanted = sorted(picked)
     passing = {candidate.id for candidate in everyone if candidate.passed}
     eligible_ids = set(wanted)
-    tests = {row["id"]: row["tests"] for row in read_rows(weights or [], ("id", "tests")) if row["id"] in eligible_ids}
+    tests = {row["id"]: row["tests"] for row in read_rows(given, ("id", "tests")) if row["id"] in eligible_ids}
     output = StageOutput(
         "select_responses", rows=rows, dropped=dropped, funnel=funnel, schema=SelectedRow, dropped_schema=UnchosenRow
     )

@@ -371,7 +371,7 @@ def test_a_dataset_by_the_matrix_has_pooled_tests_and_pairs_of_the_best_and_the_
     common = {"mode": "fixed", "run_seed": 1}
 
     def chosen(**options):
-        settings = SelectResponses(selection="matrix", **options)
+        settings = SelectResponses.model_validate({"selection": "matrix"} | options)
         asked = {"settings": settings, "sanitizing": SanitizeResponses(), "stopping": Stopping()}
         select([tmp_path / "verdicts.parquet"], *files, weights=weights, **asked, **common)
         return list(read_rows(files[0])), {row["id"]: row["reason"] for row in read_rows(files[1])}
@@ -381,6 +381,9 @@ def test_a_dataset_by_the_matrix_has_pooled_tests_and_pairs_of_the_best_and_the_
     assert all(row["passed"] and row["tests"] == rows["res-00"]["tests"] for row in both)
     assert {row["pass_rate"] for row in both} == {0.5}
     assert dropped == {"res-02": "not_credible", "res-03": "not_credible"}
+    by_own_tests, _ = chosen(selection="passing", per_instruction=4)
+    own = {row["id"]: row["tests"] for row in [*three(), worse] if row["passed"]}
+    assert {row["response_id"]: row["tests"] for row in by_own_tests} == own, "weights are the matrix's alone"
     (one,), _ = chosen()
     assert one["response_id"] in ("res-00", "res-01")
     names = ("pairs", "labels", "tasks", "left", "funnel.json")
