@@ -17,7 +17,7 @@ from selfcodealign.rows import Message, Row
 from selfcodealign.rows_io import write_rows
 
 DATA_SOURCE = "selfcodealign"
-"""By this name verl asks for a reward; it knows none of its own under it, and says so."""
+"""verl chooses its reward by this name. It knows none under it and says so, rather than take one that does not fit."""
 FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
