@@ -1,6 +1,5 @@
 """What would stop a run hours after its start, looked for before its first job: partitions, GPUs, access to models."""
 
-import json
 import os
 import shutil
 import subprocess
@@ -27,6 +26,7 @@ from selfcodealign.config import (
     raw_shards,
 )
 from selfcodealign.config.benchmarks import only_kept_out
+from selfcodealign.config.paths import has_chat_template
 from selfcodealign.errors import UserError, first_line
 from selfcodealign.evaluation import base
 from selfcodealign.pipeline import WRITING
@@ -284,16 +284,6 @@ def style_warning(config: Config, hub: Path) -> str:
         f"{model.base} has a chat template, but benchmarks ask it by raw completion, as a base model: set model.style "
         "to chat, or to base if that is meant"
     )
-
-
-def has_chat_template(folder: Path) -> bool:
-    """Whether the tokenizer files in a model's folder bring a chat template."""
-    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
-        return True
-    try:
-        return bool(json.loads((folder / "tokenizer_config.json").read_text()).get("chat_template"))
-    except (OSError, ValueError, AttributeError):
-        return False
 
 
 def _snapshot(cache: Path, name: str, revision: str) -> Path:

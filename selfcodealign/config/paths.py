@@ -121,6 +121,16 @@ def made_models(config: Config) -> list[str]:
     return ["results/pretrain_demo_model", "results/fetch_smollm2", *trained]
 
 
+def has_chat_template(folder: Path) -> bool:
+    """Whether the tokenizer files in a model's folder bring a chat template; files that cannot be read bring none."""
+    if any((folder / name).exists() for name in ("chat_template.jinja", "chat_template.json")):
+        return True
+    try:
+        return bool(json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8")).get("chat_template"))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
 def check_chats(config: Config) -> None:
     """Check that a model which learns from chats starts from one that knows their layout, as far as that lies here.
 
@@ -132,9 +142,7 @@ def check_chats(config: Config) -> None:
         folder = Path(start).expanduser()
         if model.objective == "sft" or start in config.models or not folder.is_dir():
             continue
-        settings = folder / "tokenizer_config.json"
-        inside = settings.is_file() and "chat_template" in json.loads(settings.read_text(encoding="utf-8"))
-        if not inside and not any(folder.glob("chat_template*")):
+        if not has_chat_template(folder):
             raise UserError(
                 f"config key models.{name}.from: {start} has no chat template, and {model.objective} learns from "
                 "chats; start from a fine-tuned entry of models"

@@ -163,10 +163,11 @@ def test_preferences_need_a_start_that_knows_chats(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     base = tmp_path / "base"
     base.mkdir()
-    (base / "tokenizer_config.json").write_text("{}")
     config = load({"model": {"base": "base"}, "models": {"a": {"objective": "dpo"}}})
-    with pytest.raises(UserError, match="models.a.from: base has no chat template, and dpo learns from chats"):
-        check_chats(config)
+    for content in ("{}", '{"chat_template": null}', "{"):
+        (base / "tokenizer_config.json").write_text(content)
+        with pytest.raises(UserError, match="models.a.from: base has no chat template, and dpo learns from chats"):
+            check_chats(config)
     (base / "tokenizer_config.json").write_text(json.dumps({"chat_template": "x"}))
     check_chats(config)
     (base / "tokenizer_config.json").write_text("{}")

@@ -7,6 +7,7 @@ import pytest
 
 from selfcodealign import images, preflight
 from selfcodealign.config import Config, load
+from selfcodealign.config.paths import has_chat_template
 from selfcodealign.errors import UserError
 from tests.generation_rows import write_seeds
 from tests.hub_server import serving
@@ -184,9 +185,9 @@ def test_a_base_model_with_a_chat_template_is_warned_about_until_the_key_is_set(
 
 @pytest.mark.parametrize("content", ['{"chat_template": null}', "[]", "{"], ids=["none", "list", "broken"])
 def test_a_model_without_a_chat_template_is_no_reason_to_warn(tmp_path, content):
-    assert not preflight.has_chat_template(tmp_path)
+    assert not has_chat_template(tmp_path)
     (tmp_path / "tokenizer_config.json").write_text(content)
-    assert not preflight.has_chat_template(tmp_path)
+    assert not has_chat_template(tmp_path)
 
 
 @pytest.fixture
