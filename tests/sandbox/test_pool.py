@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -49,19 +49,7 @@ def test_verdicts_come_in_the_order_of_the_cases_and_later_cases_find_the_worker
 
 
 def test_two_hundred_requests_at_once_get_two_hundred_verdicts(pool):
-    found: dict[int, list[dict]] = {}
-    threads = [
-        threading.Thread(target=lambda number=number: found.update({number: pool.run([case(number)])}))
-        for number in range(200)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-        assert not thread.is_alive()
-    assert {number: verdict["passed"] for number, (verdict,) in found.items()} == {
-        number: number % 2 == 0 for number in range(200)
-    }
+    ask_two_hundred_times(pool.run)
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_case_runs_again(pool):
@@ -108,6 +96,23 @@ def test_a_timeout_runs_again_though_other_cases_never_stop_coming(monkeypatch):
             time.sleep(0.01)
         assert starved.done()
         assert starved.result()["passed"]
+
+
+def ask_two_hundred_times(ask: Callable[[list[dict[str, str]]], list[dict[str, Any]]]) -> None:
+    """Ask from as many threads at once, each for one case, and look at every verdict."""
+    found: dict[int, list[dict]] = {}
+    threads = [
+        threading.Thread(target=lambda number=number: found.update({number: ask([case(number)])}))
+        for number in range(200)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(timeout=120)
+        assert not thread.is_alive()
+    assert {number: verdict["passed"] for number, (verdict,) in found.items()} == {
+        number: number % 2 == 0 for number in range(200)
+    }
 
 
 def workers() -> set[int]:

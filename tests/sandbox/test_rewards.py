@@ -3,9 +3,9 @@
 import json
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -15,7 +15,7 @@ from selfcodealign.sandbox import Settings
 from selfcodealign.sandbox.pool import Pool
 from selfcodealign.training.rewards import Answer, Server, ask, code_of, judge
 from tests.sandbox import suite
-from tests.sandbox.test_pool import SLOW, case, kill_workers, workers
+from tests.sandbox.test_pool import SLOW, ask_two_hundred_times, case, kill_workers, workers
 from tests.sandbox.test_suite import require
 
 HONEST_IN_PART = {"name_error_in_the_tests", "replaces_its_own_test_function", "function_rebound"}
@@ -53,19 +53,7 @@ def test_a_hostile_program_as_an_answer_earns_nothing(server, tmp_path):
 
 
 def test_two_hundred_requests_of_others_at_once_are_all_answered(server):
-    found: dict[int, list[dict]] = {}
-    threads = [
-        threading.Thread(target=lambda number=number: found.update({number: ask(server.address, [case(number)])}))
-        for number in range(200)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=120)
-        assert not thread.is_alive()
-    assert {number: verdict["passed"] for number, (verdict,) in found.items()} == {
-        number: number % 2 == 0 for number in range(200)
-    }
+    ask_two_hundred_times(partial(ask, server.address))
 
 
 def test_another_process_gets_its_verdicts_though_all_workers_are_killed_meanwhile(server):

@@ -17,9 +17,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
+    AutoTokenizer,
     PreTrainedModel,
     PreTrainedTokenizerFast,
 )
+
+from selfcodealign.training import template
 
 ROOT = Path(__file__).parents[2]
 
@@ -84,6 +87,17 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         return folder
 
     return make
+
+
+@pytest.fixture
+def chat(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
+    """Make a model with a chat template, as fine-tuning leaves it."""
+    folder = tmp_path / "chat"
+    AutoModelForCausalLM.from_pretrained(tiny("llama")).save_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
+    template.install(tokenizer)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

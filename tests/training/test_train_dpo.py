@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,20 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from selfcodealign.training import template
-
 from .conftest import ROOT, environment
-
-
-@pytest.fixture
-def chat(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
-    """Make a model with a chat template, as fine-tuning leaves it."""
-    folder = tmp_path / "chat"
-    AutoModelForCausalLM.from_pretrained(tiny("llama")).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
-    template.install(tokenizer)
-    tokenizer.save_pretrained(folder)
-    return folder
 
 
 def prefer(folder: Path, base: Path, rows: int, *more: str) -> subprocess.CompletedProcess[str]:

@@ -28,17 +28,6 @@ SETTINGS = {
 }
 
 
-@pytest.fixture
-def chat(tiny: Callable[[str], Path], tmp_path: Path) -> Path:
-    """Make a model with a chat template, as fine-tuning leaves it."""
-    folder = tmp_path / "chat"
-    AutoModelForCausalLM.from_pretrained(tiny("llama")).save_pretrained(folder)
-    tokenizer = AutoTokenizer.from_pretrained(tiny("llama"))
-    template.install(tokenizer)
-    tokenizer.save_pretrained(folder)
-    return folder
-
-
 @pytest.fixture(scope="session")
 def writer(tiny: Callable[[str], Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make a model that answers every task with one of three functions, of which one is right and one half right."""
