@@ -1,16 +1,16 @@
 """Does verification pay? Arms that differ in what a model learns from, compared over tasks and seeds.
 
 An arm is several models of one kind, one for each seed. Scores are means over tasks and seeds; differences are paired
-by task; intervals are percentiles of 10,000 resamples of tasks and of seeds (`evaluation.statistics`).
+by task; intervals are percentiles over resamples of tasks and of seeds (`evaluation.statistics`).
 """
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.tables import BASE
-from selfcodealign.evaluation.statistics import Estimate, difference, mean, mean_over_tasks_and_seeds
+from selfcodealign.evaluation.statistics import RESAMPLES, Estimate, difference, mean, mean_over_tasks_and_seeds
 from selfcodealign.report.results import read_json, read_jsonl
 
 UNVERIFIED = "self-distillation"
@@ -19,11 +19,12 @@ PAPER = "passing"
 """Arm that learns from what passes its own tests, as the paper does."""
 QUESTIONS = ((PAPER, BASE), (PAPER, "random"), (PAPER, "failing"), (PAPER, UNVERIFIED), ("matrix", PAPER))
 """Arms whose difference is asked for, first minus second; an arm `X + Y` is asked to beat X, from which it starts."""
-EXACT = "Means over tasks and seeds; 95 % intervals resample both 10,000 times, differences are paired by task."
-ROWS = (
-    "Fine-tuned arms have equally many rows of each seed, of the same instructions as far as all arms have them. `+` "
-    "arms go on from the arm before the sign. Tokens are those under the loss, a mean over seeds."
+EXACT = (
+    f"Means over tasks and seeds; 95 % intervals resample both {RESAMPLES:,} times, differences are paired by task. "
+    "`+` arms go on from the arm before the sign. Tokens are those under the loss, a mean over seeds."
 )
+EQUAL = "Fine-tuned arms have equally many rows of each seed, of the same instructions as far as all arms have them."
+UNEQUAL = "Fine-tuned arms differ in their rows, which may be what moves a score: see `equal_rows_with`."
 TOY = "These are the embedded toy model and toy tasks: they show the mechanism, not the size of an effect on real code."
 
 
@@ -41,6 +42,7 @@ def table_of(cells: Sequence[Mapping[str, Any]], *, seed: int, demo: bool) -> di
         of verified data anywhere), benchmarks (arms and differences of each, in percent), notes.
     """
     trained = {arm: _training(cells, arm) for arm in dict.fromkeys(cell["row"] for cell in cells)}
+    counts = {tuple(_rows(cell["files"])) for cell in cells if cell["kind"] == "rows"}
     parts = []
     for benchmark in dict.fromkeys(cell["column"] for cell in cells if cell["kind"] == "score"):
         scored = {
@@ -56,7 +58,7 @@ def table_of(cells: Sequence[Mapping[str, Any]], *, seed: int, demo: bool) -> di
         "sentences": list(sentences(parts, wins)),
         "unverified_wins": bool(wins),
         "benchmarks": parts,
-        "notes": [TOY] * demo + [EXACT, ROWS],
+        "notes": [TOY] * demo + [EXACT] + [EQUAL if len(counts) == 1 else UNEQUAL] * bool(counts),
     }
 
 
@@ -64,8 +66,13 @@ def _training(cells: Sequence[Mapping[str, Any]], arm: str) -> dict[str, float |
     """Average over seeds what the models of an arm were fine-tuned on; None for an arm that is not."""
     files = {cell["kind"]: [Path(file) for file in cell["files"]] for cell in cells if cell["row"] == arm}
     tokens = [sum(line.get("response_tokens", 0) for line in read_jsonl(file)) for file in files.get("tokens", [])]
-    rows = [read_json(file)["produced"] for file in files.get("rows", [])]
+    rows = _rows(files.get("rows", []))
     return {"rows": mean(rows) if rows else None, "tokens": mean(tokens) if tokens else None}
+
+
+def _rows(funnels: Iterable[str | Path]) -> list[int]:
+    """Read how many rows each seed was fine-tuned on."""
+    return [read_json(Path(file))["produced"] for file in funnels]
 
 
 def _part(

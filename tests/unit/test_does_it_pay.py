@@ -38,7 +38,7 @@ VALUES = {
 }
 
 
-def fill(results: Path, shares: dict[str, float]) -> dict:
+def fill(results: Path, shares: dict[str, float], rows: dict[str, int] | None = None) -> dict:
     """Write what the table is read from, scores near the given shares, and build it; return the table."""
     plan = Plan(load(VALUES), SHARDS, str(results))
     for arm, names in ARMS.items():
@@ -47,9 +47,10 @@ def fill(results: Path, shares: dict[str, float]) -> dict:
             tasks = {f"toy/{number}": float(draw.random() < shares[arm]) for number in range(160)}
             write_json(results / f"score_benchmark/{name}/demo.json", score(name, "demo", tasks))
             if arm in KINDS:
+                count = (rows or {}).get(name, 40)
                 write_json(
                     results / f"train_sft/{name}.funnel.json",
-                    {"stage": "train_sft", "entered": 40, "kept": 40, "produced": 40, "dropped": {}},
+                    {"stage": "train_sft", "entered": count, "kept": count, "produced": count, "dropped": {}},
                 )
                 lines = [json.dumps({"step": step, "response_tokens": 100}) + "\n" for step in (1, 2)]
                 write_text(results / f"train_sft/{name}.metrics.jsonl", "".join(lines))
@@ -73,6 +74,12 @@ def test_verification_that_pays_is_said_with_paired_intervals(tmp_path):
     assert len(answers) == len(beginnings)
     assert all(answer.startswith(words) for answer, words in zip(answers, beginnings, strict=True))
     assert not found["unverified_wins"]
+
+
+def test_whether_arms_have_equally_many_rows_is_read_not_promised(tmp_path):
+    assert fill(tmp_path, FAR)["notes"][-1] == does_it_pay.EQUAL
+    seeds = {"random-0": 39, "random-1": 41}
+    assert fill(tmp_path, FAR, seeds)["notes"][-1] == does_it_pay.UNEQUAL, "the means are the same"
 
 
 def test_self_distillation_that_wins_is_the_first_sentence(tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from selfcodealign.config.tables import BASE, DOES_IT_PAY
-from selfcodealign.evaluation.statistics import Estimate, difference, mean_over_tasks_and_seeds
+from selfcodealign.evaluation.statistics import RESAMPLES, Estimate, difference, mean_over_tasks_and_seeds
 from selfcodealign.report import charts
 from selfcodealign.report.page import Figure, Section, percent, plural
 from selfcodealign.report.results import Run, Score, rank, read_json
@@ -239,8 +239,8 @@ def arms(run: Run, paper: Mapping[str, Any]) -> Section:
         return section
     section.values = {
         "sentence": "The same responses, selected differently, the same number of rows, the same training. Intervals "
-        "are percentiles of 10,000 bootstrap resamples of tasks and of seeds; differences are paired by task. The "
-        f"paper's column is HumanEval+ of {paper['base']} ({paper['source']}).",
+        f"are percentiles of {RESAMPLES:,} bootstrap resamples of tasks and of seeds; differences are paired by task. "
+        f"The paper's column is HumanEval+ of {paper['base']} ({paper['source']}).",
         "parts": parts,
     }
     return section
