@@ -50,7 +50,7 @@ def launcher(
         if running != wanted:
             raise UserError(
                 f"the launcher started {running} processes but the config asks for {nodes} node(s) × {processes}: "
-                "make train_sft.nodes and train_sft.processes agree with the launcher"
+                "make nodes and processes in its section of the config agree with the launcher"
             )
         return None
     if wanted == 1:
