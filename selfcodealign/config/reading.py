@@ -127,7 +127,7 @@ def _sentence(item: Any) -> str:
     key = ".".join(str(part) for part in item["loc"])
     if item["type"] == "extra_forbidden":
         if new := RENAMED.get((item["loc"][0], item["loc"][-1])):
-            return f"config key {key} is called {new} now; write it so"
+            return f"config key {key} has a new name: write {new} in its place"
         known = _keys_at(item["loc"][:-1])
         return f"config key {key} is unknown" + (f"; known keys there: {', '.join(known)}" if known else "")
     message = item["msg"].removeprefix("Value error, ")

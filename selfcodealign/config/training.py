@@ -173,7 +173,7 @@ class TrainSft(Section):
 
 
 class TrainDpo(Section):
-    """Train a fine-tuned model on pairs of a passing and a failing response (an optional target)."""
+    """Train a fine-tuned model on pairs of a passing and a failing response (`objective: dpo`)."""
 
     epochs: Count = Field(default=1, description="how often each pair is trained on")
     learning_rate: float = Field(default=1e-6, gt=0, description="peak learning rate")
@@ -196,7 +196,7 @@ class TrainDpo(Section):
 
 
 class TrainGrpo(Section):
-    """Train a fine-tuned model on tasks with tests: the sandbox's verdicts are the reward (an optional target)."""
+    """Train a fine-tuned model on tasks with tests: the sandbox's verdicts are the reward (`objective: grpo`)."""
 
     steps: Count = Field(
         default=200, description="optimizer steps; the tasks are gone through in a new order as often as it takes"

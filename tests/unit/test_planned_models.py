@@ -111,7 +111,7 @@ def test_a_training_is_timed_under_its_rule():
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"models": {"a": {"base": "org/x"}}}, "config key models.a.base is called from now; write it so"),
+        ({"models": {"a": {"base": "org/x"}}}, "config key models.a.base has a new name: write from in its place"),
         (
             {"models": {"a": {"from": "b"}, "b": {"from": "a"}}},
             "models.a comes from models.b, which comes from models.a: nothing can be made first",
