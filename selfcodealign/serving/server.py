@@ -76,10 +76,11 @@ def run(settings: Serve) -> None:
         desk.stop = lambda: setattr(server, "should_exit", True)
         host, port = listener.getsockname()[:2]
         shown = f"[{host}]" if ":" in host else host
-        log.info(
-            "serving on http://%s:%d with %d workers%s", shown, port, settings.workers, "" if token else ", no token"
-        )
-        with ending_quietly():
+        with ended_by_signals(desk.stop):
+            log.info(
+                "serving on http://%s:%d with %d workers%s",
+                *(shown, port, settings.workers, "" if token else ", no token"),
+            )
             server.run(sockets=[listener])
     if desk.broken:
         raise UserError(desk.broken)
@@ -104,9 +105,13 @@ def listening(settings: Serve) -> Iterator[socket.socket]:
 
 
 @contextlib.contextmanager
-def ending_quietly() -> Iterator[None]:
-    """Let the signals that end a server end it alone: uvicorn raises them again once it has stopped."""
-    before = {one: signal.signal(one, lambda *_: None) for one in (signal.SIGTERM, signal.SIGINT)}
+def ended_by_signals(stop: Callable[[], None]) -> Iterator[None]:
+    """Let SIGTERM and SIGINT stop a server and nothing else.
+
+    uvicorn has handlers of its own only while it runs: one that comes before must not be lost, and those that it took
+    it raises again once it has stopped.
+    """
+    before = {one: signal.signal(one, lambda *_: stop()) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:

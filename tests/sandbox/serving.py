@@ -60,11 +60,16 @@ class Server:
         return self.process.wait(60)
 
 
+def require_packages() -> None:
+    """Leave a test out where a server's packages are missing."""
+    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
+        missing("starlette and uvicorn are not installed: envs/serve.txt")
+
+
 @contextmanager
 def serving(*flags: object) -> Iterator[Server]:
     """Start a server on a free port of the loopback, in bubblewrap, and end it."""
-    if importlib.util.find_spec("uvicorn") is None or importlib.util.find_spec("starlette") is None:
-        missing("starlette and uvicorn are not installed: envs/serve.txt")
+    require_packages()
     command = [sys.executable, "-m", "selfcodealign", "serve", "--port", "0", "--isolation", "bubblewrap"]
     process = subprocess.Popen(
         [*command, *map(str, flags)], cwd=ROOT, stderr=subprocess.PIPE, text=True, env={**os.environ}

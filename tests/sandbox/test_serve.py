@@ -16,7 +16,7 @@ import pytest
 
 from selfcodealign.sandbox import Settings, run_cases
 from tests.sandbox import suite
-from tests.sandbox.serving import serving
+from tests.sandbox.serving import require_packages, serving
 
 pytestmark = pytest.mark.slow
 
@@ -199,6 +199,17 @@ def test_a_signal_lets_what_was_accepted_finish_and_refuses_the_rest():
         assert [row["verdict"] for row in running.result().body] == ["pass"] * 6
         assert ending.process.wait(30) == 0
         assert ending.log[-1] == "stopped\n"
+
+
+def test_a_signal_before_the_server_runs_is_not_lost():
+    require_packages()
+    from selfcodealign.serving.server import ended_by_signals
+
+    asked, before = [], signal.getsignal(signal.SIGTERM)
+    with ended_by_signals(lambda: asked.append("stop")):
+        signal.raise_signal(signal.SIGTERM)
+    assert asked == ["stop"]
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_worker_that_is_killed_loses_nothing(server):
