@@ -76,12 +76,12 @@ def parsed(text: str) -> list[ast.stmt]:
 def separate(tests: str) -> list[str]:
     """Split tests into programs with one check each: an assertion, a call of a test, or a test that nobody calls.
 
-    Each program keeps the statements before its check that are no check themselves. Tests that do not parse, or that
-    are nested too deeply to be written down again, give none.
+    Each program keeps the statements before its check that are no check themselves. Tests that do not parse give none,
+    nor do those that Python cannot write down again, because they are nested too deeply or for their strings.
     """
     try:
         return [_written([*before, check]) for before, check in _separate(parsed(tests))]
-    except RecursionError:
+    except (RecursionError, ValueError):
         return []
 
 
@@ -89,7 +89,7 @@ def checks(tests: str) -> list[Check]:
     """Split tests as `separate` does, test functions that are nothing but assertions into these."""
     try:
         return [_check(before, check) for before, check in _separate(_unfolded(parsed(tests)))]
-    except RecursionError:
+    except (RecursionError, ValueError):
         return []
 
 

@@ -60,6 +60,11 @@ def test_tests_are_cut_into_checks(tests, texts):
     assert [check.text for check in checks(tests)] == texts
 
 
+def test_a_string_that_python_cannot_write_down_again_is_no_traceback():
+    # Python 3.11 writes no backslash in an f-string's expression, and has no other way to write this character.
+    assert len(checks("assert f(f\"{'\u200b'}\")")) <= 1
+
+
 @pytest.mark.parametrize(
     ("test", "plain"),
     [

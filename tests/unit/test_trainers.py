@@ -34,6 +34,8 @@ TESTS = {
     "def main():\n    test_double()\n",
     "called from a table": "def check():\n    assert double(2) == 4\n\nfor one in [check]:\n    one()\n",
     "called by a test": "def check(x):\n    assert double(x) == 4\n\ndef test_double():\n    check(2)\n",
+    "an assertion of a module": "import numpy.testing as npt\nnpt.assert_equal(double(2), 4)\n",
+    "an assertion found by its name": "import numpy.testing\ngetattr(numpy.testing, 'assert_equal')(double(2), 4)\n",
     "a function with a default": "def test_double(x=2):\n    assert double(x) == 4\n",
 }
 NEED_A_RUNNER = {
@@ -49,6 +51,7 @@ NEED_A_RUNNER = {
     "nothing to run": "x = 1",
     "an assertion that nobody reaches": "def check():\n    assert double(2) == 4\n",
     "a call without an assertion": "double(2)",
+    "a chain of calls that is too long to be written down": "double(2)" + ".real.conjugate()" * 600,
 }
 
 
