@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from selfcodealign.config.cells import evaluated
 from selfcodealign.config.config import Config
+from selfcodealign.config.lineage import equal_rows
 from selfcodealign.config.training import TrainSft
 from selfcodealign.evaluation.statistics import expected_distinct
 from selfcodealign.pilot import setup
@@ -222,8 +223,8 @@ def _spread(pilot: dict[str, Measured], dataset: str, kept: int, shown: int) -> 
 
 def _equal(found: Forecast, config: Config) -> None:
     """Cut datasets that must have equally many rows to the least of them."""
-    for name, one in config.datasets.items():
-        group = {name, *one.equal_rows_with}
+    for name in config.datasets:
+        group = {name, *equal_rows(config.datasets, name)}
         least = min((found.rows[other] for other in group), key=lambda rows: rows[0])
         for other in group:
             found.rows[other] = least
