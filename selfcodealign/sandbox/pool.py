@@ -61,11 +61,15 @@ class Pool:
     def submit(self, case: Mapping[str, Any]) -> Future[Verdict]:
         """Hand over a case and return at once; its verdict has the case's id, and others may have the same.
 
+        A case cannot be taken back: the future's `cancel` does nothing.
+
         Raises:
             UserError: the case is malformed, or the pool has ended.
         """
         request(case, self.settings)
         future: Future[Verdict] = Future()
+        # A cancelled future takes no result, and the error would end the thread that all others wait for.
+        future.set_running_or_notify_cancel()
         with self._lock:
             if self._ended is not None:
                 raise UserError(f"the sandbox's workers have ended: {self._ended}")

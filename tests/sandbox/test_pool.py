@@ -67,6 +67,12 @@ def test_a_malformed_case_is_refused_at_once_and_harms_no_other(pool):
     assert pool.run([case(2)])[0]["passed"]
 
 
+def test_a_case_that_is_cancelled_harms_no_other(pool):
+    waiting = [pool.submit(case(number)) for number in (2, 4)]
+    assert not waiting[0].cancel()
+    assert [future.result(timeout=60)["passed"] for future in waiting] == [True, True]
+
+
 def test_who_waits_when_the_pool_is_closed_is_told(pool):
     waiting = pool.submit({"id": "slow", **SLOW})
     pool.close()
