@@ -76,8 +76,9 @@ def parsed(text: str) -> list[ast.stmt]:
 def separate(tests: str) -> list[str]:
     """Split tests into programs with one check each: an assertion, a call of a test, or a test that nobody calls.
 
-    Each program keeps the statements before its check that are no check themselves. Tests that do not parse give none,
-    nor do those that Python cannot write down again, because they are nested too deeply or for their strings.
+    Each program keeps the statements before its check that are no check themselves, and those behind a test that nobody
+    calls if it reads a name that they bind. Tests that do not parse give none, nor do those that Python cannot write
+    down again, because they are nested too deeply or for their strings.
     """
     try:
         return [_written([*before, check]) for before, check in _separate(parsed(tests))]
