@@ -13,15 +13,15 @@ from selfcodealign.errors import one_line_errors
 from selfcodealign.extras import missing_packages_named
 
 TOOLS = {
-    "status": "print how far a run is: jobs, rows, rate, time left and failures of every stage",
-    "summary": "print where the report is and the headline numbers",
-    "trace": "print the whole ancestry of a row, kept or dropped",
+    "status": "print the progress of a run: jobs, rows, rate, remaining time and failures of every stage",
+    "summary": "print the path of the report and the main numbers",
+    "trace": "print all rows from which a kept or dropped row was made",
     "prompt": "print the exact prompt that a row was generated from",
-    "sandbox": "run programs with their tests in isolation and write verdicts",
-    "serve": "answer over HTTP with the verdicts of the sandbox",
+    "sandbox": "run programs with their tests in isolation, and write verdicts",
+    "serve": "serve the verdicts of the sandbox over HTTP",
     "evaluate": "score samples of a benchmark",
-    "plan-training": "say whether a fine-tuning run fits, with the arithmetic",
-    "pilot": "try a run on a few seeds: what each stage keeps, what the whole will take, what looks wrong",
+    "plan-training": "estimate whether a fine-tuning run fits into memory",
+    "pilot": "try a run on a few seeds: rows of each stage, cost of the whole run, problems",
     "cost": "estimate GPU-hours, tokens, disk and wall time of a run before it starts",
     "publish": "push a finished dataset or model to the Hugging Face Hub",
     "config": "write the config's JSON schema and its page of documentation",

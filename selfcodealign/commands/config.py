@@ -15,12 +15,12 @@ from selfcodealign.stage import type_name
 
 INTRODUCTION = """# Configuration
 
-Every key of `config.yaml`, with its type and default. This page and `config.schema.json` are written from
-`selfcodealign/config/` by `make schema`; a test keeps them in step. A key left out has its default, a key that is not
-known here is an error. Threads, memory and partitions are not science: they live in `profiles/`.
+This page lists every key of `config.yaml`, with its type and default. `make schema` writes it and `config.schema.json`
+from `selfcodealign/config/`; a test checks that both are up to date. A missing key has its default; an unknown key is
+an error. Threads, memory and partitions are set in `profiles/`.
 
-Use a preset of this folder with `snakemake --configfile config/<preset>.yaml`. It stands alone: `config.yaml` is not
-read then. To lay keys of your own over a preset, or over your `config.yaml`, write a file that names it in `extends`.
+Use a preset of this folder with `snakemake --configfile config/<preset>.yaml`; then `config.yaml` is not read. To
+override keys of a preset, or of your `config.yaml`, write a file that names it in `extends`.
 
 """
 

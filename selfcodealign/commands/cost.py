@@ -21,19 +21,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         default=[Path("config.yaml")],
-        help="the run's (default: config.yaml); later override",
+        help="config files of the run (default: config.yaml); later ones override earlier ones",
     )
-    parser.add_argument("--gpus", type=int, default=4, help="GPUs at hand, of the A100 80 GB class (default: 4)")
-    parser.add_argument("--cores", type=int, default=64, help="CPU cores at hand (default: 64)")
-    parser.add_argument("--seeds", type=int, help="seeds (default: gather_seeds.limit, else the paper's 248,934)")
-    parser.add_argument("--functions", type=int, default=0, help="functions that enter seed gathering (default: 0)")
+    parser.add_argument("--gpus", type=int, default=4, help="available GPUs, of the A100 80 GB class (default: 4)")
+    parser.add_argument("--cores", type=int, default=64, help="available CPU cores (default: 64)")
+    parser.add_argument("--seeds", type=int, help="seeds (default: gather_seeds.limit, otherwise the paper's 248,934)")
+    parser.add_argument(
+        "--functions", type=int, default=0, help="functions at the start of the seed stages (default: 0)"
+    )
     parser.add_argument(
         "--pilot",
         type=Path,
         default=Path("results/run_pilot/pilot.json"),
-        help="a pilot's figures, taken in place of the paper's table where they are there (default: %(default)s)",
+        help="figures of a pilot, used instead of the paper's table if they exist (default: %(default)s)",
     )
-    parser.add_argument("--parameters-b", type=float, help="parameters in billions (default: known for known models)")
+    parser.add_argument("--parameters-b", type=float, help="parameters in billions (default: that of a known model)")
 
 
 def main(arguments: argparse.Namespace) -> None:

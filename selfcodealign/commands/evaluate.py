@@ -29,32 +29,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     flag = parser.add_argument
     flag("--benchmark", required=True, help=f"one of {', '.join(base.BENCHMARKS)}, or of an installed package")
-    flag("--problems", type=Path, help="file of problems, as published; fetched if not given")
-    flag("--version", help="version to fetch; the paper's if not given")
+    flag("--problems", type=Path, help="file of problems, as published; fetched by default")
+    flag("--version", help="version to fetch; by default that of the paper")
     flag("--output", type=Path, required=True, help="file of the results (JSON)")
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--samples", type=Path, help="samples in the benchmark's public format: a file or folder")
     what.add_argument("--model", help="local folder or Hub id of a model to sample")
-    what.add_argument("--canonical", action="store_true", help="score the authors' own solutions: a test of the set-up")
-    flag("--as-is", action="store_true", help="do not take Markdown off samples that are not Python because of it")
-    flag("--missing", choices=["exclude", "fail"], default="exclude", help="what a task without samples counts as")
+    what.add_argument("--canonical", action="store_true", help="score the authors' own solutions, to test the setup")
+    flag("--as-is", action="store_true", help="do not remove Markdown from samples that are not Python because of it")
     flag(
-        "--rules", choices=["0.2", "0.2+broadcasting", "0.3"], help="HumanEval+, MBPP+: EvalPlus's generation of rules"
+        "--missing",
+        choices=["exclude", "fail"],
+        default="exclude",
+        help="exclude tasks without samples, or count them as failures",
     )
+    flag("--rules", choices=["0.2", "0.2+broadcasting", "0.3"], help="HumanEval+, MBPP+: version of EvalPlus's rules")
     flag("--workers", type=int, default=len(os.sched_getaffinity(0)), help="programs that run at once (all cores)")
     flag("--isolation", choices=["auto", "apptainer", "bubblewrap", "none"], default="auto", help="sandbox layer")
     flag("--i-understand", action="store_true", help="needed for --isolation none: the programs may then do anything")
     flag("--python", help="interpreter that runs the programs, for benchmarks that need other packages")
     flag("--work", type=Path, default=Path("work/evaluate"), help="folder of expected outputs and unfinished answers")
     flag("--seed", type=int, default=3407, help="seed of sampling and of the bootstrap")
-    flag("--paper-model", default="", help="name of the model in the paper's tables, to print its number beside")
-    flag("--style", choices=get_args(base.Asking), default="chat", help="--model: how it is asked")
+    flag("--paper-model", default="", help="name of the model in the paper's tables, to print its number too")
+    flag("--style", choices=get_args(base.Asking), default="chat", help="--model: how it is prompted")
     flag("--revision", default="main", help="--model: revision on the Hub")
-    flag("--trust-remote-code", action="store_true", help="--model: run Python code that comes with it")
-    flag("--n", type=int, help="--model: samples of each task; like the following, the paper's number if not given")
+    flag("--trust-remote-code", action="store_true", help="--model: run Python code of the model")
+    flag(
+        "--n",
+        type=int,
+        help="--model: samples of each task; the default of this and the next flags is the paper's value",
+    )
     flag("--temperature", type=float, help="--model: 0 is greedy")
-    flag("--top-p", type=float, help="--model: nucleus")
-    flag("--max-tokens", type=int, help="--model: most new tokens of a turn")
+    flag("--top-p", type=float, help="--model: nucleus sampling")
+    flag("--max-tokens", type=int, help="--model: maximum number of new tokens of a turn")
     flag("--engine", nargs="*", default=[], metavar="NAME=VALUE", help="--model: how it is run, as in the config")
 
 

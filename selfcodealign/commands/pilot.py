@@ -16,9 +16,16 @@ WITH_HOW_MUCH = ("--cores", "-c", "--jobs", "-j", "--profile")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the tool understands; other words go to Snakemake."""
-    parser.epilog = "Further words go to Snakemake, for example --profile profiles/slurm; without any, --cores all."
-    parser.add_argument("--configfile", type=Path, nargs="+", help="the run's (default: config.yaml); later override")
-    parser.add_argument("--seeds", type=int, help="seeds that are written about (default: run_pilot.seeds, 32)")
+    parser.epilog = (
+        "Other options are passed to Snakemake, for example --profile profiles/slurm; the default is --cores all."
+    )
+    parser.add_argument(
+        "--configfile",
+        type=Path,
+        nargs="+",
+        help="config files of the run (default: config.yaml); later ones override earlier ones",
+    )
+    parser.add_argument("--seeds", type=int, help="seeds that every generation uses (default: run_pilot.seeds, 32)")
 
 
 def command(arguments: argparse.Namespace) -> list[str]:

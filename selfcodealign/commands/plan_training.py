@@ -10,7 +10,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", required=True, help="local folder or Hub id of the base model")
     parser.add_argument("--revision", default="main", help="revision on the Hub")
     parser.add_argument("--gpus", type=int, default=1, help="GPUs that train together (default 1)")
-    parser.add_argument("--gpu-memory-gb", type=float, required=True, help="memory of each, in 10^9 bytes")
+    parser.add_argument("--gpu-memory-gb", type=float, required=True, help="memory of each GPU, in 10^9 bytes")
     parser.add_argument("--host-memory-gb", type=float, default=0, help="memory of the machine, for offloading")
     parser.add_argument(
         "--precision",
@@ -24,12 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="adamw",
         help="adafactor needs the least memory (default adamw)",
     )
-    parser.add_argument("--max-tokens", type=int, default=1_280, help="longest row (default 1280, the paper's)")
+    parser.add_argument(
+        "--max-tokens", type=int, default=1_280, help="maximum length of a row (default 1280, as in the paper)"
+    )
     parser.add_argument("--lora-rank", type=int, default=0, help="rank of LoRA adapters; 0 trains all weights")
     parser.add_argument(
         "--activation-checkpointing",
         action="store_true",
-        help="compute activations again in the backward pass: a third slower, far less memory",
+        help="compute activations again in the backward pass: a third slower, much less memory",
     )
     parser.add_argument("--checkpoints-kept", type=int, default=2, help="checkpoints on disk (default 2)")
 

@@ -16,7 +16,9 @@ RESULTS = {"con": "extract_concepts", "ins": "write_instructions", "res": "write
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the tool's flags."""
     parser.add_argument("id", help="id of a list of concepts, an instruction or a response: con-…, ins-…, res-…")
-    parser.add_argument("--results", type=Path, default=Path("results"), help="where the run wrote (default: results)")
+    parser.add_argument(
+        "--results", type=Path, default=Path("results"), help="folder of the run's results (default: results)"
+    )
     parser.add_argument("--prompts", type=Path, nargs="*", help="templates to try (default: all in prompts/)")
     parser.add_argument("--examples", type=Path, nargs="*", help="examples files to try (default: those of the run)")
 

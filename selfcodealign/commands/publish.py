@@ -19,14 +19,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "folder",
         type=Path,
-        help="a dataset or model of a run: NAME in results/build_dataset or in results/train_sft, _dpo or _grpo",
+        help="a dataset or model of a run: a folder in results/build_dataset or in results/train_sft, _dpo or _grpo",
     )
     parser.add_argument("--repo", required=True, help="repository on the Hub, as ORGANISATION/NAME")
     parser.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
-    parser.add_argument("--licence", help="licence identifier to put on the card, once you have decided on one")
-    parser.add_argument(
-        "--base-model", help="Hub id of a model's base to put on the card, if it was trained from a folder"
-    )
+    parser.add_argument("--licence", help="licence identifier for the card, which you have to decide")
+    parser.add_argument("--base-model", help="Hub id of a model's base for the card, if the base was a local folder")
     parser.add_argument("--message", help="commit message (default: Publish dataset, or Publish model)")
     parser.add_argument("--dry-run", action="store_true", help="check and show what would be pushed, push nothing")
     parser.add_argument("--yes", action="store_true", help="do not ask before pushing")

@@ -31,18 +31,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     default = Settings()
     parser.add_argument("--input", type=Path, help=f"cases, one JSON object a line, such as {EXAMPLE}; - is stdin")
     parser.add_argument(
-        "--output", type=Path, help="verdicts, appended as they finish; a file begun earlier is continued"
+        "--output", type=Path, help="verdicts, appended as they finish; an unfinished file is continued"
     )
-    parser.add_argument("--timeout-s", type=float, default=default.timeout_s, help="CPU seconds of a program")
-    parser.add_argument("--memory-mb", type=int, default=default.memory_mb, help="memory of a program and its children")
-    parser.add_argument("--scratch-mb", type=int, default=default.scratch_mb, help="files that a program may write")
-    parser.add_argument("--processes", type=int, default=default.processes, help="processes and threads of a program")
-    parser.add_argument("--output-kb", type=int, default=default.output_kb, help="kept of stdout, and of stderr")
+    parser.add_argument(
+        "--timeout-s", type=float, default=default.timeout_s, help="CPU time limit of a program, in seconds"
+    )
+    parser.add_argument(
+        "--memory-mb", type=int, default=default.memory_mb, help="memory limit of a program and its children"
+    )
+    parser.add_argument(
+        "--scratch-mb", type=int, default=default.scratch_mb, help="limit for files that a program writes"
+    )
+    parser.add_argument(
+        "--processes", type=int, default=default.processes, help="limit for processes and threads of a program"
+    )
+    parser.add_argument(
+        "--output-kb", type=int, default=default.output_kb, help="how much of stdout, and of stderr, is kept"
+    )
     parser.add_argument(
         "--isolation",
         choices=("auto", "apptainer", "bubblewrap", "none"),
         default="auto",
-        help="layer of the sandbox; auto takes the first that holds (docs/sandbox.md)",
+        help="layer of the sandbox; auto takes the first that works (docs/sandbox.md)",
     )
     parser.add_argument(
         "--i-understand",
@@ -53,9 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="allow --isolation none: programs may then do anything to this machine",
     )
     parser.add_argument("--workers", type=int, default=default.workers, help="programs that run at once (all cores)")
-    parser.add_argument("--reruns", type=int, default=0, help="further runs of each pass; a changed verdict is flaky")
+    parser.add_argument(
+        "--reruns",
+        type=int,
+        default=0,
+        help="additional runs of each passing case; if the verdict changes, it is flaky",
+    )
     parser.add_argument("--mutants", type=int, default=0, help="mutants of each passing case, for mutation_score")
-    parser.add_argument("--no-vacuous", action="store_true", help="do not ask whether the tests could have failed")
+    parser.add_argument("--no-vacuous", action="store_true", help="do not check whether the tests could have failed")
     parser.add_argument(
         "--mode", choices=("fixed", "reference"), default="fixed", help="reference: exit status 0 is a pass"
     )
@@ -63,7 +78,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--python", help="interpreter that runs the programs")
     parser.add_argument("--cache", type=Path, help="SQLite file of finished verdicts, shared between runs")
     parser.add_argument(
-        "--self-test", action="store_true", help="only probe the layers and say which one would be used"
+        "--self-test", action="store_true", help="only test the layers, and print which one would be used"
     )
 
 

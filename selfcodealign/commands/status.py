@@ -13,12 +13,16 @@ from selfcodealign.status import Reader, StageStatus, as_json
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the tool understands."""
     parser.add_argument(
-        "folder", type=Path, nargs="?", default=Path(), help="folder that snakemake was started in (default: this one)"
+        "folder",
+        type=Path,
+        nargs="?",
+        default=Path(),
+        help="folder in which snakemake was started (default: the current one)",
     )
-    parser.add_argument("--results", type=Path, help="folder of the run's results (default: results in it)")
+    parser.add_argument("--results", type=Path, help="folder of the run's results (default: results in that folder)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument(
-        "--watch", type=float, metavar="SECONDS", help="print again and again until no job runs any more"
+        "--watch", type=float, metavar="SECONDS", help="print again after this time, until no job is running"
     )
 
 

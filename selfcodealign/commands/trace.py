@@ -12,7 +12,9 @@ from selfcodealign.trace import ancestry, offspring, render, whole_id
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what the tool understands."""
     parser.add_argument(
-        "id", metavar="ID", help="id of a row of any stage, or its beginning: res-0123456789abcdef0123, res-01234567"
+        "id",
+        metavar="ID",
+        help="id of a row of any stage, or the beginning of an id: res-0123456789abcdef0123, res-01234567",
     )
     parser.add_argument(
         "--results", type=Path, default=Path("results"), help="folder of the run's results (default: %(default)s)"

@@ -35,5 +35,5 @@ class Prompting(AskedModel):
     """What a job asks a model with."""
 
     prompts: Path = Field(description="layout of the prompts (YAML)")
-    examples: Path | None = Field(default=None, description="examples file to use in place of the layout's own")
+    examples: Path | None = Field(default=None, description="examples file to use instead of the layout's own")
     earlier: list[Path] = Field(default=[], description="the shards before this one (mode `reference`)")

@@ -62,17 +62,18 @@ class Config(Section):
     extends: str | None = Field(
         default=None,
         exclude=True,
-        description="config file that this one is laid over, looked up in the working folder, then beside the "
-        "Snakefile; without it a file named with --configfile stands alone",
+        description="config file from which this one takes all keys that it does not set, searched in the "
+        "working folder, then beside the Snakefile; if empty, a file given with --configfile is "
+        "used alone",
     )
-    seed: int = Field(default=RUN_SEED, description="run seed; every random choice derives from it")
+    seed: int = Field(default=RUN_SEED, description="random seed of the run; every random choice is derived from it")
     mode: Mode = "fixed"
-    demo: bool = Field(default=False, description="the run uses the embedded toy model; the report says so")
+    demo: bool = Field(default=False, description="the run uses the embedded toy model; the report states this")
     rounds: Count = Field(
         default=1, description="rounds of self-alignment; from the second on, the trained model writes the data"
     )
     rounds_learn_from: Literal["last", "all"] = Field(
-        default="last", description="data that a round trains on: its own alone, or that of all rounds so far"
+        default="last", description="data that a round trains on: only its own, or that of all rounds so far"
     )
     model: Model = Model()
     data: Data = Data()
@@ -99,7 +100,7 @@ class Config(Section):
     generations: dict[str, Generation] = Field(default={"self": Generation()})
     datasets: dict[str, Dataset] = Field(default={"passing": Dataset()})
     other_datasets: dict[str, GivenDataset] = Field(
-        default={}, description="instruction datasets of others, which entries of `models` may train on"
+        default={}, description="instruction datasets of other authors, for training of entries of `models`"
     )
     models: dict[str, TrainedModel] = Field(default={"aligned": TrainedModel()})
     sanitize_responses: SanitizeResponses = SanitizeResponses()
@@ -113,16 +114,16 @@ class Config(Section):
     train_sft: TrainSft = TrainSft()
     train_dpo: TrainDpo = TrainDpo()
     train_grpo: TrainGrpo = TrainGrpo()
-    evaluate_base: bool = Field(default=True, description="evaluate the base model too")
+    evaluate_base: bool = Field(default=True, description="also evaluate the base model")
     other_models: dict[str, GivenModel] = Field(default={}, description="models that are only evaluated")
     paper_models: dict[str, str] = Field(
-        default={}, description="for a model evaluated here, the name under which the paper's tables have it"
+        default={}, description="for a model evaluated here, its name in the paper's tables"
     )
     benchmarks: dict[str, BenchmarkRun] = Field(
         default={},
         description=(
-            "benchmarks that every model is evaluated on; where the config has none, that of the toy with "
-            "`demo: true`, else HumanEval+ and MBPP+"
+            "benchmarks on which every model is evaluated; if the config has none, that of the toy "
+            "domain with `demo: true`, otherwise HumanEval+ and MBPP+"
         ),
     )
     tables: dict[str, Table] = Field(default={}, description="tables of the paper to fill with this run's numbers")
@@ -131,10 +132,10 @@ class Config(Section):
     run_pilot: RunPilot = RunPilot()
     containers: dict[str, str] = Field(
         default={name: f"containers/{name}.sif" for name in ISLANDS},
-        description="image of each island of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
+        description="image of each set of dependencies, used with --sdm apptainer: a file, a folder or docker://…",
     )
     container_digests: dict[str, str] = Field(
-        default={}, description="sha256 that an island's image must have; a run with another one stops before it starts"
+        default={}, description="sha256 that an image must have; a run with another image stops before it starts"
     )
 
     @property

@@ -17,17 +17,19 @@ class SelectResponses(Section):
     """Choose the responses that a dataset is made of."""
 
     selection: Selection = Field(
-        default="passing", description="which responses of an instruction may be chosen, and how"
+        default="passing", description="which responses of an instruction can be chosen, and how"
     )
-    per_instruction: Count = Field(default=1, description="most responses of one instruction (mode fixed)")
+    per_instruction: Count = Field(default=1, description="maximum number of responses of one instruction (mode fixed)")
     pass_threshold: Share = Field(
-        default=1.0, description="share of a response's assertions that must hold for it to count as passing"
+        default=1.0, description="share of a response's assertions that must pass for it to count as passing"
     )
     min_pass_rate: Share = Field(
-        default=0.0, description="lowest share of an instruction's responses that pass: leaves out tasks too hard"
+        default=0.0,
+        description="minimum share of an instruction's responses that pass, to exclude tasks that are too hard",
     )
     max_pass_rate: Share = Field(
-        default=1.0, description="highest share of an instruction's responses that pass: leaves out tasks too easy"
+        default=1.0,
+        description="maximum share of an instruction's responses that pass, to exclude tasks that are too easy",
     )
 
     def contradiction(self, enough: int | None) -> str | None:
@@ -58,22 +60,23 @@ class SelectResponses(Section):
 
 
 class WeighAssertions(Section):
-    """Weigh the responses to a task and the single assertions of all of them by each other."""
+    """Weight the responses to a task and all their single assertions by each other."""
 
     mutants: int = Field(
         default=10,
         ge=0,
-        description="mutants of a task's best response, by which its pool is cut to the assertions that reject some; "
-        "0: by wrong responses alone",
+        description="mutants of a task's best response; the pool keeps only assertions that reject mutants or "
+        "wrong responses; 0: only wrong responses are used",
     )
     rejections: Count = Field(
-        default=3, description="assertions of the pool that reject each wrong response and mutant, where so many do"
+        default=3,
+        description="number of assertions in the pool that reject each wrong response and mutant, if so many do",
     )
     least_evidence: float = Field(
         default=0.27,
         ge=-1,
         le=1,
-        description="least evidence, from -0.5 to 1, at which a task's best responses are believed",
+        description="minimum evidence, from -0.5 to 1, for which a task's best responses are believed",
     )
 
 
@@ -82,37 +85,40 @@ class Dataset(SelectResponses):
 
     generation: str = Field(default="self", description="name of an entry of `generations`")
     equal_rows_with: list[str] = Field(
-        default=[], description="datasets to cut to the same number of rows, for fair ablations"
+        default=[], description="datasets to reduce to the same number of rows, for fair ablations"
     )
     seed_shards: Count | None = Field(
         default=None,
-        description="use only so many seed shards, the first ones: a smaller run that shares a larger one's files",
+        description="number of seed shards to use, the first ones, for a smaller run that shares files of a larger one",
     )
-    augment_share: Share | None = Field(default=None, description="this dataset's `augment_dataset.share`, if not that")
+    augment_share: Share | None = Field(
+        default=None, description="`augment_dataset.share` of this dataset, if it differs"
+    )
 
 
 class SanitizeResponses(Section):
-    """Split generations into response and tests, and drop those that break a rule of form."""
+    """Split samples into response and tests, and drop those that violate a rule of form."""
 
-    max_words: Count = Field(default=200, description="longest instruction, in words")
+    max_words: Count = Field(default=200, description="maximum length of an instruction, in words")
 
 
 class DecontaminateDataset(DecontaminateSeeds):
-    """Drop rows that overlap with one of the benchmarks that seeds are compared with, by the same search."""
+    """Drop rows that overlap with a benchmark; same benchmarks and same search as for seeds."""
 
 
 class DedupDataset(Section):
-    """Drop rows that say again what another row says."""
+    """Drop rows that repeat another row."""
 
     columns: list[Literal["instruction", "response", "code_representation"]] = Field(
         default=["instruction", "response", "code_representation"],
-        description="texts compared for near-duplicates, in this order; none switches the comparison off",
+        description="texts compared for near-duplicates, in this order; an empty list switches the comparison off",
     )
     names: bool = Field(
-        default=True, description="drop a row that defines exactly the names another defines (mode fixed)"
+        default=True, description="drop a row that defines exactly the same names as another row (mode fixed)"
     )
     threshold: Annotated[float, Field(gt=0, lt=1)] = Field(
-        default=0.7, description="least Jaccard index of a near-duplicate; also decides the bands of the MinHash search"
+        default=0.7,
+        description="minimum Jaccard index of a near-duplicate; also decides the bands of the MinHash search",
     )
     permutations: Count = Field(default=250, description="values in a MinHash signature")
     ngram: Count = Field(default=5, description="tokens in a shingle")
@@ -124,20 +130,20 @@ class DedupDataset(Section):
 class AugmentDataset(Section):
     """Show some of the tests in the instruction, as the paper's main run does."""
 
-    share: Share = Field(default=0.5, description="share of the eligible instructions that are augmented; 0 for none")
-    max_lines: Count = Field(default=5, description="most lines of tests to show (mode fixed)")
+    share: Share = Field(default=0.5, description="share of the eligible instructions to augment; 0 for none")
+    max_lines: Count = Field(default=5, description="maximum lines of tests to show (mode fixed)")
 
 
 class BuildPreferences(Section):
     """Turn passing and failing responses into preference pairs, labelled responses and tasks with tests."""
 
     labels_per_class: Count = Field(
-        default=2, description="most passing, and most failing, labelled responses of an instruction"
+        default=2, description="maximum number of passing, and of failing, labelled responses of an instruction"
     )
 
 
 class BuildViewer(Section):
-    """Write a page in which a dataset's responses, kept and dropped, can be searched."""
+    """Write a page to search a dataset's responses, kept and dropped."""
 
     max_rows: Count = Field(
         default=50_000, description="rows on the page; all kept rows first, then a sample of the rest"

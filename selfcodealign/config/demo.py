@@ -10,8 +10,8 @@ from selfcodealign.config.section import Count, Section
 class MakeDemoShards(Section):
     """Write the demo's raw shards (toy functions and modules of the standard library)."""
 
-    seed: int = Field(default=0, description="another seed gives other toy functions")
-    functions: Count = Field(default=560, description="good functions of the toy domain, before any filter")
+    seed: int = Field(default=0, description="random seed of the toy functions")
+    functions: Count = Field(default=560, description="valid functions of the toy domain, before any filter")
     library_files: int = Field(default=150, ge=0, description="modules of the running interpreter's standard library")
 
 
@@ -19,21 +19,21 @@ class MakeDemoBenchmark(Section):
     """Write the demo's benchmark of held-out toy tasks."""
 
     split: Literal["test", "dev"] = Field(
-        default="test", description="dev is for choosing settings, test for reporting"
+        default="test", description="dev is for the choice of settings, test for reporting"
     )
     count: Count = Field(default=200, description="tasks")
-    seed: int = Field(default=0, description="another seed gives other parameters and another order")
+    seed: int = Field(default=0, description="random seed of parameters and order")
 
 
 class MakeRehearsalFile(Section):
-    """Write toy tasks in the formats of the paper's benchmarks, for a rehearsal of its tables."""
+    """Write toy tasks in the formats of the paper's benchmarks, to test its tables."""
 
     count: Count = Field(default=12, description="records in a file")
-    seed: int = Field(default=0, description="another seed gives other tasks")
+    seed: int = Field(default=0, description="random seed of the tasks")
 
 
 class PretrainDemoModel(Section):
-    """Train the demo's base model from scratch; not part of any other target."""
+    """Train the toy model from scratch; no other target needs this."""
 
-    seed: int = Field(default=0, description="seed of weights and corpus")
+    seed: int = Field(default=0, description="random seed of weights and corpus")
     steps: Count = Field(default=4_200, description="optimizer steps; about 3,500 tokens each")

@@ -13,9 +13,10 @@ class FetchBenchmark(Section):
 
     file: str | list[str] | None = Field(
         default=None,
-        description="local file of problems, in place of the authors' published one; several are joined (evalperf)",
+        description="local file of problems, instead of the authors' published one; several files are joined "
+        "(evalperf)",
     )
-    version: str | None = Field(default=None, description="published version to fetch; the paper's if empty")
+    version: str | None = Field(default=None, description="published version to fetch; that of the paper if empty")
 
     @property
     def files(self) -> list[str]:
@@ -28,36 +29,38 @@ class SampleSolutions(Section):
 
     samples: Count | None = Field(default=None, description="samples of each task")
     temperature: float | None = Field(default=None, ge=0, description="0 is greedy")
-    top_p: float | None = Field(default=None, gt=0, le=1, description="nucleus: least probability mass sampled from")
-    max_tokens: Count | None = Field(default=None, description="most new tokens of a turn")
-    tasks: Count | None = Field(default=None, description="ask only so many tasks, the first ones; all if empty")
+    top_p: float | None = Field(
+        default=None, gt=0, le=1, description="nucleus sampling: probability mass from which to sample"
+    )
+    max_tokens: Count | None = Field(default=None, description="maximum number of new tokens of a turn")
+    tasks: Count | None = Field(default=None, description="number of tasks to use, the first ones; all if empty")
 
 
 class BenchmarkRun(FetchBenchmark, SampleSolutions):
-    """One benchmark as this run uses it. Empty sampling keys take what the paper used."""
+    """One benchmark as this run uses it. If sampling keys are empty, the paper's values are used."""
 
     benchmark: str | None = Field(
         default=None,
-        description="which benchmark; the entry's own name if empty, so that one may be run in several ways",
+        description="which benchmark; the entry's own name if empty, so that several entries can use one benchmark",
     )
 
 
 class GivenModel(Section):
-    """A model that is evaluated beside the ones trained here, for example the one the paper compares with."""
+    """A model that is only evaluated, for example one of the paper's other models."""
 
-    model: str = Field(description="local folder or Hub id, or the name that its server knows it by")
-    revision: str = Field(default="main", description="revision of a model from the Hub")
+    model: str = Field(description="local folder or Hub id, or its name on its server")
+    revision: str = Field(default="main", description="revision of the model on the Hub")
     style: Asking = Field(
         default="chat",
-        description="asked by raw completion, in this project's training layout, or in its own chat template",
+        description="prompted by raw completion, in this project's training layout, or in its own chat template",
     )
     benchmarks: list[str] | None = Field(
-        default=None, description="entries of `benchmarks` that it is evaluated on; all if empty"
+        default=None, description="entries of `benchmarks` on which it is evaluated; all if empty"
     )
     engine: Changes = Field(
         default={},
-        description="keys of `engine` that differ for it, for example its provider's server; with style `chat` and "
-        "`api: chat` the server's own template asks it",
+        description="keys of `engine` that differ for it, for example its provider's server; with style "
+        "`chat` and `api: chat` the server's own template makes the prompt",
     )
 
 
@@ -65,5 +68,5 @@ class ScoreBenchmark(Section):
     """Turn verdicts into pass@k with intervals."""
 
     missing: Literal["exclude", "fail"] = Field(
-        default="exclude", description="leave tasks without samples out of the means, or count them as failures"
+        default="exclude", description="exclude tasks without samples from the means, or count them as failures"
     )

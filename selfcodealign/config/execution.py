@@ -11,18 +11,22 @@ class Isolated(Section):
 
     isolation: Isolation = Field(
         default="auto",
-        description="the layer that keeps programs apart from the machine: the first that works, or this one",
+        description="layer that isolates programs from the machine: the first that works, or this one",
     )
     i_understand: bool = Field(
-        default=False, description="allow isolation none: model-written code may then do anything"
+        default=False, description="allow isolation none: code written by a model may then do anything"
     )
 
 
 class RunResponses(Isolated):
     """How every rule runs responses with their tests."""
 
-    timeout_s: float = Field(default=4.0, gt=0, description="CPU seconds a program may use; mode reference has 10")
-    memory_mb: Count = Field(default=1024, description="memory of a program and its children; mode reference has 4096")
+    timeout_s: float = Field(
+        default=4.0, gt=0, description="CPU time limit of a program in seconds; 10 in mode reference"
+    )
+    memory_mb: Count = Field(
+        default=1024, description="memory limit of a program and its children; 4096 in mode reference"
+    )
     image: str | None = Field(
         default=None, description="image folder or SIF whose Python runs the programs; the sandbox image if empty"
     )
@@ -32,12 +36,12 @@ class VerifyResponses(RunResponses):
     """Run every response with its tests in the sandbox, and keep every row with its verdict."""
 
     reruns: int = Field(
-        default=0, ge=0, description="further runs of each passing response; a changed verdict is flaky"
+        default=0, ge=0, description="additional runs of each passing response; if the verdict changes, it is flaky"
     )
     mutants: int = Field(
         default=0,
         ge=0,
-        description="mutants of each passing response that its tests should reject; 0: no mutation_score",
+        description="mutants of each passing response, which its tests should reject; 0: no mutation_score",
     )
 
 
@@ -46,5 +50,5 @@ class ExecutePrograms(Isolated):
 
     python: str | None = Field(
         default=None,
-        description="interpreter that runs the programs; the job's own if empty (an island's image has its own)",
+        description="interpreter that runs the programs; the job's own if empty (each image has its own)",
     )

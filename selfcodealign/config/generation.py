@@ -18,7 +18,7 @@ class Prompts(Section):
         default="prompts/selfcodealign.yaml", description="layout of the examples file and of the prompts"
     )
     examples: str | None = Field(
-        default=None, description="examples file to use in place of the template's own, for example the paper's"
+        default=None, description="examples file to use instead of the template's own, for example the paper's"
     )
 
 
@@ -28,8 +28,8 @@ class Judging(Section):
     threshold: float | None = Field(
         default=None,
         description=(
-            "least log P(yes) - log P(no), in nats, at which a seed is kept; 0 if this and `keep_share` are empty; "
-            "unused in mode `reference`"
+            "minimum of log P(yes) - log P(no), in nats, for a seed to be kept; 0 if this and "
+            "`keep_share` are empty; unused in mode `reference`"
         ),
     )
     keep_share: float | None = Field(
@@ -37,18 +37,20 @@ class Judging(Section):
         gt=0,
         le=1,
         description=(
-            "share of each shard's scored seeds that is kept, the best ones, in place of a threshold: for a judge that "
-            "says yes or no to nearly all; not in mode `reference`"
+            "share of each shard's seeds to keep, those with the highest scores, instead of a "
+            "threshold: for a judge that answers yes or no to nearly all; not in mode `reference`"
         ),
     )
     keep_at_least: int = Field(
         default=0,
         ge=0,
-        description="seeds that a shard keeps in any case: where fewer are kept, the best scored are; for trials",
+        description="minimum number of seeds that a shard keeps, for trials: if fewer pass, those with the "
+        "highest scores are added",
     )
     reference_seed: int = Field(
         default=0,
-        description="seed of the chained shuffles in mode `reference`; 0 is what the published run most likely had",
+        description="random seed of the chained shuffles in mode `reference`; 0 is the most likely value of "
+        "the published run",
     )
 
     def contradiction(self, mode: Mode) -> str | None:
@@ -63,15 +65,15 @@ class Judging(Section):
 
 
 class JudgeSeeds(Judging):
-    """Let a model judge whether a function's docstring says what it does (paper B.2)."""
+    """Let a model judge whether a docstring describes its function (paper B.2)."""
 
     model: str | None = Field(
         default=None,
-        description="judging model: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)",
+        description="model that judges: a local folder or Hub id; the base model if empty (paper: starcoder2-15b)",
     )
-    revision: str | None = Field(default=None, description="revision of a judge from the Hub")
+    revision: str | None = Field(default=None, description="revision of the judge on the Hub")
     prompts: str = Field(default="prompts/judge.yaml", description="layout of the judge's prompt")
-    examples: str | None = Field(default=None, description="examples file to use in place of the layout's own")
+    examples: str | None = Field(default=None, description="examples file to use instead of the layout's own")
 
 
 class Sampled(Section):
@@ -81,16 +83,19 @@ class Sampled(Section):
     example_sets: int = Field(
         default=64,
         ge=0,
-        description="different ordered sets of examples; rows that share one share the prompt's beginning, which a "
-        "model then encodes once; 0 draws a set for each row; unused in mode `reference`",
+        description="number of different ordered sets of examples; rows with the same set share a prompt "
+        "prefix, which a model then encodes once; with 0 each row has its own set; unused in mode "
+        "`reference`",
     )
     temperature: float = Field(default=0.7, ge=0, description="0 is greedy")
-    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus: least probability mass sampled from")
-    max_tokens: Count = Field(default=1536, description="most new tokens; an answer that reaches it is dropped")
+    top_p: float = Field(default=1.0, gt=0, le=1, description="nucleus sampling: probability mass from which to sample")
+    max_tokens: Count = Field(
+        default=1536, description="maximum number of new tokens; an answer that reaches it is dropped"
+    )
 
 
 class ExtractConcepts(Sampled):
-    """Read the programming concepts off each seed (S→C)."""
+    """Extract the programming concepts of each seed (S→C)."""
 
 
 class WriteInstructions(Sampled):
@@ -98,7 +103,7 @@ class WriteInstructions(Sampled):
 
     language: Literal["Python"] = Field(
         default="Python",
-        description="programming language asked for: the only one whose programs are read and run here",
+        description="programming language of the tasks; only Python programs can be read and run",
     )
     categories: dict[str, float] = Field(
         default={"function implementation": 2, "class implementation": 1, "program implementation": 1},
@@ -113,19 +118,19 @@ class WriteInstructions(Sampled):
 class Stopping(Section):
     """How often a task is answered."""
 
-    samples: Count = Field(default=10, description="answers per task; the most of them where `enough` is set")
+    samples: Count = Field(default=10, description="responses per task; the maximum if `enough` is set")
     enough: Count | None = Field(
         default=None,
         description=(
-            "passing answers after which a task is not answered again, in rounds of whole shards; if empty, every task "
-            "gets all samples; not in mode `reference`"
+            "number of passing responses after which a task gets no more, in rounds of whole shards; "
+            "if empty, every task gets all samples; not in mode `reference`"
         ),
     )
     samples_per_round: Count | None = Field(
         default=None,
         description=(
-            "answers per task in a round, where `enough` is set; if empty, each round asks for as many as there are by "
-            "then: 1, 1, 2, 4, ..."
+            "responses per task in a round, if `enough` is set; if empty, each round doubles the "
+            "number of responses: 1, 1, 2, 4, ..."
         ),
     )
 
@@ -155,7 +160,7 @@ class Stopping(Section):
 
 
 class WriteResponses(Stopping, Sampled):
-    """Answer each task several times, each answer with its own tests (I→R)."""
+    """Write several responses to each task, each with its own tests (I→R)."""
 
     few_shots: int = Field(default=1, ge=0, description="examples in a prompt")
 
@@ -165,32 +170,33 @@ class Generation(Section):
 
     model: str | None = Field(
         default=None,
-        description="writer: a local folder or Hub id, or the name of an entry of `models`; the base model if empty",
+        description="model that writes: a local folder or Hub id, or the name of an entry of `models`; the "
+        "base model if empty",
     )
-    revision: str = Field(default="main", description="revision of a writer from the Hub")
+    revision: str = Field(default="main", description="revision of this model on the Hub")
     seeds: SeedKind = Field(
         default="functions",
-        description="what seeds are: filtered functions, or random snippets (ablation, paper table 10)",
+        description="kind of seeds: filtered functions, or random snippets (ablation, paper table 10)",
     )
     path: WritingPath = Field(
         default="concepts", description="seed → concepts → instruction, or seed → instruction (ablation)"
     )
-    seed: int | None = Field(default=None, description="run seed of this generation; the global seed if empty")
-    trust_remote_code: bool = Field(default=False, description="run Python code that comes with this writer's model")
+    seed: int | None = Field(default=None, description="random seed of this generation; that of the run if empty")
+    trust_remote_code: bool = Field(default=False, description="run Python code of this model")
     answers: str | None = Field(
         default=None,
-        description="name of another generation whose tasks this one answers instead of writing its own (distillation, "
-        "paper table 11)",
+        description="another generation, whose tasks this one answers instead of writing its own "
+        "(distillation, paper table 11)",
     )
     tasks: GivenTasks | None = Field(
-        default=None, description="tasks to answer in place of tasks that are written from seeds: a file, or a dataset"
+        default=None, description="your own tasks to answer, instead of tasks written from seeds: a file, or a dataset"
     )
     engine: Changes = Field(
-        default={}, description="keys of `engine` that differ for this writer, for example a teacher's server"
+        default={}, description="keys of `engine` that differ for this model, for example a teacher's server"
     )
     template: str | None = Field(
-        default=None, description="layout of this writer's prompts in place of `prompts.template`"
+        default=None, description="layout of this generation's prompts, instead of `prompts.template`"
     )
     responses: dict[str, str | int | float | bool | None] = Field(
-        default={}, description="keys of `write_responses` that differ for this writer, for example temperature"
+        default={}, description="keys of `write_responses` that differ for this generation, for example temperature"
     )

@@ -15,8 +15,8 @@ class Given(Section):
     source: str | list[str] = Field(
         description="local files (parquet, JSON, JSON Lines), files hf://datasets/ORG/NAME@REVISION/PATH, or a Hub id"
     )
-    revision: str = Field(default="main", description="revision of a dataset named by its Hub id")
-    split: str = Field(default="train", description="split of a dataset named by its Hub id")
+    revision: str = Field(default="main", description="revision, if the source is a Hub id")
+    split: str = Field(default="train", description="split, if the source is a Hub id")
 
     @property
     def sources(self) -> list[str]:
@@ -30,10 +30,12 @@ class TaskColumns(Given):
     instruction: str = Field(default="instruction", description="column of the task")
     tests: str | None = Field(
         default=None,
-        description="column of a task's own tests, in Python; they need not be there for every task; none if empty",
+        description="column of a task's own tests, in Python; a task may have none; no column if empty",
     )
     licence: str | None = Field(default=None, description="column of a task's licence; `unknown` if empty")
-    limit: Count | None = Field(default=None, description="tasks to answer, drawn by their content; all if empty")
+    limit: Count | None = Field(
+        default=None, description="number of tasks to answer, drawn by a hash of their content; all if empty"
+    )
 
 
 class GivenTasks(TaskColumns):
@@ -41,5 +43,5 @@ class GivenTasks(TaskColumns):
 
     given_tests: GivenTests = Field(
         default="join",
-        description="run a task's own tests after those that the response brings, or in place of them",
+        description="run a task's own tests after the tests of the response, or instead of them",
     )

@@ -6,15 +6,13 @@ from selfcodealign.config.section import Count, Section
 
 
 class RunPilot(Section):
-    """Try the run on a few seeds, in a run of its own: what each stage keeps, what it takes, and what looks wrong."""
+    """Try the run on a few seeds, separately: rows and cost of each stage, and problems."""
 
-    seeds: Count = Field(default=32, description="seeds that every generation writes about")
+    seeds: Count = Field(default=32, description="seeds that every generation uses")
     judged: Count = Field(
         default=4,
-        description="as many times more seeds are judged, which is cheap, so that the judge's share is known; fewer "
-        "where `judge_seeds.keep_share` gives that share",
+        description="seeds to judge, as a multiple of `seeds`, to estimate the share that the judge keeps; "
+        "fewer if `judge_seeds.keep_share` sets this share",
     )
-    tasks: Count = Field(default=5, description="tasks of each benchmark that the base model is asked")
-    train: bool = Field(
-        default=True, description="train one model on the pilot's rows, to see that it fits and how fast"
-    )
+    tasks: Count = Field(default=5, description="tasks of each benchmark for the base model")
+    train: bool = Field(default=True, description="train one model on the pilot's rows, to test memory and speed")

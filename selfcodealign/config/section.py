@@ -15,7 +15,7 @@ RUN_SEED = 3407
 
 Mode = Annotated[
     Literal["fixed", "reference"],
-    Field(description="fixed: this project's rules; reference: the published code's, defects included"),
+    Field(description="fixed: this project's rules; reference: the rules of the published code with its defects"),
 ]
 
 Changes = dict[str, str | int | float | bool | dict[str, Any]]

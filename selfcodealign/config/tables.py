@@ -11,17 +11,17 @@ DOES_IT_PAY = "does_it_pay"
 
 
 class Table(Section):
-    """One of the paper's tables, filled with this run's numbers, or `does_it_pay`, which compares arms of this run."""
+    """One of the paper's tables with this run's numbers, or `does_it_pay`, which compares arms of this run."""
 
     rows: dict[str, str | dict[str, str]] = Field(
         default={},
-        description="row of the paper's table → model of this run, or column → model where each column is a model of "
-        "its own (cross_model); the models of `paper_models` if empty",
+        description="row of the paper's table → model of this run, or column → model if each column is a "
+        "different model (cross_model); the models of `paper_models` if empty",
     )
     parallel_jobs: Count = Field(
         default=4,
-        description="jobs of generation that ran side by side, by which their added-up hours are divided (cost; the "
-        "paper had four GPUs)",
+        description="generation jobs that ran in parallel; the sum of their hours is divided by this number "
+        "(cost; the paper had four GPUs)",
     )
     arms: dict[str, list[str]] = Field(
         default={}, description="does_it_pay: name of an arm → its models, one for each seed, in the order of the table"

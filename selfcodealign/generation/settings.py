@@ -46,22 +46,24 @@ class ModelSettings(BaseModel):
 
 
 class EngineSettings(BaseModel):
-    """How a model is run: where and how fast rows are made, and what only servers know of sampling (`decides`)."""
+    """How a model is run: the backend, its speed, and sampling options that only servers have."""
 
     model_config = ConfigDict(extra="forbid")
 
     backend: str = Field(
         default="transformers",
         examples=list(BACKENDS),
-        description="`transformers` in process, `openai` any OpenAI-compatible server, `vllm` a server the job starts; "
-        "or the name of one that an installed package brings",
+        description="`transformers` in process, `openai` for any OpenAI-compatible server, `vllm` for a "
+        "server that the job starts; or the name of a backend in an installed package",
     )
     batch_size: int = Field(default=256, gt=0, description="transformers: rows decoded together")
     batch_tokens: int = Field(
-        default=262_144, gt=0, description="transformers: most rows × (own tokens + max_tokens) held in one batch"
+        default=262_144, gt=0, description="transformers: maximum of rows × (own tokens + max_tokens) in one batch"
     )
     window: int = Field(
-        default=4_096, gt=0, description="transformers: rows sorted by prefix and length before batches are cut"
+        default=4_096,
+        gt=0,
+        description="transformers: rows that are sorted by prefix and length before they are divided into batches",
     )
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = Field(
         default="auto",
@@ -72,7 +74,7 @@ class EngineSettings(BaseModel):
     threads: int = Field(
         default=1,
         gt=0,
-        description="transformers on a CPU: torch threads; 1 keeps bytes independent of the machine's cores",
+        description="transformers on a CPU: torch threads; with 1, results do not depend on the machine's cores",
     )
     max_model_len: int = Field(default=0, ge=0, description="context length in tokens; 0 takes the model's own")
     base_url: str = Field(
@@ -85,48 +87,52 @@ class EngineSettings(BaseModel):
         description="openai: name of the environment variable that holds the key; empty for a server without keys",
     )
     api: Literal["completions", "chat"] = Field(
-        default="completions", description="openai: which endpoint answers a prompt"
+        default="completions", description="openai: endpoint to which prompts are sent"
     )
-    top_k: int = Field(default=0, ge=0, description="likeliest tokens that are sampled from; 0 for all")
+    top_k: int = Field(default=0, ge=0, description="number of most likely tokens from which to sample; 0 for all")
     min_p: float = Field(
-        default=0, ge=0, lt=1, description="openai, vllm: least probability, as a share of the likeliest token's"
+        default=0,
+        ge=0,
+        lt=1,
+        description="openai, vllm: minimum probability, as a share of that of the most likely token",
     )
     max_completion_tokens: int = Field(
         default=0,
         ge=0,
-        description="openai, vllm: most tokens of thoughts and answer together, asked for under this name in place of "
-        "the stage's `max_tokens`, as models that think want it; 0 sends `max_tokens`",
+        description="openai, vllm: maximum tokens of reasoning and answer together, for reasoning models; "
+        "sent under this name instead of the stage's `max_tokens`; 0 sends `max_tokens`",
     )
     chat_template_kwargs: Keys = Field(
-        default={}, description="openai with api `chat`: what the server's chat template is given, as YAML or JSON"
+        default={}, description="openai with api `chat`: arguments of the server's chat template, as YAML or JSON"
     )
     extra_body: Keys = Field(
         default={},
-        description="openai, vllm: further keys of every request, as YAML or JSON; a key set to null is left out",
+        description="openai, vllm: additional keys of every request, as YAML or JSON; a key set to null is omitted",
     )
     concurrency: int = Field(default=64, gt=0, le=1000, description="openai, vllm: requests in flight")
     requests_per_minute: float = Field(default=0, ge=0, description="openai: rate limit; 0 for none")
     samples_per_request: int = Field(
         default=1,
         gt=0,
-        description="openai, vllm: samples of one prompt asked for together (`n`), under the first one's seed",
+        description="openai, vllm: samples of one prompt per request (`n`), with the random seed of the first one",
     )
     timeout_s: float = Field(default=600, gt=0, description="openai, vllm: longest wait for one answer")
-    retries: int = Field(default=6, ge=0, description="openai, vllm: further tries after an error that may pass")
+    retries: int = Field(default=6, ge=0, description="openai, vllm: retries after an error that may be temporary")
     backoff_s: float = Field(
-        default=1.0, ge=0, description="openai, vllm: wait before the first retry; doubles, at most 60 s"
+        default=1.0, ge=0, description="openai, vllm: seconds before the first retry; doubles each time, up to 60 s"
     )
     startup_s: float = Field(default=1_800, gt=0, description="vllm: longest wait for the server to load its model")
     keep_server_s: float = Field(
         default=0,
         ge=0,
-        description="vllm: seconds that the server waits, after a job, for the next one of the same model and settings "
-        "on this machine, or in the same SLURM job; 0 ends it with its job",
+        description="vllm: seconds for which the server waits, after a job, for the next one with the same "
+        "model and settings on this machine, or in the same SLURM job; with 0 it ends with its "
+        "job",
     )
     python: str = Field(default="", description="vllm: Python interpreter that has vLLM; empty for the job's own")
     tensor_parallel: int = Field(default=0, ge=0, description="vllm: GPUs per model; 0 takes the job's GPUs")
     gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1, description="vllm: share of GPU memory to take")
-    server_args: str = Field(default="", description="vllm: further arguments of the server, as on a command line")
+    server_args: str = Field(default="", description="vllm: additional arguments of the server, as on a command line")
 
     @field_validator("backend")
     @classmethod

@@ -21,39 +21,45 @@ DEFAULT = Settings()
 class Serve(Section):
     """Settings of a server; those that `sandbox` has mean the same here."""
 
-    host: str = Field(default="127.0.0.1", description="address to listen on; any but loopback needs a token")
-    port: int = Field(default=8080, ge=0, le=65_535, description="port to listen on; 0 takes a free one and names it")
-    token_file: Path | None = Field(
-        default=None, description="file with the token that requests must bring as `Authorization: Bearer …`"
+    host: str = Field(
+        default="127.0.0.1", description="address to listen on; every address except loopback needs a token"
     )
-    queue: Count = Field(default=1024, description="most cases that run or wait; more are told to come again (503)")
-    max_request_mb: Count = Field(default=16, description="largest body of a request (413)")
-    stop_s: Count = Field(default=60, description="seconds that requests have to finish after SIGTERM")
+    port: int = Field(default=8080, ge=0, le=65_535, description="port to listen on; 0 takes a free port and prints it")
+    token_file: Path | None = Field(
+        default=None, description="file with the token that requests must send as `Authorization: Bearer …`"
+    )
+    queue: Count = Field(
+        default=1024, description="maximum number of running and waiting cases; more are refused (503)"
+    )
+    max_request_mb: Count = Field(default=16, description="maximum size of the body of a request (413)")
+    stop_s: Count = Field(default=60, description="time for requests to finish after SIGTERM, in seconds")
     workers: Count = Field(
         default_factory=lambda: len(os.sched_getaffinity(0)), description="programs that run at once (all cores)"
     )
     timeout_s: float = Field(
-        default=DEFAULT.timeout_s, gt=0, description="CPU seconds of a program, where a request names none"
+        default=DEFAULT.timeout_s, gt=0, description="CPU time limit of a program in seconds, if a request sets none"
     )
-    max_timeout_s: float = Field(default=30.0, gt=0, description="most that a request may name for it")
+    max_timeout_s: float = Field(default=30.0, gt=0, description="maximum that a request may set for it")
     memory_mb: Count = Field(
-        default=DEFAULT.memory_mb, description="memory of a program and its children, where a request names none"
+        default=DEFAULT.memory_mb, description="memory limit of a program and its children, if a request sets none"
     )
-    max_memory_mb: Count = Field(default=DEFAULT.memory_mb, description="most that a request may name for it")
+    max_memory_mb: Count = Field(default=DEFAULT.memory_mb, description="maximum that a request may set for it")
     output_kb: Count = Field(
-        default=DEFAULT.output_kb, description="kept of stdout, and of stderr, where a request names none"
+        default=DEFAULT.output_kb, description="how much of stdout, and of stderr, is kept, if a request does not say"
     )
     max_output_kb: Count = Field(
-        default=1024, description="most that a request may name for it; kept for the forms of others"
+        default=1024, description="maximum that a request may set for it; used for the formats of other projects"
     )
-    scratch_mb: Count = Field(default=DEFAULT.scratch_mb, description="most files that a program may write")
-    processes: Count = Field(default=DEFAULT.processes, description="most processes and threads of a program")
-    network: bool = Field(default=False, description="programs have no network; true is refused with this sentence")
-    vacuous: bool = Field(default=True, description="ask whether the tests of a response could have failed")
-    reruns: int = Field(default=0, ge=0, description="further runs of each pass; a changed verdict is flaky")
+    scratch_mb: Count = Field(default=DEFAULT.scratch_mb, description="limit for files that a program writes")
+    processes: Count = Field(default=DEFAULT.processes, description="limit for processes and threads of a program")
+    network: bool = Field(default=False, description="programs have no network; true is refused")
+    vacuous: bool = Field(default=True, description="check whether the tests of a response could have failed")
+    reruns: int = Field(
+        default=0, ge=0, description="additional runs of each passing case; if the verdict changes, it is flaky"
+    )
     mutants: int = Field(default=0, ge=0, description="mutants of each passing case, for mutation_score")
     isolation: Literal["auto", "apptainer", "bubblewrap", "none"] = Field(
-        default="auto", description="layer of the sandbox; auto takes the first that holds"
+        default="auto", description="layer of the sandbox; auto takes the first that works"
     )
     i_understand: bool = Field(
         default=False, description="allow isolation none: programs may then do anything to this machine"
