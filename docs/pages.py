@@ -73,8 +73,8 @@ def commands() -> str:
     from selfcodealign.__main__ import TOOLS
 
     blocks = [
-        "# Commands\n\nThe wheel installs the command `selfcodealign`; in a checkout, `.venv/bin/python -m selfcodealign` "
-        "is the same. This page is made from the output of `--help`."
+        "# Commands\n\nThe wheel installs the command `selfcodealign`; in a checkout, "
+        "`.venv/bin/python -m selfcodealign` is the same. This page is made from the output of `--help`."
     ]
     for name, summary in TOOLS.items():
         module = importlib.import_module(f"selfcodealign.commands.{name.replace('-', '_')}")
