@@ -6,6 +6,7 @@ over a socket of the file system.
 
 import json
 import logging
+import os
 import shutil
 import socket
 import socketserver
@@ -34,6 +35,9 @@ DIVISIBLE = frozenset({"fail", "error"})
 REFUSED = ("the ", "a ")
 """Beginnings of the sandbox's own reasons: a program that ended itself, or a response that was caught at forging. The
 reasons of tests that fail begin with the name of an exception."""
+
+LONGEST_ADDRESS = 107
+"""Bytes in the name of a socket, by Linux."""
 
 WAITING = 1024
 """Requests that may wait for the first process at once."""
@@ -147,14 +151,22 @@ class Server:
 
     Args:
         pool: of workers; closed with the server.
+
+    Raises:
+        UserError: the name of the folder for temporary files is too long for a socket in it.
     """
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
-        # Names of sockets may have no more than 107 characters, so it lies in no folder of the run. Only this user may
-        # look into the folder.
+        # In no folder of the run, whose name may be too long. Only this user may look into the folder.
         self.folder = Path(tempfile.mkdtemp(prefix="selfcodealign-"))
         self.address = str(self.folder / "rewards")
+        if len(os.fsencode(self.address)) > LONGEST_ADDRESS:
+            self.folder.rmdir()
+            raise UserError(
+                f"the folder for temporary files, {self.folder.parent}, has too long a name for a socket in it: set "
+                "TMPDIR to a shorter one"
+            )
 
         class Handler(socketserver.StreamRequestHandler):
             """Answer the requests of one process, a line each."""

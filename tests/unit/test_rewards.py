@@ -1,9 +1,13 @@
 """What an answer is worth, told by a sandbox that is made up; the real one judges in tests/sandbox/test_rewards.py."""
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 
 from selfcodealign.config import TrainGrpo
-from selfcodealign.training.rewards import Answer, Group, Worth, code_of, judge, never_varied
+from selfcodealign.errors import UserError
+from selfcodealign.training.rewards import Answer, Group, Server, Worth, code_of, judge, never_varied
 
 TESTS = "```python\nassert f(1) == 2\nassert f(2) == 3\n```"
 GOOD = "```python\ndef f(x):\n    return x + 1\n```"
@@ -118,3 +122,15 @@ def test_a_reward_of_form_alone_is_no_pass():
     told = never_varied([Group("a", (1.0, 1.0), 2, 0)])
     assert told is not None
     assert "every answer passed for 0 of them, and for 1 all were equally wrong" in told
+
+
+def test_a_temporary_folder_whose_name_is_too_long_for_a_socket_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("long" * 25)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    no_pool: Any = None
+    with pytest.raises(UserError, match="has too long a name for a socket in it: set TMPDIR to a shorter one"):
+        Server(no_pool)
+    assert not list(deep.iterdir())
