@@ -8,7 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from selfcodealign.errors import UserError
 from selfcodealign.generation.backends import Request, Sampling, open_backend
 from selfcodealign.generation.backends.decoders import PlainDecoder, SharedDecoder
-from selfcodealign.generation.backends.transformers import TransformersBackend, _dtype, sample
+from selfcodealign.generation.backends.transformers import Row, TransformersBackend, _dtype, sample
 from selfcodealign.generation.settings import EngineSettings, ModelSettings
 from tests.tiny_model import tiny_model
 
@@ -19,7 +19,7 @@ WARM = Sampling(0.9, 0.95, 12)
 BEGINNINGS = [
     "## Example 1\nA longer beginning that many rows share, number one.\n\n",
     "## Example 1\nAnother beginning.\n\n",
-    "Only a few rows begin so, and they are pooled with others.\n\n",
+    "Only a few rows begin so, in a group of their own.\n\n",
 ]
 
 
@@ -62,6 +62,27 @@ def one_by_one(folder, todo, sampling):
             )
         texts[request.id] = tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True)
     return texts
+
+
+def test_small_groups_are_pooled_only_where_most_rows_are_in_such():
+    runner = backend(tiny_model())
+
+    def rests(which):
+        """Count the beginnings in the batch, and the tokens of the longest prompt behind its beginning."""
+        tokens = runner._encode([one.prompt for one in which])
+        rows = [Row(one, prompt) for one, prompt in zip(which, tokens, strict=True)]
+        (batch,) = runner._batches(rows, 12)
+        return len({tuple(row.prompt[: row.shared]) for row in batch}), max(
+            len(row.prompt) - row.shared for row in batch
+        )
+
+    many = [Request(f"a{n}", n, lambda n=n: f"{BEGINNINGS[0] * 9}{n}", 0) for n in range(8)]
+    few = [Request(f"b{n}", n, lambda n=n: f"{BEGINNINGS[1] * 9}{n}", 1) for n in range(2)]
+    single = [Request("c", 0, lambda: f"{BEGINNINGS[2] * 9}1", 2)]
+    assert rests([*many, *few, *single]) == (3, rests(many)[1])
+    pooled, longest = rests([*few, *single])
+    assert pooled == 1
+    assert longest > 50
 
 
 @pytest.mark.parametrize("kind", ["llama", "qwen2", "starcoder2", "mistral"])

@@ -32,7 +32,8 @@ MIN_SHARED = 16
 """A shared beginning of fewer tokens is not worth encoding apart."""
 
 MIN_GROUP = 4
-"""Beginnings shared by fewer rows of a window are pooled: what all of the pool share is encoded once."""
+"""Beginnings shared by fewer rows are pooled if most rows of a window have such: what all of the pool share is encoded
+once. Among larger groups each is encoded for itself, since the caches of all rows are as wide as the longest rest."""
 
 MAX_GROUPS = 32
 """Most different beginnings in a batch: each costs two small matrix products per layer and step."""
@@ -271,9 +272,12 @@ class TransformersBackend:
         for row in rows:
             groups.setdefault(row.request.group, []).append(row)
         pool = [row for group in groups.values() if len(group) < MIN_GROUP for row in group]
+        if 2 * len(pool) <= len(rows):
+            pool = []
         batch: list[Row] = []
         members, longest = 0, 0
-        for group in [*(group for group in groups.values() if len(group) >= MIN_GROUP), *([pool] if pool else [])]:
+        apart = [group for group in groups.values() if len(group) >= MIN_GROUP or not pool]
+        for group in [*apart, pool] if pool else apart:
             shared = _common_prefix([row.prompt for row in group])
             members += 1
             for row in sorted(group, key=lambda row: len(row.prompt)):
