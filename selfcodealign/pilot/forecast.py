@@ -8,6 +8,7 @@ has more rows to work on at once.
 """
 
 import math
+import statistics
 from dataclasses import dataclass, field, replace
 
 from selfcodealign.config.cells import evaluated
@@ -21,6 +22,8 @@ from selfcodealign.pipeline import RULES, WRITING, before
 
 Z95 = 1.96
 """Standard deviations on each side of a 95 % interval."""
+LOOPS = 4
+"""Fewest loops from which the time of a batch is told apart from that of its rows."""
 TRAINING_SIZE = 4
 """Bytes of a training on disk for each of its weights' bytes: weights, the latest checkpoint, its optimizer's state."""
 
@@ -129,22 +132,37 @@ def foreseen(run: Run, pilot: dict[str, Measured], judged: tuple[int, int, int])
     return found
 
 
-def _cost(
-    one: Measured, rows: float, jobs: int, *, branch: str | None = None, gpus: int = 0, size: float = -1.0
-) -> Cost:
-    """Scale a stage to the rows that enter it, in so many jobs."""
+def _cost(one: Measured, rows: float, jobs: int, *, branch: str | None = None, gpus: int = 0, batch: int = 0) -> Cost:
+    """Scale a stage to the rows that enter it, in so many jobs; `batch` is how many rows are worked on at once."""
     scale = rows / one.entered if one.entered else 0.0
     fixed = (one.seconds - one.looped_s) / one.jobs
+    looped = one.looped_s * scale
+    if batch and (of_batch := _of_a_batch(one)):
+        answers = one.looped * scale
+        looped = of_batch[0] * jobs * math.ceil(answers / jobs / batch) + of_batch[1] * answers
     return Cost(
         one.stage,
         one.branch if branch is None else branch,
         jobs,
         round(rows),
-        (fixed * jobs + one.looped_s * scale) / 3600,
+        (fixed * jobs + looped) / 3600,
         gpus,
         round(one.tokens_out * scale),
-        one.size * scale if size < 0 else size,
+        one.size * scale,
     )
+
+
+def _of_a_batch(one: Measured) -> tuple[float, float] | None:
+    """Fit what a batch takes and what each of its rows adds, in seconds, by least squares over the loops of the pilot.
+
+    A batch takes most of its time however few its rows are, so that a pilot's small ones say too much of large ones.
+    None where the loops are too few, or too much alike, to tell the two apart.
+    """
+    sizes = [size for size, _ in one.loops]
+    if len(sizes) < LOOPS or max(sizes) < 2 * min(sizes) or sum(sizes) != one.looped or min(sizes) < 1:
+        return None
+    slope, start = statistics.linear_regression(sizes, [seconds for _, seconds in one.loops])
+    return (start, slope) if start > 0 and slope > 0 else None
 
 
 def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str, writer: str) -> float:
@@ -170,7 +188,8 @@ def _generation(found: Forecast, run: Run, pilot: dict[str, Measured], name: str
         asks = stage in WRITING
         # More jobs than shards are the rounds in which responses are asked for.
         rounds = max(1, one.jobs // run.pilot_shards)
-        found.costs.append(_cost(one, rows, jobs * rounds, branch=name, gpus=gpus if asks else 0))
+        batch = run.config.engine.batch_size if asks else 0
+        found.costs.append(_cost(one, rows, jobs * rounds, branch=name, gpus=gpus if asks else 0, batch=batch))
         rows *= _ratio(one)
     return rows
 
@@ -252,12 +271,18 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
 
 def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:
     """Let a benchmark's few answers take no longer than as many tokens of responses, which fill the batches."""
-    speeds = [other.tokens_per_s for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
+    speeds = [_speed(other) for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
     if not speeds:
         return one
     # What a batch waits for is no part of a job's start.
     faster = min(one.looped_s, one.tokens_out / max(speeds))
     return replace(one, looped_s=faster, seconds=one.seconds - one.looped_s + faster)
+
+
+def _speed(one: Measured) -> float:
+    """Return the tokens a second of full batches as far as they are known, else those that were measured."""
+    of_batch = _of_a_batch(one)
+    return one.tokens_out / (of_batch[1] * one.looped) if of_batch else one.tokens_out / one.looped_s
 
 
 def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:

@@ -33,7 +33,7 @@ class Measured:
     `branch` is the generation, dataset or model, `base/<benchmark>` for an evaluation, empty for one of the run.
     `looped` and `looped_s` are what its log says of rows worked on, without the start of Python and the loading of
     models; 0 where it says nothing. `steps` sums up a training. `same_names` are the sizes of the groups of tasks whose
-    programs define the same names.
+    programs define the same names, `loops` the rows and seconds of each loop that `looped` and `looped_s` add up.
     """
 
     stage: str
@@ -54,6 +54,7 @@ class Measured:
     size: int = 0
     steps: dict[str, float] = field(default_factory=dict)
     same_names: list[int] = field(default_factory=list)
+    loops: list[tuple[int, float]] = field(default_factory=list)
 
     @property
     def name(self) -> str:
@@ -101,6 +102,7 @@ def _measured(work: Path, rule: str, branch: str) -> Measured:
         found.jobs += 1
         found.seconds += seconds_of(timing) or 0.0
         for count, _, seconds in TOOK.findall(_text(work / "logs" / f"{job}.log")):
+            found.loops.append((int(count), float(seconds)))
             found.looped += int(count)
             found.looped_s += float(seconds)
         results = work / "results" / job

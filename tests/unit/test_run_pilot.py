@@ -439,6 +439,23 @@ def test_rounds_are_those_of_each_shard_of_the_pilot():
     assert next(cost.jobs for cost in costs if cost.stage == "write_responses") == 6
 
 
+def test_a_batch_takes_its_time_however_few_its_rows_are():
+    loops = [(10, 15.0), (20, 20.0), (30, 25.0), (40, 30.0)]
+    values = {"jobs": 4, "seconds": 98.0, "looped": 100, "looped_s": 90.0, "entered": 100, "tokens_out": 1000}
+
+    def hours(**changes):
+        pilot = pilot_of(write_responses__self=values | {"loops": loops} | changes)
+        run = run_of(engine={"batch_size": 50})
+        return next(cost.hours for cost in forecast.foreseen(run, pilot, (40, 40, 20)).costs if cost.rows == 1800)
+
+    # Two seconds of start for each of 8 jobs; 5 batches in each, of 10 seconds and half a second for each row.
+    assert hours() * 3600 == pytest.approx(8 * 2 + 8 * 5 * 10 + 1800 * 0.5)
+    proportional = 8 * 2 + 1800 * 0.9
+    assert hours(loops=loops[:3]) * 3600 == pytest.approx(proportional), "not all loops are known"
+    alike = [(25, 22.0), (24, 23.0), (26, 22.0), (25, 23.0)]
+    assert hours(loops=alike) * 3600 == pytest.approx(proportional), "all alike"
+
+
 def test_more_programs_define_the_same_names_among_more_rows():
     pilot = pilot_of(
         sanitize_responses__self={"same_names": [2, 2, *[1] * 16]},
