@@ -31,9 +31,10 @@ COMPACT_BELOW = 7 / 8
 MIN_SHARED = 16
 """A shared beginning of fewer tokens is not worth encoding apart."""
 
-MIN_GROUP = 4
-"""Beginnings shared by fewer rows are pooled if most rows of a window have such: what all of the pool share is encoded
-once. Among larger groups each is encoded for itself, since the caches of all rows are as wide as the longest rest."""
+MIN_GROUP = 2
+"""Beginnings of fewer rows are pooled if most rows of a window have such: what all of the pool share is encoded once.
+Among larger groups each is encoded for itself, since the caches of all rows are as wide as the longest rest.
+"""
 
 MAX_GROUPS = 32
 """Most different beginnings in a batch: each costs two small matrix products per layer and step."""
