@@ -269,9 +269,9 @@ def _trainings(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
         found.costs.append(Cost("train_sft", name, 1, rows, hours, gpus, 0, one.size * TRAINING_SIZE))
 
 
-def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:
+def _in_full_batches(one: Measured, pilot: dict[str, Measured], batch: int) -> Measured:
     """Let a benchmark's few answers take no longer than as many tokens of responses, which fill the batches."""
-    speeds = [_speed(other) for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
+    speeds = [_speed(other, batch) for other in pilot.values() if other.stage == WRITING[-1] and other.tokens_per_s]
     if not speeds:
         return one
     # What a batch waits for is no part of a job's start.
@@ -279,10 +279,11 @@ def _in_full_batches(one: Measured, pilot: dict[str, Measured]) -> Measured:
     return replace(one, looped_s=faster, seconds=one.seconds - one.looped_s + faster)
 
 
-def _speed(one: Measured) -> float:
+def _speed(one: Measured, batch: int) -> float:
     """Return the tokens a second of full batches as far as they are known, else those that were measured."""
     of_batch = _of_a_batch(one)
-    return one.tokens_out / (of_batch[1] * one.looped) if of_batch else one.tokens_out / one.looped_s
+    seconds = (of_batch[0] / batch + of_batch[1]) * one.looped if of_batch else one.looped_s
+    return one.tokens_out / seconds
 
 
 def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
@@ -298,5 +299,8 @@ def _evaluations(found: Forecast, run: Run, pilot: dict[str, Measured]) -> None:
                 rows = one.entered * asked / min(few, asked)
                 gpus = 0
                 if stage == "sample_solutions":
-                    gpus, one = run.gpus.get(f"models.{model}", 0), _in_full_batches(one, pilot)
+                    gpus, one = (
+                        run.gpus.get(f"models.{model}", 0),
+                        _in_full_batches(one, pilot, run.config.engine.batch_size),
+                    )
                 found.costs.append(_cost(one, rows, 1, branch=f"{model}/{name}", gpus=gpus))
