@@ -106,7 +106,8 @@ class RowCache:
                     grown[:, :, : held.shape[2]] = held
                 store[layer_idx] = held = grown
             held[self.window, :, self.columns] = new
-            kept.append(held[self.window, :, : self.columns.stop])
+            # A step takes all columns, those not written yet unseen: a part of them would be copied for each product.
+            kept.append(held[self.window] if new.shape[2] == 1 else held[self.window, :, : self.columns.stop])
         return kept[0], kept[1]
 
     def select(self, rows: list[int]) -> None:
@@ -164,7 +165,7 @@ def attend(
         )
         return out.transpose(1, 2).contiguous(), None
 
-    visible = row_cache.visible
+    visible = F.pad(row_cache.visible, (0, key.shape[2] - row_cache.visible.shape[2]))
     if sliding_window:
         column = torch.arange(key.shape[2], device=query.device)
         visible = visible & (column[row_cache.columns, None] - column < sliding_window)
