@@ -365,7 +365,10 @@ RULES: dict[str, Stage] = {
     "run_pilot": Stage(
         "run",
         "a few seeds tried in every stage",
-        decided_by=("pilot", "failures.py", "plan.py", "planned_models.py", "sample_rounds.py", "status.py"),
+        decided_by=(
+            *("pilot", "dataset/code.py", "failures.py", "plan.py", "planned_models.py", "sample_rounds.py"),
+            "status.py",
+        ),
     ),
     "record_provenance": Stage("run", "what the run is made from recorded", decided_by=("crate.py", "models.py")),
     "build_report": Stage(

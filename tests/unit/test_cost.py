@@ -9,6 +9,12 @@ from selfcodealign.pipeline import STAGES, WRITING
 NAME = "Qwen/CodeQwen1.5-7B"
 
 
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path, monkeypatch):
+    """Work where no pilot has been, whose figures would be taken."""
+    monkeypatch.chdir(tmp_path)
+
+
 def hours(name, without=None):
     row = PAPER[name]
     stages = estimate(row.parameters_b, TABLE_SEEDS, TABLE_SAMPLES, rows=row.rows, without=without)
