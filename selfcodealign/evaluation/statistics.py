@@ -182,7 +182,7 @@ def _draws(runs: Sequence[Mapping[str, float]], tasks: Sequence[str], seed: int,
     """Resample seeds and tasks with replacement; shape (RESAMPLES,).
 
     The tasks of draw i depend on `seed` and their number alone, so that two arms on the same tasks share them and their
-    difference is a paired one; `arm` tells apart the draws of seeds, which are not shared.
+    difference is a paired one; `arm` tells apart the draws of seeds, which are shared by equal ones only.
     """
     import numpy as np
 
@@ -228,11 +228,30 @@ def mean_over_benchmarks(scores: Sequence[Mapping[str, float]], seed: int = 0) -
     return _percentile(float(np.mean([one.mean() for one in values])), draws)
 
 
-def difference(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]], seed: int = 0) -> Estimate:
-    """Return mean(first) - mean(second), paired by task, seeds resampled independently."""
+def difference(
+    first: Sequence[Mapping[str, float]],
+    second: Sequence[Mapping[str, float]],
+    seed: int = 0,
+    *,
+    by_seed: bool = False,
+) -> Estimate:
+    """Return mean(first) - mean(second), paired by task.
+
+    Args:
+        first: for each seed, task → value 0…1.
+        second: the same of the other arm.
+        seed: of the bootstrap.
+        by_seed: whether runs at the same place are of one seed, so that seeds are paired too; else they are resampled
+            independently.
+
+    Raises:
+        ValueError: the runs are on different tasks, or seeds are to be paired and their numbers differ.
+    """
+    if by_seed and len(first) != len(second):
+        raise ValueError(f"{len(first)} and {len(second)} runs cannot be paired by seed")
     tasks = common_tasks([*first, *second])
     value = mean_over_tasks_and_seeds(first, seed).value - mean_over_tasks_and_seeds(second, seed).value
-    return _percentile(value, _draws(first, tasks, seed) - _draws(second, tasks, seed, arm=1))
+    return _percentile(value, _draws(first, tasks, seed) - _draws(second, tasks, seed, arm=0 if by_seed else 1))
 
 
 def common_tasks(runs: Sequence[Mapping[str, float]]) -> list[str]:

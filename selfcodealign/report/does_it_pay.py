@@ -20,7 +20,8 @@ PAPER = "passing"
 QUESTIONS = ((PAPER, BASE), (PAPER, "random"), (PAPER, "failing"), (PAPER, UNVERIFIED), ("matrix", PAPER))
 """Arms whose difference is asked for, first minus second; an arm `X + Y` is asked to beat X, from which it starts."""
 EXACT = (
-    f"Means over tasks and seeds; 95 % intervals resample both {RESAMPLES:,} times, differences are paired by task. "
+    f"Means over tasks and seeds; 95 % intervals resample both {RESAMPLES:,} times, differences are paired by "
+    "task and, of arms with equally many models, by seed. "
     "`+` arms go on from the arm before the sign. Tokens are those under the loss, a mean over seeds."
 )
 EQUAL = "Fine-tuned arms have equally many rows of each seed, of the same instructions as far as all arms have them."
@@ -97,10 +98,15 @@ def _part(
         for arm, each in runs.items()
     ]
     differences = [
-        {"first": first, "second": second, **_percent(difference(runs[first], runs[second], seed))}
+        {"first": first, "second": second, **_percent(_paired(runs[first], runs[second], seed))}
         for second, first in itertools.combinations(runs, 2)
     ]
     return {"benchmark": benchmark, "metric": metric, "tasks": len(shared), "arms": arms, "differences": differences}
+
+
+def _paired(first: Sequence[Mapping[str, float]], second: Sequence[Mapping[str, float]], seed: int) -> Estimate:
+    """Compare two arms; equally many models are of the same seeds: they start from, or learn from, the same answers."""
+    return difference(first, second, seed, by_seed=len(first) == len(second))
 
 
 def _percent(found: Estimate) -> dict[str, float]:

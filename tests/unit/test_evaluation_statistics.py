@@ -109,3 +109,18 @@ def test_kinds_in_another_sample_by_rarefaction_and_by_chao():
     assert (statistics.expected_distinct([], 9), statistics.expected_distinct([4], 0)) == (0, 0)
     with pytest.raises(ValueError, match="not defined"):
         statistics.expected_distinct([0], 1)
+
+
+def test_arms_of_the_same_seeds_are_compared_seed_by_seed():
+    tasks = [f"task{number}" for number in range(100)]
+    low, high = ({task: float(number < share) for number, task in enumerate(tasks)} for share in (40, 90))
+    less = [
+        {task: value * (number % 10 > 0) for number, (task, value) in enumerate(one.items())} for one in (low, high)
+    ]
+    paired = statistics.difference([low, high], less, by_seed=True)
+    apart = statistics.difference([low, high], less)
+    assert paired.value == pytest.approx(apart.value) == pytest.approx(0.065)
+    assert paired.low > 0
+    assert apart.low < 0
+    with pytest.raises(ValueError, match="2 and 1 runs cannot be paired by seed"):
+        statistics.difference([low, high], less[:1], by_seed=True)
