@@ -162,7 +162,7 @@ def reinforce(
                 interruption,
             ],
             judge=partial(rewards.judge, run=run, settings=settings),
-            watch=watch,
+            note=watch.note,
             settings=settings,
             run_seed=seed,
         )
@@ -200,27 +200,14 @@ class Watch:
         self.file, self.samples = file, samples
         self.quiet = 0
 
-    def note(
-        self,
-        step: int,
-        ids: Sequence[str],
-        totals: Sequence[float | None],
-        parses: Sequence[bool],
-        passes: Sequence[bool],
-    ) -> float:
-        """Take in the answers of a step, those of one task next to each other; return the share of groups that vary.
+    def note(self, step: int, answers: Sequence[rewards.Judged]) -> float:
+        """Take in the answers of a step (from 1), those of one task next to each other.
 
-        Args:
-            step: from 1.
-            ids: the task of each answer.
-            totals: reward of each answer; None where the sandbox failed.
-            parses: whether each holds code that parses.
-            passes: whether each passes all tests.
+        Returns:
+            the share of groups whose rewards vary.
         """
-        groups = [
-            rewards.Group(ids[part.start], tuple(totals[part]), sum(parses[part]), sum(passes[part]))
-            for part in (slice(at, at + self.samples) for at in range(0, len(ids), self.samples))
-        ]
+        parts = (answers[at : at + self.samples] for at in range(0, len(answers), self.samples))
+        groups = [rewards.grouped(part) for part in parts]
         with self.file.open("a") as sink:
             sink.writelines(json.dumps({"step": step, **asdict(group)}) + "\n" for group in groups)
         if sentence := rewards.nothing_parses(groups, step):

@@ -1,7 +1,7 @@
 """TRL's GRPOTrainer with sealed checkpoints, this project's decoder and sandbox, and seeds that know no process."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 from accelerate.utils import gather_object
@@ -14,26 +14,13 @@ from selfcodealign.generation.backends import Sampling
 from selfcodealign.generation.backends.transformers import TransformersBackend
 from selfcodealign.generation.settings import EngineSettings
 from selfcodealign.ids import seed_for
-from selfcodealign.training.rewards import Answer, Worth
+from selfcodealign.training.rewards import Answer, Judged, Worth
 from selfcodealign.training.trainer import SealedCheckpoints
 
 STAGE = "train_grpo"
 Judge = Callable[[Sequence[Answer]], list[Worth]]
-
-
-class Notes(Protocol):
-    """Takes in the rewards of a step."""
-
-    def note(
-        self,
-        step: int,
-        ids: Sequence[str],
-        totals: Sequence[float | None],
-        parses: Sequence[bool],
-        passes: Sequence[bool],
-    ) -> float:
-        """Take in the answers of a step; see `grpo.Watch`."""
-        ...
+Note = Callable[[int, Sequence[Judged]], object]
+"""Takes in a step, from 1, and its answers, those of one task next to each other."""
 
 
 class Reinforcing(SealedCheckpoints, GRPOTrainer):
@@ -41,16 +28,14 @@ class Reinforcing(SealedCheckpoints, GRPOTrainer):
 
     Args:
         judge: says what answers are worth.
-        watch: keeps the rewards of all processes; used in the first alone.
+        note: keeps the rewards of all processes; called in the first alone.
         settings: of the run.
         run_seed: training seed; with the step, the task and the answer's place it seeds each answer.
     """
 
-    def __init__(
-        self, *args: Any, judge: Judge, watch: Notes, settings: TrainGrpo, run_seed: int, **kwargs: Any
-    ) -> None:
+    def __init__(self, *args: Any, judge: Judge, note: Note, settings: TrainGrpo, run_seed: int, **kwargs: Any) -> None:
         super().__init__(*args, reward_funcs=self.reward, **kwargs)
-        self.judge, self.watch, self.settings, self.run_seed = judge, watch, settings, run_seed
+        self.judge, self.note, self.settings, self.run_seed = judge, note, settings, run_seed
         self.decoder: TransformersBackend | None = None
         self.asked: list[dict[str, Any]] = []
         self.parses: list[bool] = []
@@ -117,5 +102,5 @@ class Reinforcing(SealedCheckpoints, GRPOTrainer):
         parses, passes = gather_object(self.parses), gather_object(self.passes)
         if self.accelerator.is_main_process:
             totals = [None if total != total else total for total in found[:, 0].tolist()]
-            self.watch.note(self.state.global_step + 1, ids, totals, parses, passes)
+            self.note(self.state.global_step + 1, list(map(Judged, ids, totals, parses, passes)))
         return found

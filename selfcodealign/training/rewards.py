@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from selfcodealign.config.training import TrainGrpo
 from selfcodealign.dataset import fences, sanitizing
@@ -221,6 +221,22 @@ def ask(address: str, cases: list[Case]) -> list[Verdict]:
     return answer["verdicts"]
 
 
+class Judged(NamedTuple):
+    """An answer and what became of it.
+
+    Args:
+        task: id of its task.
+        reward: None where the sandbox failed.
+        parses: whether it holds code that parses.
+        passes: whether it passes all tests.
+    """
+
+    task: str
+    reward: float | None
+    parses: bool
+    passes: bool
+
+
 @dataclass(frozen=True)
 class Group:
     """The answers to one task in one step.
@@ -241,6 +257,16 @@ class Group:
     def varies(self) -> bool:
         """Whether the answers differ in their reward, so that something is learned from them."""
         return len({reward for reward in self.rewards if reward is not None}) > 1
+
+
+def grouped(answers: Sequence[Judged]) -> Group:
+    """Sum up the answers to one task."""
+    return Group(
+        answers[0].task,
+        tuple(answer.reward for answer in answers),
+        sum(answer.parses for answer in answers),
+        sum(answer.passes for answer in answers),
+    )
 
 
 def nothing_parses(groups: Sequence[Group], step: int) -> str | None:

@@ -11,7 +11,7 @@ from selfcodealign.errors import UserError
 from selfcodealign.stage import read
 from selfcodealign.training.grpo import Watch, check_vllm, funnel, line_of, nothing_left, schedule, shares, usable
 from selfcodealign.training.mixtures import Mixture
-from selfcodealign.training.rewards import Group
+from selfcodealign.training.rewards import Group, Judged
 
 IDS = [f"row-{number}" for number in range(5)]
 
@@ -109,9 +109,13 @@ def test_a_step_is_logged_under_this_projects_names() -> None:
 
 def test_steps_in_which_no_reward_varies_are_told_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(tmp_path / "groups.jsonl", samples=2)
-    assert watch.note(1, ["a", "a", "b", "b"], [1.0, 0.0, 1.0, 1.0], [True] * 4, [True, False, True, True]) == 0.5
+    answers = [
+        Judged(task, reward, True, reward == 1) for task, reward in (("a", 1.0), ("a", 0.0), ("b", 1.0), ("b", 1.0))
+    ]
+    assert watch.note(1, answers) == 0.5
+    alike = (("c", 0.0), ("c", 0.0), ("d", 1.0), ("d", 1.0))
     for step in range(2, 14):
-        assert watch.note(step, ["c", "c", "d", "d"], [0.0, 0.0, 1.0, 1.0], [True] * 4, [False, False, True, True]) == 0
+        assert watch.note(step, [Judged(task, reward, True, reward == 1) for task, reward in alike]) == 0
     told = [record.message for record in caplog.records]
     assert told == [
         "nothing was learned for 10 steps: the reward never varied for 3 of 4 tasks (75%), which taught nothing: every "
@@ -123,7 +127,7 @@ def test_steps_in_which_no_reward_varies_are_told_once(tmp_path: Any, caplog: py
 
 def test_a_step_in_which_nothing_parses_is_told(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(tmp_path / "groups.jsonl", samples=2)
-    watch.note(1, ["a", "a"], [1.0, 0.0], [True, False], [True, False])
+    watch.note(1, [Judged("a", 1.0, True, True), Judged("a", 0.0, False, False)])
     assert not caplog.records
-    watch.note(2, ["a", "a"], [0.0, 0.0], [False, False], [False, False])
+    watch.note(2, [Judged("a", 0.0, False, False)] * 2)
     assert "none of the 2 answers of step 2 holds Python code that parses" in caplog.records[0].message
