@@ -196,7 +196,7 @@ def main(
     whole = Config.model_validate_json(config)
     whole.run_pilot = settings
     work = work.absolute()
-    shards = 1 if gpu else min(setup.SHARDS, whole.gather_seeds.shards)
+    shards = 1 if gpu or whole.demo else min(setup.SHARDS, whole.gather_seeds.shards)
     try:
         there = prepared(before_judge, whole, results, work, shards)
     except OSError as error:
