@@ -17,8 +17,8 @@ from selfcodealign.rows import SeedRow
 from selfcodealign.rows_io import read_rows, write_rows
 
 SHARDS = 2
-"""On CPUs two jobs answer side by side, as those of the run do. There is one on a GPU, which each would load anew, and of
-the toy model, whose start takes longer than its answers."""
+"""On CPUs two jobs answer side by side, as those of the run do. There is one on a GPU, which each would load anew, and
+of the toy model, whose start takes longer than its answers."""
 EPOCHS = 2
 """Of the pilot's training: few rows make a step or two, of which the first warms up."""
 STEPS_NEVER_SAVED = 1_000_000
