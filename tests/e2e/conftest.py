@@ -97,7 +97,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Checko
     with (shared / "finished.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (shared / "finished").is_dir():
-            Checkout(shared / "unfinished").run("--cores", "2")
+            printed = Checkout(shared / "unfinished").run("--cores", "2", "--verbose")
+            (shared / "unfinished" / "printed.txt").write_text(printed)
             (shared / "unfinished").rename(shared / "finished")
     folder = tmp_path_factory.mktemp("finished") / "checkout"
     shutil.copytree(shared / "finished", folder, symlinks=True)

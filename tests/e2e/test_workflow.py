@@ -30,6 +30,14 @@ def test_raw_shards_become_a_report(finished):
         assert funnel["entered"] == funnel["kept"] + sum(funnel["dropped"].values()), funnel
 
 
+def test_snakemake_looks_for_jobs_when_one_has_ended_and_not_all_the_time(finished):
+    """Its limit of jobs a second makes it look once a second for each job that has ended, with all of `params` anew."""
+    printed = (finished.folder / "printed.txt").read_text()
+    ended = printed.count("Finished jobid: ")
+    assert ended > 40
+    assert 0 < printed.count("Ready jobs: ") <= ended + 1
+
+
 def test_a_second_run_has_nothing_to_do(finished):
     assert "Nothing to be done" in finished.run("--cores", "2")
 
