@@ -26,6 +26,12 @@ def shared() -> Path:
     return published("bench/HumanEval.jsonl.gz").parents[1]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that at the end no process works while the others have nothing left."""
+    slow = {item.path for item in items if item.get_closest_marker("slow") or item.path.parent.name != "unit"}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 def left_out(reasons: list[str], total: int) -> str:
     """Say in one line how many tests of all were left out, and for each reason how many."""
     parts = "; ".join(f"{count}: {reason}" for reason, count in Counter(reasons).most_common())

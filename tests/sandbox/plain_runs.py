@@ -19,7 +19,7 @@ import traceback
 import types
 from pathlib import Path
 
-LONGEST_S = 10
+LONGEST_S = 30
 QUIET = ("-q", "--assert=plain", "-p", "no:cacheprovider", "-c", os.devnull)
 NO_TESTS = (2, 3, 5)
 """Pytest's exit statuses for a file that it cannot load, that leaves while it loads, and that holds no test."""
@@ -30,9 +30,11 @@ def run(path: Path, collected: bool) -> int:
     if collected:
         import pytest
 
-        # Collected from here, not from a folder of temporary files that is full of others.
+        # Collected from here, not from a folder of temporary files that is full of others, and with temporary files of
+        # its own: pytest would tidy up those of former runs first.
         folder = str(path.parent)
-        return int(pytest.main([*QUIET, "--rootdir", folder, "--confcutdir", folder, str(path)]))
+        places = ("--rootdir", folder, "--confcutdir", folder, "--basetemp", f"{folder}/temporary")
+        return int(pytest.main([*QUIET, *places, str(path)]))
     sys.argv[:] = [str(path)]
     sys.path[0] = str(path.parent)
     module = sys.modules["__main__"] = types.ModuleType("__main__")

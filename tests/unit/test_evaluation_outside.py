@@ -131,7 +131,7 @@ def verdicts(tmp_path_factory) -> dict[tuple[str, str, str], Outcome]:
         tail = METHOD if record is CALLS else ""
         programs = PROGRAMS[kind]["passes"] | PROGRAMS[kind]["fails"]
         tasks = [Task(key, Problem("Task/0", record), text + tail) for key, text in programs.items()]
-        settings = Settings(workers=1, preload=())
+        settings = Settings(workers=4, preload=())  # some of them sleep until their limit
         outcomes = execute(base.get(name), tasks, settings, tmp_path_factory.mktemp("references"))
         found |= {(kind, name, key): outcome for key, outcome in outcomes.items()}
     return found

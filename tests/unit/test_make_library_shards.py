@@ -1,6 +1,9 @@
 """Raw shards of the installed code hold what may be published, and the same bytes each time."""
 
+import sysconfig
 from importlib.metadata import PathDistribution
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -9,13 +12,26 @@ from selfcodealign.config.seeds import Columns, MakeLibraryShards
 from selfcodealign.errors import UserError
 from selfcodealign.seeds.raw import read_files
 
-pytestmark = pytest.mark.slow
-
-FILES = 60
+FILES = 20
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
+def here(tmp_path_factory):
+    """Let the stage see a part of the standard library and one package; the run of SmolLM2 takes all there is."""
+    folder = tmp_path_factory.mktemp("installed")
+    installed(folder, "free", "License-Expression: MIT")
+    places = {
+        "stdlib": str(Path(sysconfig.get_path("stdlib"), "email")),
+        "purelib": str(folder),
+        "platlib": str(folder),
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shards, "sysconfig", SimpleNamespace(get_path=places.__getitem__))
+        yield
+
+
+@pytest.fixture(scope="module")
+def written(here, tmp_path_factory):
     folder = tmp_path_factory.mktemp("library")
     paths = [folder / "00000.parquet", folder / "00001.parquet"]
     shards.main(paths, settings=MakeLibraryShards(files=FILES))
@@ -40,7 +56,7 @@ def test_the_shards_are_read_as_raw_files_and_share_them_evenly(written):
     assert all(file.content and file.licence and file.path.endswith(".py") for file in files)
 
 
-def test_the_bytes_are_the_same_when_they_are_written_again(written, tmp_path):
+def test_the_bytes_are_the_same_when_they_are_written_again(here, written, tmp_path):
     again = [tmp_path / path.name for path in written]
     shards.main(again, settings=MakeLibraryShards(files=FILES))
     assert [path.read_bytes() for path in again] == [path.read_bytes() for path in written]
@@ -95,6 +111,6 @@ def test_a_module_is_left_out_by_its_place_and_size(parts, size, reason):
     assert shards.why_left_out(parts, size, MakeLibraryShards()) == reason
 
 
-def test_too_few_modules_are_named(tmp_path):
+def test_too_few_modules_are_named(here, tmp_path):
     with pytest.raises(UserError, match="modules of a fitting size, not 10000000; lower make_library_shards.files"):
         shards.main([tmp_path / "0.parquet"], settings=MakeLibraryShards(files=10_000_000))
