@@ -36,7 +36,7 @@ test: setup
 
 # Whole runs of the workflow, killed and resumed, and trainings: a quarter of an hour.
 test-runs: setup
-	$(PYTEST) tests/e2e tests/training
+	$(PYTEST) --numprocesses 2 tests/e2e tests/training
 
 # Whole benchmark files, where there is a network; without them tests take the pieces in tests/data, or say what they left out.
 test-data: setup

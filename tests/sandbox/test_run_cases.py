@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from selfcodealign.errors import UserError
-from selfcodealign.sandbox import VERDICTS, Settings, cache, layers, run_cases, supervisor
+from selfcodealign.sandbox import VERDICTS, Settings, cache, choose_layer, layers, run_cases, selftest, supervisor
 from selfcodealign.sandbox.supervisor import Crew, Job
 from tests.sandbox import suite
 
@@ -246,6 +246,23 @@ def test_without_a_layer_it_refuses_and_says_what_to_install(monkeypatch):
     monkeypatch.setattr(layers.shutil, "which", lambda name: None)
     with pytest.raises(UserError, match=r"nothing was run.*install bubblewrap"):
         list(run_cases([{"id": "a", **GOOD}], Settings(workers=1)))
+
+
+def test_a_layer_that_has_passed_is_not_tested_again_for_the_same_limits(monkeypatch):
+    passed, probe = [], selftest.probe
+
+    def counted(layer, settings):
+        greeting = probe(layer, settings)
+        passed.append(layer.name)
+        return greeting
+
+    monkeypatch.setattr(selftest, "PASSED", {})
+    monkeypatch.setattr(selftest, "probe", counted)
+    one, again = choose_layer(Settings()), choose_layer(Settings(workers=3, timeout_s=1))
+    assert one == again
+    assert len(passed) == 1
+    choose_layer(Settings(processes=9))
+    assert len(passed) == 2
 
 
 def test_no_isolation_needs_an_explicit_word_and_is_recorded_in_every_row(tmp_path):
