@@ -27,12 +27,9 @@ traces: setup
 # that four of them fit on two cores.
 PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
-# Apart: whole runs and trainings, real benchmark files, vLLM, a SLURM cluster. The checks of `make lint` run beside the tests.
+# Apart: whole runs and trainings, real benchmark files, vLLM, a SLURM cluster, and the checks of `make lint`.
 test: setup
-	@mkdir -p work
-	@$(MAKE) --no-print-directory lint >work/lint.log 2>&1 & lint=$$!; \
-	$(PYTEST) tests $(addprefix --ignore tests/,e2e training benchmarks vllm cluster); tests=$$?; \
-	wait $$lint || { cat work/lint.log; exit 1; }; exit $$tests
+	$(PYTEST) tests $(addprefix --ignore tests/,e2e training benchmarks vllm cluster)
 
 # Whole runs of the workflow, killed and resumed, and trainings: a quarter of an hour.
 test-runs: setup
