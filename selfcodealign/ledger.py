@@ -150,12 +150,8 @@ def _line(entry: dict[str, Any]) -> bytes:
 
 def mark_of(*texts: str) -> str:
     """Hash the texts that a record is made of to 20 hex digits; where one ends and the next begins counts."""
-    found = hashlib.sha256()
-    for text in texts:
-        data = text.encode("utf-8", "surrogatepass")
-        found.update(b"%d " % len(data))
-        found.update(data)
-    return found.hexdigest()[:20]
+    data = [text.encode("utf-8", "surrogatepass") for text in texts]
+    return hashlib.sha256(b"".join([b"%d %b" % (len(part), part) for part in data])).hexdigest()[:20]
 
 
 @cache
