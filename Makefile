@@ -23,8 +23,8 @@ traces: setup
 	$(BIN)/snakemake --cores $(CORES) --quiet --directory work/traces --configfile config.yaml
 	$(BIN)/python -m tests.outputs work/traces/results $(if $(RECORD),--record)
 
-# Files stay whole, so that the fixtures of a file are made once. Tests wait for other processes two thirds of the time, so
-# that four of them fit on two cores.
+# Files stay whole, so that the fixtures of a file are made once. Tests wait half of the time, so that four processes fit on
+# two cores.
 PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
 
 # Apart: whole runs and trainings, real benchmark files, vLLM, a SLURM cluster, and the checks of `make lint`.
