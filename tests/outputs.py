@@ -27,6 +27,7 @@ TRACES = Path(__file__).parent / "golden" / "traces"
 VOLATILE = {
     *("cpu_s", "wall_s", "memory_mb", "revision", "seconds", "time_s", "peak_memory_mb", "tokens_per_s"),
     *("made", "date", "versions", "version", "settings", "commit", "model"),
+    "headlines",  # of the report: figures of other files, and the time of all jobs
 }
 NOT_ROWS = {"record_provenance", "provenance.json", "ro-crate-metadata.json", "report.html"}
 
