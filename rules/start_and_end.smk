@@ -16,7 +16,7 @@ onstart:
     except UserError as error:
         raise WorkflowError(str(error))
     # For its limit of 100 jobs a second Snakemake looks for jobs again one second after each look, and once more whenever
-    # a job ends: after 300 jobs it looks 300 times a second, and takes half a core. No run here starts as many.
+    # a job ends: after 200 jobs about 200 times a second, which takes a third of a core. No run here starts as many.
     limiter = workflow.scheduler.job_rate_limiter
     if limiter and limiter.max_jobs >= 100 * limiter.timespan:
         workflow.scheduler.job_rate_limiter = None
