@@ -1,10 +1,13 @@
 """The boundary around a worker: Apptainer, else bubblewrap, else nothing, and only if the caller insists.
 
 A layer is a command that starts `python -c BOOT` behind its boundary with a socket as descriptor 0, over which the
-worker gets its own sources. So nothing of this project needs to be readable, or mounted, inside.
+worker gets its own modules. So nothing of this project needs to be readable, or mounted, inside.
 """
 
+import binascii
+import importlib.util
 import json
+import marshal
 import os
 import pwd
 import shutil
@@ -13,6 +16,7 @@ import struct
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +25,10 @@ from selfcodealign.images import images_folder
 from selfcodealign.sandbox.inside import MODULES
 from selfcodealign.sandbox.settings import Settings
 
-# Reads the sources, makes modules of them, and hands over; nothing else is ever typed into the container.
+# Reads the sources, makes modules of them, and hands over; nothing else is ever typed into the container. Compiling
+# takes longer than all else, so that code comes with them for an interpreter that reads the same code.
 BOOT = """
-import json, os, socket, struct, sys, types
+import _frozen_importlib_external, binascii, json, marshal, os, socket, struct, sys, types
 handle = socket.socket(fileno=os.dup(0))
 null = os.open(os.devnull, os.O_RDWR)
 os.dup2(null, 0)
@@ -37,11 +42,15 @@ def read(size):
         parts += part
     return parts
 settings = json.loads(read(struct.unpack("!Q", read(8))[0]))
-for name, source in settings["sources"]:
+if settings["magic"] == _frozen_importlib_external.MAGIC_NUMBER.hex():
+    modules = marshal.loads(binascii.a2b_base64(settings["compiled"]))
+else:
+    modules = [(name, compile(source, "<sandbox %s>" % name, "exec")) for name, source in settings["sources"]]
+for name, code in modules:
     module = types.ModuleType(name)
     sys.modules[name] = module
-    exec(compile(source, "<sandbox %s>" % name, "exec"), module.__dict__)
-sys.modules["worker"].main(handle, settings)
+    exec(code, module.__dict__)
+sys.modules["worker"].main(handle, settings, modules)
 """
 ENVIRONMENT = {
     "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -111,7 +120,7 @@ class Layer:
     environment: dict[str, str] = field(default_factory=dict)
 
     def start(self, log: Any = subprocess.DEVNULL) -> tuple[subprocess.Popen[Any], socket.socket]:
-        """Start one worker; returns the process at its boundary and the socket to it, its sources already sent."""
+        """Start one worker; returns the process at its boundary and the socket to it, its modules already sent."""
         here, there = socket.socketpair()
         options: dict[str, Any] = {}
         if self.user is not None:
@@ -129,11 +138,18 @@ class Layer:
             )
         finally:
             there.close()
-        folder = Path(__file__).parent / "inside"
-        sources = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
-        settings = {"environment": ENVIRONMENT, "nested": self.nested, "preload": self.preload, "sources": sources}
-        send(here, settings)
+        send(here, {"environment": ENVIRONMENT, "nested": self.nested, "preload": self.preload, **_inside()})
         return process, here
+
+
+@cache
+def _inside() -> dict[str, Any]:
+    """Return the worker's sources, and their code for interpreters with this one's magic number."""
+    folder = Path(__file__).parent / "inside"
+    sources = [(name, (folder / f"{name}.py").read_text()) for name in MODULES]
+    compiled = [(name, compile(source, f"<sandbox {name}>", "exec")) for name, source in sources]
+    code = binascii.b2a_base64(marshal.dumps(compiled)).decode()
+    return {"sources": sources, "magic": importlib.util.MAGIC_NUMBER.hex(), "compiled": code}
 
 
 def send(handle: socket.socket, message: Any) -> None:

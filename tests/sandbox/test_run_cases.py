@@ -265,6 +265,14 @@ def test_a_layer_that_has_passed_is_not_tested_again_for_the_same_limits(monkeyp
     assert len(passed) == 2
 
 
+def test_an_interpreter_that_reads_other_code_compiles_the_sources_itself(monkeypatch):
+    inside = {**layers._inside(), "magic": "another", "compiled": "this would not load"}
+    monkeypatch.setattr(layers, "_inside", lambda: inside)
+    monkeypatch.setattr(selftest, "PASSED", {})
+    # A rerun has an interpreter of its own, with another hash seed.
+    assert run([{"id": "a", **GOOD}], reruns=1)["a"]["verdict"] == "pass"
+
+
 def test_no_isolation_needs_an_explicit_word_and_is_recorded_in_every_row(tmp_path):
     (tmp_path / "cases.jsonl").write_text(json.dumps({"id": "a", **GOOD}) + "\n")
     files = ("--input", tmp_path / "cases.jsonl", "--output", tmp_path / "verdicts.jsonl", "--workers", 1)

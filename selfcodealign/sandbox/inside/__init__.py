@@ -1,4 +1,4 @@
-"""What runs inside a worker: its sources are sent over a socket and run by the image's own Python, 3.8 or newer.
+"""What runs inside a worker: its modules are sent over a socket and run by the image's own Python, 3.8 or newer.
 
 Nothing here may import anything but the standard library, nor each other by package name: `layers.BOOT` gives every
 module its siblings. `kernel` speaks to Linux; `syntax`, `refused`, `vacuity`, `stub`, `mutants` and `instruments` read

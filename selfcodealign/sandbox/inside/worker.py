@@ -48,11 +48,11 @@ HASH_SEEDS = 5  # reruns go through so many: the first run's, and those of inter
 SEEDED = """
 import marshal, os, sys, types
 body, link = map(int, sys.argv[1:])
-sources, given = marshal.loads(os.pread(body, os.fstat(body).st_size, 0))
+modules, given = marshal.loads(os.pread(body, os.fstat(body).st_size, 0))
 os.close(body)
-for name, source in sources:
+for name, code in modules:
     sys.modules[name] = types.ModuleType(name)
-    exec(compile(source, "<sandbox %s>" % name, "exec"), sys.modules[name].__dict__)
+    exec(code, sys.modules[name].__dict__)
 sys.argv[1:] = []
 sys.modules["worker"].seeded(link, given)
 """
@@ -93,8 +93,8 @@ def answer(handle, message):
 class Worker:
     """Run one case at a time, in the zygote that fits it."""
 
-    def __init__(self, handle, nested, uid, gid, preload, sources):
-        self.handle, self.nested, self.uid, self.gid, self.sources = handle, nested, uid, gid, sources
+    def __init__(self, handle, nested, uid, gid, preload, modules):
+        self.handle, self.nested, self.uid, self.gid, self.modules = handle, nested, uid, gid, modules
         self.pid_namespace = os.readlink("/proc/self/ns/pid")
         self.patterns = [
             (name, re.compile(rf"\b(?:import|from)\s+{re.escape(name)}\b{USED_WITHOUT_IMPORT.get(name, '')}"))
@@ -139,9 +139,9 @@ class Worker:
         if (wanted, seed) not in self.stems:
 
             def grow(link):
-                given = (self.nested, self.uid, self.gid, wanted, [name for name, _ in self.sources])
+                given = (self.nested, self.uid, self.gid, wanted, [name for name, _ in self.modules])
                 if seed:
-                    become_seeded(seed, link, self.sources, given)
+                    become_seeded(seed, link, self.modules, given)
                 zygote.Zygote(*given).serve(link)
 
             self.stems[wanted, seed] = self.fork(grow)
@@ -344,10 +344,10 @@ def _kill(pid):
         return
 
 
-def become_seeded(seed, link, sources, given):
+def become_seeded(seed, link, modules, given):
     """Replace this process by an interpreter with another hash seed, in which a zygote serves the link."""
-    body = os.memfd_create("sources", 0)
-    os.write(body, marshal.dumps((sources, given)))
+    body = os.memfd_create("modules", 0)
+    os.write(body, marshal.dumps((modules, given)))
     os.set_inheritable(link.fileno(), True)
     environment = {**os.environ, "PYTHONHASHSEED": str(seed)}
     if given[0]:
@@ -439,7 +439,7 @@ def why_not_nested(uid, gid, scratch_mb):
     return None if answered == "ok" else answered or "refused"
 
 
-def main(handle, settings):
+def main(handle, settings, modules):
     """Prepare a worker and serve cases from the socket until the runner is gone."""
     uid, gid = os.getuid(), os.getgid()
     os.environ.clear()
@@ -462,4 +462,4 @@ def main(handle, settings):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)
     filtered = kernel.system_call_filter() is not None
     answer(handle, {"nested": why is None, "why": why, "python": sys.version.split()[0], "filter": filtered})
-    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], settings["sources"]).serve)
+    serve(handle, Worker(handle, why is None, uid, gid, settings["preload"], modules).serve)
