@@ -5,19 +5,15 @@ all problems of all files.
 """
 
 import os
+from collections.abc import Callable
 
 import pytest
 
 WANTED = os.environ.get("SELFCODEALIGN_BENCHMARK_TESTS", "")
 collect_ignore_glob = [] if WANTED else ["test_*.py"]
 
-TABLE = pytest.StashKey[list[tuple[str, ...]]]()
+ROW = "row of the table"
 HEAD = ("benchmark", "problems", "canonical pass", "empty pass", "CPU-s", "canonical solutions that fail")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Make room for the table."""
-    config.stash[TABLE] = []
 
 
 @pytest.fixture
@@ -27,14 +23,15 @@ def full() -> bool:
 
 
 @pytest.fixture
-def row(request: pytest.FixtureRequest):
-    """Return what adds a row to the table that is printed at the end."""
-    return lambda *cells: request.config.stash[TABLE].append(tuple(str(cell) for cell in cells))
+def row(record_property: Callable[[str, object], None]) -> Callable[..., None]:
+    """Return what adds a row to the table that is printed at the end, whichever process runs the test."""
+    return lambda *cells: record_property(ROW, [str(cell) for cell in cells])
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the table of canonical and empty programs."""
-    rows = config.stash[TABLE]
+    reports = [report for kind in ("passed", "failed") for report in terminalreporter.stats.get(kind, [])]
+    rows = sorted(cells for report in reports for name, cells in report.user_properties if name == ROW)
     if rows:
         terminalreporter.section("the authors' own solutions, and empty ones")
         for cells in (HEAD, *rows):

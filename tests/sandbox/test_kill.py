@@ -14,7 +14,7 @@ from tests.sandbox import suite
 from tests.sandbox.test_suite import require
 
 # The promise is made for 10,000; fewer keep the test short.
-CASES = int(os.environ.get("SELFCODEALIGN_KILL_CASES", "400"))
+CASES = int(os.environ.get("SELFCODEALIGN_KILL_CASES", "200"))
 LAYERS = ("bubblewrap", "apptainer")
 KINDS = {
     "pass": ("def f(x): return x + {n}", "assert f(1) == {n} + 1"),

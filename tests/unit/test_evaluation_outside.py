@@ -39,8 +39,9 @@ SORT = {
     "prompt": "def order(xs):\n",
     "entry_point": "order",
     "canonical_solution": "    return sorted(xs)\n",
-    "base_input": [[[3, 1, 2]]],
-    "plus_input": [[[2, 1]], [[]]],
+    # All in one group: those that never end cost the whole time limit of each.
+    "base_input": [[[3, 1, 2]], [[2, 1]], [[]]],
+    "plus_input": [],
 }
 UNITTESTS = """
 import unittest
@@ -153,5 +154,5 @@ def test_honest_programs_pass_and_others_fail(kind, name, wanted, key, verdicts)
 
 def test_a_program_that_sleeps_ends_at_the_limit_of_an_input(verdicts):
     outcome = verdicts["in_place", "humaneval_plus", "asleep"]
-    assert set(outcome.groups.values()) == {"timeout"}
+    assert outcome.groups["base"] == "timeout"
     assert outcome.wall_s < 20
