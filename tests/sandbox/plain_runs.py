@@ -11,6 +11,7 @@ import contextlib
 import gc
 import json
 import os
+import resource
 import signal
 import sys
 import threading
@@ -19,7 +20,8 @@ import traceback
 import types
 from pathlib import Path
 
-LONGEST_S = 30
+LONGEST_S, LONGEST_CPU_S = 30, 6
+"""By the clock, for what sleeps on a busy machine, and of CPU time, for what never ends."""
 QUIET = ("-q", "--assert=plain", "-p", "no:cacheprovider", "-c", os.devnull)
 NO_TESTS = (2, 3, 5)
 """Pytest's exit statuses for a file that it cannot load, that leaves while it loads, and that holds no test."""
@@ -65,6 +67,7 @@ def forked(case: dict, folder: Path, collected: bool) -> tuple[int, str]:
         status = 1
         try:
             os.setsid()
+            resource.setrlimit(resource.RLIMIT_CPU, (LONGEST_CPU_S, LONGEST_CPU_S))
             os.chdir(folder)
             os.dup2(os.open(given, os.O_RDONLY), 0)
             os.dup2(os.open(printed, os.O_WRONLY | os.O_CREAT), 1)
