@@ -1,6 +1,7 @@
 """Tests that cannot fail are recognised by reading them; stubs and mutants are what they claim to be."""
 
 import ast
+import gc
 import sys
 import types
 from pathlib import Path
@@ -11,6 +12,7 @@ import selfcodealign.sandbox.inside as inside
 
 # They find each other by their bare names, as they do inside.
 sys.path.insert(0, str(Path(inside.__file__).parent))
+import guards  # pyright: ignore[reportMissingImports]
 import instruments  # pyright: ignore[reportMissingImports]
 import mutants  # pyright: ignore[reportMissingImports]
 import refused  # pyright: ignore[reportMissingImports]
@@ -211,3 +213,19 @@ def test_nothing_inside_needs_more_than_the_standard_library():
             for module in imported:
                 top = module.split(".")[0]
                 assert top in sys.stdlib_module_names or top in inside.MODULES, f"{name} imports {module}"
+
+
+def test_a_class_of_the_response_never_gets_the_id_of_one_that_was_there():
+    def leave_behind():
+        return [type(f"Gone{number}", (), {})() for number in range(200)]
+
+    gc.collect()
+    gc.disable()
+    try:
+        leave_behind()  # classes are cycles: they stay until garbage is collected
+        saved = guards.Snapshot()
+        gc.collect()
+        made = [type("Late", (), {"__eq__": lambda self, other: True}) for _ in range(2_000)]
+    finally:
+        gc.enable()
+    assert not saved.known & set(map(id, made))

@@ -8,6 +8,7 @@ import sys
 import types
 import unittest
 
+import objects  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
 import values  # pyright: ignore[reportMissingImports]
 
@@ -201,10 +202,11 @@ class Snapshot:
     def look_deeper(self):
         """Remember what only a response could change that writes to what is not its own, or finds names by texts."""
         kinds = [item for item in gc.get_objects() if issubclass(type(item), type)]
+        self.kinds = kinds  # kept: a class of the response would get the id of one that has gone
         self.known = frozenset(map(id, kinds))  # classes that no response has made
         held = []  # (class or module, its dict, name, value)
         for kind in kinds:
-            names = values.names_of(kind)
+            names = objects.names_of(kind)
             module = str(names.get("__module__", ""))
             if module.startswith(SWEPT):
                 held += [(kind, names, *item) for item in names.items() if item[0] not in SPARED]

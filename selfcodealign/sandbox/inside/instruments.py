@@ -52,6 +52,7 @@ class Comparisons(ast.NodeTransformer):
     def _plain(self, name):
         """Ask whether a variable's value is of a plain type, in place: comparisons in loops are many."""
         kind = ast.Call(func=ast.Constant(value=self.hook + "type"), args=[name], keywords=[])
+        kind = ast.Call(func=ast.Constant(value=self.hook + "id"), args=[kind], keywords=[])
         return ast.Compare(left=kind, ops=[ast.In()], comparators=[ast.Constant(value=self.hook + "plain")])
 
     def visit_Compare(self, node):

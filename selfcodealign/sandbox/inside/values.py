@@ -8,16 +8,13 @@ that the response decides, the same is asked about another value in the place of
 comparison that agrees with three others, in three such runs, agrees with anything.
 """
 
-import collections
 import operator
 import os
 import sys
-import types
 
-PLAIN = frozenset(
-    {int, str, float, bool, bytes, type(None), complex, range, slice, type(...), type, types.FunctionType}
-)
-LISTS, SETS = (list, tuple, collections.deque), (set, frozenset)
+import objects  # pyright: ignore[reportMissingImports]
+from objects import DICTS, LISTS, MOST, PLAIN, SETS, kind_of, members, parts  # pyright: ignore[reportMissingImports]
+
 OPERATORS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
     "within": lambda item, held: item in held, "without": lambda item, held: item not in held, "sub": operator.sub,
@@ -28,16 +25,13 @@ DECIDING = (
     "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__sub__", "__rsub__",
     "__truediv__", "__rtruediv__", "__xor__", "__rxor__", "__array_function__", "__array_ufunc__",
 )  # fmt: skip
-HEAP_TYPE = 1 << 9
 RUNS = 3  # with other values
 CLOSELY = 2_000  # comparisons that are looked at while the tests decide
 ANYWHERE = "anywhere"  # stands for all places
-NUMBERS = (int, float, complex, bool)
+NUMBERS = frozenset(map(id, (int, float, complex, bool)))
 DIFFERENCES = ("sub", "xor")  # are nothing where the values agree
 # Parameters of assertions that are none of the two values.
 BESIDE = frozenset({"msg", "message", "err_msg", "verbose"})
-MOST = 50_000  # values looked at in one comparison
-bases_of, names_of = type.__dict__["__mro__"].__get__, type.__dict__["__dict__"].__get__
 
 
 class Forged(Exception):
@@ -54,77 +48,77 @@ class Compared:
 
     def marks(self, mark):
         """Return what to install in the tests' code, by the constants that stand for it."""
-        return {f"{mark}values": self, f"{mark}type": type, f"{mark}plain": PLAIN}
+        return {f"{mark}values": self, f"{mark}id": id, f"{mark}type": type, f"{mark}plain": PLAIN}
 
     def eq(self, a, b, site, truth):
         """Compare by `==`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a == b
         return self.look.compare("eq", a, b, site, truth)
 
     def ne(self, a, b, site, truth):
         """Compare by `!=`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a != b
         return self.look.compare("ne", a, b, site, truth)
 
     def lt(self, a, b, site, truth):
         """Compare by `<`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a < b
         return self.look.compare("lt", a, b, site, truth)
 
     def le(self, a, b, site, truth):
         """Compare by `<=`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a <= b
         return self.look.compare("le", a, b, site, truth)
 
     def gt(self, a, b, site, truth):
         """Compare by `>`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a > b
         return self.look.compare("gt", a, b, site, truth)
 
     def ge(self, a, b, site, truth):
         """Compare by `>=`."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a >= b
         return self.look.compare("ge", a, b, site, truth)
 
     def within(self, a, b, site, truth):
         """Look for one value in another."""
-        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
+        if (id(type(a)) in PLAIN and id(type(b)) in PLAIN) or self.look.loose:
             return a in b
         return self.look.compare("within", a, b, site, truth)
 
     def without(self, a, b, site, truth):
         """Look for one value in another, in vain."""
-        if (type(a) in PLAIN and type(b) in PLAIN) or self.look.loose:
+        if (id(type(a)) in PLAIN and id(type(b)) in PLAIN) or self.look.loose:
             return a not in b
         return self.look.compare("without", a, b, site, truth)
 
     def sub(self, a, b, site, truth):
         """Subtract."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a - b
         return self.look.compare("sub", a, b, site, truth)
 
     def div(self, a, b, site, truth):
         """Divide."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a / b
         return self.look.compare("div", a, b, site, truth)
 
     def xor(self, a, b, site, truth):
         """Take the symmetric difference."""
-        if type(a) in PLAIN and type(b) in PLAIN:
+        if id(type(a)) in PLAIN and id(type(b)) in PLAIN:
             return a ^ b
         return self.look.compare("xor", a, b, site, truth)
 
     def seen(self, value, site):
         """Look at one value of a chain of comparisons."""
-        return value if type(value) in PLAIN else self.look.alone(value, site)
+        return value if id(type(value)) in PLAIN else self.look.alone(value, site)
 
     def asserted(self, site, function, *values, **words):
         """Call an assertion, or another function that compares its first two arguments."""
@@ -147,8 +141,7 @@ class Look:
     def __init__(self, saved, mentioned, other, files, writes=True):
         self.known, self.held = saved.known, saved.held if writes else None
         self.mentioned, self.other, self.files = mentioned, other, files
-        self.theirs = set()
-        self.trusted, self.deciding = set(), set()
+        self.theirs, self.trusted, self.deciding = objects.Kinds(), objects.Kinds(), objects.Kinds()
         self.asked_for, self.loose = 0, False
         self.met = set()  # comparisons that the response decides
         self.lying = set()  # places in the tests where one agreed with another value, too
@@ -159,58 +152,60 @@ class Look:
     def decides(self, value):
         """Tell whether the class of a value came with the response and has a say in comparisons."""
         kind = type(value)
+        if kind in objects.PROXIES:  # whatever stands behind
+            return True
         if kind in self.trusted:
             return False
         if kind in self.deciding:
             return True
         for name in DECIDING:
-            for base in bases_of(kind):
-                if name in names_of(base):
+            for base in objects.bases_of(kind):
+                if name in objects.names_of(base):
                     if not self.trusts(base, name):
                         self.deciding.add(kind)
                         return True
                     break
         # A class of the response may get such a method later.
-        if not kind.__flags__ & HEAP_TYPE or id(kind) in self.known or kind in self.theirs:
+        if not objects.flags_of(kind) & objects.HEAP_TYPE or id(kind) in self.known or kind in self.theirs:
             self.trusted.add(kind)
         return False
 
     def trusts(self, base, name):
         """Tell whether a class is the interpreter's, a library's, or the tests' own."""
-        if not base.__flags__ & HEAP_TYPE or base in self.theirs:
+        if not objects.flags_of(base) & objects.HEAP_TYPE or base in self.theirs:
             return True
         if id(base) in self.known:
             if self.held is not None and not any(kind is base and name == each for kind, _, each, _ in self.held):
                 return False  # the class has been given this method by the response
-            return not any(base.__name__.startswith(each) for each in self.mentioned)
-        module = sys.modules.get(names_of(base).get("__module__", ""))
+            return not any(objects.name_of(base).startswith(each) for each in self.mentioned)
+        module = sys.modules.get(objects.names_of(base).get("__module__", ""))
         origin = getattr(getattr(module, "__spec__", None), "origin", None) or "/tmp/"
         found = module
-        for part in base.__qualname__.split("."):
+        for part in objects.place_of(base).split("."):
             found = getattr(found, part, None)
-        code = getattr(names_of(base)[name], "__code__", None)
+        code = getattr(objects.names_of(base)[name], "__code__", None)
         return found is base and not origin.startswith("/tmp/") and (code is None or code.co_filename == origin)
 
-    def holds(self, value, left=None):
+    def holds(self, value):
         """Tell whether a value is one that the response decides about, or holds some."""
-        left = {"count": MOST, "seen": set()} if left is None else left
-        kind = type(value)
-        if kind in PLAIN:
-            return False
+        return next(self.deciders(value, {"count": MOST, "seen": set()}), None) is not None
+
+    def deciders(self, value, left):
+        """Yield the values that the response decides about, of a value and all that it holds; each in a tuple."""
+        if id(type(value)) in PLAIN:
+            return
         if self.decides(value):
-            return True
-        inner = ()
-        if isinstance(value, (*LISTS, *SETS)):
-            inner = value
-        elif isinstance(value, dict):
-            inner = (*value, *value.values())
+            yield (value,)
+        inner = parts(value)
         if not inner or id(value) in left["seen"] or left["count"] < 0:
-            return False
+            return
         left["seen"].add(id(value))
-        if PLAIN.issuperset(map(type, inner)):
-            return False
+        if PLAIN.issuperset(map(id, map(type, inner))):
+            return
+        inner = [each for each in inner if id(type(each)) not in PLAIN]
         left["count"] -= len(inner)
-        return any(self.holds(each, left) for each in inner if type(each) not in PLAIN)
+        for each in inner:
+            yield from self.deciders(each, left)
 
     # -- the comparisons --
 
@@ -249,10 +244,10 @@ class Look:
     def agrees(self, name, answer, truth):
         """Tell whether an answer says that the compared values fit."""
         if name == "div":
-            return type(answer) in NUMBERS and answer == 1
+            return id(type(answer)) in NUMBERS and answer == 1
         if name in DIFFERENCES:
-            size = answer if type(answer) in NUMBERS else self.asked(abs, answer)[1]
-            return size == 0 if type(size) in NUMBERS else self.asked(operator.not_, answer) == (True, True)
+            size = answer if id(type(answer)) in NUMBERS else self.asked(abs, answer)[1]
+            return size == 0 if id(type(size)) in NUMBERS else self.asked(operator.not_, answer) == (True, True)
         if type(answer) is bool:
             return answer is (name not in ("ne", "without"))
         if answer is NotImplemented:
@@ -271,15 +266,16 @@ class Look:
         if name in ("eq", "ne"):
             yield from self.pairs(a, b, False, {"count": MOST, "seen": set()})
         elif name == "div" or name in DIFFERENCES:
-            if isinstance(a, SETS) and not set(a):
+            if kind_of(a, SETS) and not parts(a):
                 return  # nothing is left of it, whatever is taken away
             yield (a, self.another(b), False) if self.decides(a) else (self.another(a), b, False)
         elif name in ("within", "without"):
             if self.decides(b):
                 yield self.another(a), b, False
-            elif isinstance(b, (*LISTS, *SETS, dict)):
-                for each in list(b)[:MOST]:
-                    if self.decides(a) and (hash_of(a) == hash_of(each) or isinstance(b, LISTS)):
+            else:
+                by_hash = kind_of(b, (*SETS, *DICTS))
+                for each in members(b)[:MOST] if kind_of(b, objects.CONTAINERS) else objects.wrapped(b):
+                    if self.decides(a) and (hash_of(a) == hash_of(each) or not by_hash):
                         yield self.same_hash(each), a, True
                     elif self.decides(each):
                         yield each, self.same_hash(a), True
@@ -291,7 +287,7 @@ class Look:
     def pairs(self, a, b, within, left):
         """Yield what to compare of two values, where the response decides about one of them."""
         left["count"] -= 1
-        if (within and a is b) or left["count"] < 0 or (type(a) in PLAIN and type(b) in PLAIN):
+        if (within and a is b) or left["count"] < 0 or (id(type(a)) in PLAIN and id(type(b)) in PLAIN):
             return
         first, second = self.decides(a), self.decides(b)
         if first or second:
@@ -310,20 +306,41 @@ class Look:
         if (id(a), id(b)) in left["seen"]:
             return
         left["seen"].add((id(a), id(b)))
-        if isinstance(a, LISTS) and isinstance(b, LISTS):
-            for one, two in zip(tuple(a), tuple(b)):  # noqa: B905 - Python 3.8 has no strict
-                yield from self.pairs(one, two, True, left)
-        elif isinstance(a, dict) and isinstance(b, dict):
-            yield from self.hashed(dict.keys(a), dict.keys(b))
-            for key in dict.keys(a):
-                if not self.decides(key) and key in b:
+        if kind_of(a, LISTS) and kind_of(b, LISTS):
+            for one, two in zip(members(a), members(b)):  # noqa: B905 - Python 3.8 has no strict
+                if id(type(one)) not in PLAIN or id(type(two)) not in PLAIN:
+                    yield from self.pairs(one, two, True, left)
+        elif kind_of(a, DICTS) and kind_of(b, DICTS):
+            yield from self.hashed(members(a), members(b))
+            for key in members(a):
+                if not self.decides(key) and dict.__contains__(b, key):
                     yield from self.pairs(dict.__getitem__(a, key), dict.__getitem__(b, key), True, left)
-        elif isinstance(a, SETS) and isinstance(b, SETS):
-            yield from self.hashed(a, b)
+        elif kind_of(a, SETS) and kind_of(b, SETS):
+            yield from self.hashed(members(a), members(b))
+        elif type(a) is type(b) and bool(parts(a)) is bool(parts(b)):
+            # Of a library, and made of what may be the response's: a namespace, a table, a view of a dictionary.
+            for one, two in zip(parts(a), parts(b)):  # noqa: B905
+                yield from self.pairs(one, two, True, left)
+        elif not (first or second):
+            yield from self.unwrapped(a, b, left)
+
+    def unwrapped(self, a, b, left):
+        """Yield what to compare where one value is a wrapper of what is compared, as a UserList is of a list."""
+        for wrapper, other, turned in ((a, b, False), (b, a, True)):
+            if kind_of(wrapper, objects.CONTAINERS) or id(type(wrapper)) in PLAIN:
+                continue
+            kind = kind_of(other, objects.CONTAINERS)
+            alike = [each for each in objects.wrapped(wrapper) if kind and kind_of(each, objects.CONTAINERS) is kind]
+            for each in alike:
+                yield from self.pairs(*((other, each) if turned else (each, other)), True, left)
+            for (each,) in () if alike else self.deciders(wrapper, left):
+                for value in members(other)[:CLOSELY] or (other,):
+                    yield each, self.another(value), True
+                    yield each, self.same_hash(value), True
 
     def hashed(self, a, b):
         """Yield elements of sets that the response decides about, with what else their hash would lead to."""
-        if PLAIN.issuperset(map(type, a)) and PLAIN.issuperset(map(type, b)):
+        if PLAIN.issuperset(map(id, map(type, a))) and PLAIN.issuperset(map(id, map(type, b))):
             return
         for mine, others in ((a, b), (b, a)):
             for each in mine:
@@ -335,29 +352,29 @@ class Look:
     def is_theirs(self, value):
         """Tell whether the tests' own class, or a matcher of a library, decides about a value."""
         kind = type(value)
-        for base in bases_of(kind):
-            if "__eq__" in names_of(base):
-                return base in self.theirs or (base.__name__ == "_ANY" and not self.decides(value))
+        for base in objects.bases_of(kind):
+            if "__eq__" in objects.names_of(base):
+                return base in self.theirs or (objects.name_of(base) == "_ANY" and not self.decides(value))
         return False
 
     def alone(self, value, site):
         """Look at one value of a chain of comparisons."""
         if self.holds(value):
             self.met.add(site)
-            if self.other is not None and self.decides(value):
+            for (each,) in self.deciders(value, {"count": MOST, "seen": set()}) if self.other is not None else ():
                 for name in ("eq", "lt", "gt"):
                     unlike = self.word(5) if name == "eq" else float("-inf") if name == "lt" else float("inf")
-                    found, answer = self.asked(OPERATORS[name], value, unlike)
+                    found, answer = self.asked(OPERATORS[name], each, unlike)
                     if found and self.agrees(name, answer, True):
                         self.lying.add(site)
         return value
 
     def call(self, site, function, values, words):
         """Call an assertion of two values; in a run with other values it must notice those."""
-        if values and type(values[0]) in PLAIN and (type(values[1]) in PLAIN if len(values) > 1 else not words):
+        if values and id(type(values[0])) in PLAIN and (id(type(values[1])) in PLAIN if len(values) > 1 else not words):
             return function(*values, **words)
         if function is isinstance and len(values) == 2 and self.masked(*values):
-            raise Forged(f"a {type(values[0]).__name__} claims to be of another class")
+            raise Forged(f"a {objects.name_of(type(values[0]))} claims to be of another class")
         places = [*range(len(values)), *(each for each in words if each not in BESIDE)]
         given = [*values, *(words[each] for each in places[len(values) :])]
         if len(given) < 2 or function is isinstance or not (self.holds(given[0]) or self.holds(given[1])):
@@ -392,8 +409,8 @@ class Look:
     def masked(self, value, kinds):
         """Tell whether a value passes for one of a class by what the response says about `__class__`."""
         kind = type(value)
-        for base in bases_of(kind):
-            if "__class__" in names_of(base) and not self.trusts(base, "__class__"):
+        for base in objects.bases_of(kind):
+            if "__class__" in objects.names_of(base) and not self.trusts(base, "__class__"):
                 try:
                     return isinstance(value, kinds) and not issubclass(kind, kinds)
                 except TypeError:
@@ -418,17 +435,17 @@ class Look:
             return not value
         if kind is int:
             return value + (1 + 2 * self.number(3), -1009 - 2 * self.number(50), 10**6 + self.number(10**5))[turn]
-        if kind in (float, complex):
+        if kind is float or kind is complex:
             away = (0.5 + self.number(7), -1000.25 - self.number(99), 1e6 + self.number(10**5))[turn]
             return value + away if value == value and abs(value) < 1e12 else away
-        if kind in (str, bytes):
+        if kind is str or kind is bytes:
             drawn = (self.word(len(value) or 3), self.word(2), self.word(7))[turn]
             other = (drawn if turn != 1 else str(value) + drawn) if kind is str else drawn.encode()
             return other if other != value else self.word(9) if kind is str else value + b"x"
-        if kind in (list, tuple):
+        if kind is list or kind is tuple:
             return kind(self.another(each) for each in value) if value else kind([self.number(100)])
-        if kind in (set, frozenset):
-            return kind(self.another(each) for each in value if type(each) in PLAIN) or kind([self.word(4)])
+        if kind is set or kind is frozenset:
+            return kind(self.another(each) for each in value if id(type(each)) in PLAIN) or kind([self.word(4)])
         if kind is dict:
             return {key: self.another(each) for key, each in value.items()} or {self.word(4): self.number(100)}
         for step in (lambda: value + (1, 7, 1000)[turn], lambda: value + sys.modules["datetime"].timedelta(1 + turn)):
