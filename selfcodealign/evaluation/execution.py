@@ -17,7 +17,7 @@ from selfcodealign.evaluation.base import CRASHED, FAIL, MEMORY, PASS, TIMEOUT, 
 from selfcodealign.ids import digest
 from selfcodealign.rows_io import write_json
 from selfcodealign.sandbox import Settings, run_cases
-from selfcodealign.sandbox.inside import values
+from selfcodealign.sandbox.inside import objects
 from selfcodealign.sandbox.runner import environment
 from selfcodealign.sandbox.settings import Isolation
 
@@ -322,7 +322,7 @@ def doubted(
     """
     met = {key: result.measures[MET] for key, result in outcomes.items()}
     places = {(key, group): set(found) for key, groups in met.items() for group, found in groups.items()}
-    for number in range(values.RUNS):
+    for number in range(objects.RUNS):
         keys = list(dict.fromkeys(key for key, _ in places))
         mark = secrets.token_hex(16)
 
@@ -340,7 +340,7 @@ def doubted(
                 lying[verdict["id"], group] = set(finding.get("measures", {}).get(f"{group}_lying", ()))
         for name, found in list(places.items()):
             told = lying.get(name, set())
-            places[name] = told if values.ANYWHERE in found else found & told
+            places[name] = told if objects.ANYWHERE in found else found & told
             if not places[name]:
                 del places[name]
     settled = {}

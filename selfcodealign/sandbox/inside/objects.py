@@ -13,6 +13,9 @@ bases_of, names_of, flags_of, name_of, place_of = (
     type.__dict__[f"__{name}__"].__get__ for name in ("mro", "dict", "flags", "name", "qualname")
 )
 
+# Of the runs with other values, for whoever asks for them; this module can be imported outside, too.
+RUNS = 3
+ANYWHERE = "anywhere"  # stands for all places
 HEAP_TYPE = 1 << 9
 MOST = 50_000  # values looked at in one comparison
 DEPTH = 3  # of a ChainMap: its names, their list of dictionaries, what these hold

@@ -13,7 +13,7 @@ import os
 import sys
 
 import objects  # pyright: ignore[reportMissingImports]
-from objects import DICTS, LISTS, MOST, PLAIN, SETS, kind_of, members, parts  # pyright: ignore[reportMissingImports]
+from objects import ANYWHERE, DICTS, LISTS, MOST, PLAIN, SETS, kind_of, members, parts  # pyright: ignore[reportMissingImports]
 
 OPERATORS = {
     "eq": operator.eq, "ne": operator.ne, "lt": operator.lt, "le": operator.le, "gt": operator.gt, "ge": operator.ge,
@@ -25,9 +25,7 @@ DECIDING = (
     "__eq__", "__ne__", "__lt__", "__le__", "__gt__", "__ge__", "__contains__", "__sub__", "__rsub__",
     "__truediv__", "__rtruediv__", "__xor__", "__rxor__", "__array_function__", "__array_ufunc__",
 )  # fmt: skip
-RUNS = 3  # with other values
 CLOSELY = 2_000  # comparisons that are looked at while the tests decide
-ANYWHERE = "anywhere"  # stands for all places
 NUMBERS = frozenset(map(id, (int, float, complex, bool)))
 DIFFERENCES = ("sub", "xor")  # are nothing where the values agree
 # Parameters of assertions that are none of the two values.

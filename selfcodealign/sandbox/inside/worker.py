@@ -20,8 +20,8 @@ import traceback
 
 import kernel  # pyright: ignore[reportMissingImports]
 import monitor  # pyright: ignore[reportMissingImports]
+import objects  # pyright: ignore[reportMissingImports]
 import translate  # pyright: ignore[reportMissingImports]
-import values  # pyright: ignore[reportMissingImports]
 import zygote  # pyright: ignore[reportMissingImports]
 
 # What most programs use. Each module more makes each fork dearer, so the rest waits in a sibling.
@@ -206,10 +206,10 @@ class Worker:
     def agrees_with_anything(self, stem, case, cpu_limit_s, translated, met):
         """Run tests that have passed with other values in the place of those the response is compared with."""
         lying = None
-        for number in range(values.RUNS):
+        for number in range(objects.RUNS):
             told = self.run_once(stem, dict(case, role="other", number=number), cpu_limit_s, translated)
             places = set(told["reason"].split()) if told["verdict"] == "none" else set()
-            places = places if values.ANYWHERE in met else places & met
+            places = places if objects.ANYWHERE in met else places & met
             lying = places if lying is None else lying & places
             if not lying:
                 return False
