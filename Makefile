@@ -23,17 +23,17 @@ traces: setup
 	$(BIN)/snakemake --cores $(CORES) --quiet --directory work/traces --configfile config.yaml
 	$(BIN)/python -m tests.outputs work/traces/results $(if $(RECORD),--record)
 
-# Files stay whole, so that the fixtures of a file are made once. Tests wait half of the time, so that four processes fit on
+# Files stay whole, so that the fixtures of a file are made once. Tests wait a third of the time, so that three processes fit on
 # two cores.
-PYTEST = $(BIN)/python -m pytest --numprocesses 4 --dist loadfile --no-loadscope-reorder
+PYTEST = $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-# Apart: whole runs and trainings, real benchmark files, vLLM, a SLURM cluster, and the checks of `make lint`.
+# Apart: whole runs, trainings and models, real benchmark files, vLLM, a SLURM cluster, and the checks of `make lint`.
 test: setup
-	$(PYTEST) tests $(addprefix --ignore tests/,e2e training benchmarks vllm cluster)
+	$(PYTEST) tests $(addprefix --ignore tests/,e2e training models benchmarks vllm cluster)
 
-# Whole runs of the workflow, killed and resumed, and trainings: a quarter of an hour.
+# Whole runs of the workflow, killed and resumed, trainings, and models in the process of the tests: a quarter of an hour.
 test-runs: setup
-	$(PYTEST) --numprocesses 2 tests/e2e tests/training
+	$(PYTEST) --numprocesses 2 tests/e2e tests/training tests/models
 
 # Whole benchmark files, where there is a network; without them tests take the pieces in tests/data, or say what they left out.
 test-data: setup

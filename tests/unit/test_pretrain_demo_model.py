@@ -4,11 +4,8 @@ import json
 
 import numpy as np
 import pytest
-import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from demo import corpus
-from scripts import pretrain_demo_model as recipe
 from selfcodealign.config.demo import PretrainDemoModel
 from selfcodealign.errors import UserError
 
@@ -16,7 +13,15 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def tokenizer():
+def recipe():
+    """The script, which takes three seconds to load: not when a process of the tests only reads this file."""
+    from scripts import pretrain_demo_model
+
+    return pretrain_demo_model
+
+
+@pytest.fixture(scope="module")
+def tokenizer(recipe):
     return recipe.train_tokenizer(corpus.documents(800, "test", 0.4), 700)
 
 
@@ -27,6 +32,8 @@ def test_digits_and_quoted_letters_are_tokens_of_their_own(tokenizer):
 
 
 def test_the_judge_answers_with_one_token(root):
+    from transformers import AutoTokenizer
+
     tokenizer = AutoTokenizer.from_pretrained(root / "demo" / "model")
     for answer in (" Yes", " No"):
         assert len(tokenizer.encode(answer, add_special_tokens=False)) == 1
@@ -42,7 +49,7 @@ def test_text_survives_the_tokenizer(tokenizer):
         assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == text
 
 
-def test_computed_values_weigh_more_and_arguments_do_not(tokenizer):
+def test_computed_values_weigh_more_and_arguments_do_not(tokenizer, recipe):
     text = "    return xs == 3\n# [1, 2] -> [2] -> 1\nassert f([1, 2]) == 1\n"
     encoding = tokenizer.backend_tokenizer.encode(text, add_special_tokens=False)
     weights = recipe.weigh(text, encoding.offsets, 3.0)
@@ -50,7 +57,7 @@ def test_computed_values_weigh_more_and_arguments_do_not(tokenizer):
     assert heavy == " [2] -> 1 1"
 
 
-def test_rows_hold_whole_documents_behind_end_tokens(tokenizer):
+def test_rows_hold_whole_documents_behind_end_tokens(tokenizer, recipe):
     documents = corpus.documents(60, "rows", 0.5)
     ids, weights = recipe.pack(tokenizer, documents, 200, 3.0)
     assert ids.shape == weights.shape
@@ -67,7 +74,7 @@ def test_rows_hold_whole_documents_behind_end_tokens(tokenizer):
     assert sorted(found) == sorted(short)
 
 
-def test_the_rate_warms_up_and_falls_to_the_floor():
+def test_the_rate_warms_up_and_falls_to_the_floor(recipe):
     rates = [recipe.rate_at(step, 1000) for step in range(1000)]
     assert rates[0] < 0.02
     assert max(rates) > 0.98
@@ -75,19 +82,21 @@ def test_the_rate_warms_up_and_falls_to_the_floor():
     assert rates[100:] == sorted(rates[100:], reverse=True)
 
 
-def test_exercises_give_way_to_few_shot_documents():
+def test_exercises_give_way_to_few_shot_documents(recipe):
     shares = [recipe.exercises_at(step, 100) for step in range(101)]
     assert shares == sorted(shares, reverse=True)
     assert shares[0] == pytest.approx(0.65)
     assert shares[-1] == pytest.approx(0.1)
 
 
-def test_blocks_cover_the_steps_that_are_left():
+def test_blocks_cover_the_steps_that_are_left(recipe):
     assert list(recipe.blocks(3, 8, 3)) == [(3, 3), (6, 2)]
     assert list(recipe.blocks(8, 8, 3)) == []
 
 
-def test_the_orthogonalised_update_has_the_size_of_an_adam_update():
+def test_the_orthogonalised_update_has_the_size_of_an_adam_update(recipe):
+    import torch
+
     torch.manual_seed(0)
     parameter = torch.nn.Parameter(torch.zeros(64, 96))
     parameter.grad = torch.randn(64, 96)
@@ -97,12 +106,14 @@ def test_the_orthogonalised_update_has_the_size_of_an_adam_update():
     assert singular.max() / singular.min() < 3
 
 
-def test_a_run_of_empty_blocks_is_a_clear_error(tmp_path):
+def test_a_run_of_empty_blocks_is_a_clear_error(tmp_path, recipe):
     with pytest.raises(UserError, match="must be at least 1"):
         recipe.pretrain(tmp_path / "model", tmp_path / "work", PretrainDemoModel(steps=6), block=0)
 
 
-def test_the_shipped_model_is_the_recipe_s(root):
+def test_the_shipped_model_is_the_recipe_s(root, recipe):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
     facts = json.loads((root / "demo" / "model" / "training.json").read_text())
     model = AutoModelForCausalLM.from_pretrained(root / "demo" / "model")
     tokenizer = AutoTokenizer.from_pretrained(root / "demo" / "model")

@@ -1,3 +1,5 @@
+"""The in-process backend gives what the library gives, whatever shares a batch, and the same bytes when resumed."""
+
 import json
 import shutil
 
