@@ -44,7 +44,7 @@ test-quick: setup
 	$(BIN)/ruff check --quiet .
 	$(BIN)/ruff format --check --quiet .
 	$(BIN)/python -m pytest tests/unit tests/test_contract.py -m "not slow" --quiet \
-		--numprocesses auto --maxprocesses 4 --dist loadfile
+		--numprocesses 2 --dist loadfile
 
 # Images of all islands as SIF files; DIRECTORIES=1 makes directories, where apptainer cannot build (root on Debian).
 IMAGES = $(or $(SELFCODEALIGN_IMAGES),$(if $(filter 0,$(shell id -u)),/var/cache,$(HOME)/.cache)/selfcodealign/images)

@@ -141,6 +141,7 @@ def test_the_rows_are_the_same_bytes_whatever_the_server_does_and_however_often_
     assert made[0] == made[1]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_where_it_was_and_asks_nothing_twice(tmp_path):
     seeds = write_seeds(tmp_path / "seeds.parquet", 120)
     whole, out = outputs(tmp_path, "whole"), outputs(tmp_path, "killed")

@@ -200,6 +200,7 @@ def test_a_file_without_functions_says_why(name):
     ],
     ids=["10 MB line", "deep", "deep and open", "deep function", "form feeds", "Python 2"],
 )
+@pytest.mark.slow
 def test_a_hostile_file_costs_no_neighbour(source, tmp_path):
     shard = write_shard(tmp_path / "s.parquet", [("a", "1.py", DOUBLE.encode()), ("a", "2.py", source)], binary=True)
     places = outputs(tmp_path, "extract_functions", 0, "functions")

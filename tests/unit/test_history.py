@@ -65,6 +65,7 @@ def test_a_page_without_markers_is_refused():
         history.in_page("nothing", "table")
 
 
+@pytest.mark.slow
 def test_what_fails_or_is_not_done_in_time_is_named_and_the_rest_runs(tmp_path, monkeypatch):
     programs = {"good": "import sys; open(sys.argv[2] + '/good', 'w')", "bad": "raise SystemExit(3)"}
     programs["slow"] = "import time; time.sleep(60)"

@@ -61,6 +61,7 @@ def test_finished_requests_are_neither_asked_nor_rendered_again():
 
 
 @pytest.mark.parametrize("kind", HOSTILITIES)
+@pytest.mark.slow
 def test_no_row_is_lost_to_a_server_that_misbehaves(kind):
     with running(hostile=(kind, kind)) as stub:
         answers = {answer.id: answer for answer in backend(stub.url, timeout_s=2).complete(requests(12), SAMPLING)}
@@ -70,6 +71,7 @@ def test_no_row_is_lost_to_a_server_that_misbehaves(kind):
     assert set(stub.tries.values()) == {3}
 
 
+@pytest.mark.slow
 def test_a_mixture_of_all_misbehaviour_gives_the_same_answers():
     with running(hostile=HOSTILITIES) as stub:
         client = backend(stub.url, timeout_s=2, retries=len(HOSTILITIES))

@@ -107,6 +107,7 @@ def test_a_step_is_logged_under_this_projects_names() -> None:
     assert line_of(logs) == {"loss": 0.5, "answer_tokens_mean": 7.0, "tokens": 90, "varied_share": 0.75}
 
 
+@pytest.mark.slow
 def test_steps_in_which_no_reward_varies_are_told_once(tmp_path: Any, caplog: pytest.LogCaptureFixture) -> None:
     watch = Watch(tmp_path / "groups.jsonl", samples=2)
     answers = [

@@ -313,6 +313,7 @@ def stable(rows):
     return [{key: value for key, value in row.items() if key != "cpu_s"} for row in rows.values()]
 
 
+@pytest.mark.slow
 def test_neither_order_nor_workers_nor_neighbours_change_a_row(tmp_path):
     tasks = [row for number in range(3) for row in three(f"ins-{number}")]
     first, assertions = weighed_rows(tmp_path / "first", tasks)
@@ -324,6 +325,7 @@ def test_neither_order_nor_workers_nor_neighbours_change_a_row(tmp_path):
     assert stable(alone) == [row for row in stable(first) if row["instruction_id"] == "ins-1"]
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(tmp_path, monkeypatch):
     """What has a verdict does not run again, whichever of the four rounds of programs was stopped."""
     tasks = [row for number in range(2) for row in three(f"ins-{number}")]
