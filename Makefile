@@ -118,14 +118,15 @@ docs: .venv-docs/.ready
 	.venv-docs/bin/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# vLLM needs an older transformers than the rest, so it has an environment of its own (3.5 GB).
+# vLLM needs an older transformers than the rest, so it has an environment of its own (3.5 GB). It imports a small part of
+# its packages, which are compiled when that happens.
 test-vllm: setup .venv-vllm/.ready
 	$(BIN)/python -m pytest tests/vllm
 
 .venv-vllm/.ready: envs/vllm.txt
 	test -x .venv-vllm/bin/python || $(PYTHON) -m venv .venv-vllm
-	.venv-vllm/bin/pip install --quiet --disable-pip-version-check torch==2.13.0
-	.venv-vllm/bin/pip install --quiet --disable-pip-version-check -r envs/vllm.txt
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-compile torch==2.13.0
+	.venv-vllm/bin/pip install --quiet --disable-pip-version-check --no-compile -r envs/vllm.txt
 	.venv-vllm/bin/pip uninstall --quiet --yes torchvision torchaudio torchcodec
 	touch $@
 
