@@ -169,9 +169,8 @@ class RowWriter:
 
     def write(self, row: dict[str, Any]) -> None:
         """Add one row; absent columns become null, unknown ones are a programming error."""
-        unknown = row.keys() - self._names
-        if unknown:
-            raise KeyError(f"{self.path.name}: unknown columns {sorted(unknown)}")
+        if not row.keys() <= self._names:
+            raise KeyError(f"{self.path.name}: unknown columns {sorted(row.keys() - self._names)}")
         self._buffer.append(row)
         if len(self._buffer) == ROWS_PER_GROUP:
             self._flush()

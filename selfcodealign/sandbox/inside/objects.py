@@ -6,6 +6,7 @@ something else. So classes are told apart by their ids, and read through the des
 
 import collections
 import gc
+import sys
 import types
 import weakref
 
@@ -35,6 +36,20 @@ class Kinds:
         return id(kind) in self.found
 
 
+class Walk:
+    """What has been looked at in one comparison. It is kept, for nothing that comes later to get its id."""
+
+    def __init__(self):
+        self.left, self.seen = MOST, {}
+
+    def new(self, *values):
+        """Tell whether values have not been looked at together before."""
+        key = tuple(map(id, values))
+        known = key in self.seen
+        self.seen[key] = values
+        return not known
+
+
 PLAIN = frozenset(
     map(id, (int, str, float, bool, bytes, type(None), complex, range, type(...), type, types.FunctionType))
 )
@@ -42,6 +57,22 @@ LISTS, SETS, DICTS = (list, tuple, collections.deque), (set, frozenset), (dict,)
 CONTAINERS = (*LISTS, *SETS, *DICTS)
 NO_PARTS = (type, types.ModuleType, types.FunctionType, types.CodeType, types.FrameType)
 PROXIES = Kinds(weakref.ProxyTypes)
+
+
+def origin_of(kind):
+    """Return the file of the library that a class stands in, or None."""
+    module = sys.modules.get(names_of(kind).get("__module__", ""))
+    origin = getattr(getattr(module, "__spec__", None), "origin", None) or "/tmp/"
+    found = module
+    for part in place_of(kind).split("."):
+        found = getattr(found, part, None)
+    return origin if found is kind and not origin.startswith("/tmp/") else None
+
+
+def is_plain(value):
+    """Tell whether a value is of a plain type, or a list of such."""
+    kind = type(value)
+    return id(kind) in PLAIN or ((kind is list or kind is tuple) and PLAIN.issuperset(map(id, map(type, value))))
 
 
 def kind_of(value, kinds):

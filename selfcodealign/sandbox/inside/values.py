@@ -140,6 +140,7 @@ class Look:
         self.known, self.held = saved.known, saved.held if writes else None
         self.mentioned, self.other, self.files = mentioned, other, files
         self.theirs, self.trusted, self.deciding = objects.Kinds(), objects.Kinds(), objects.Kinds()
+        self.comparing, self.identical = objects.Kinds(), objects.Kinds()
         self.asked_for, self.loose = 0, False
         self.met = set()  # comparisons that the response decides
         self.lying = set()  # places in the tests where one agreed with another value, too
@@ -176,34 +177,45 @@ class Look:
             if self.held is not None and not any(kind is base and name == each for kind, _, each, _ in self.held):
                 return False  # the class has been given this method by the response
             return not any(objects.name_of(base).startswith(each) for each in self.mentioned)
-        module = sys.modules.get(objects.names_of(base).get("__module__", ""))
-        origin = getattr(getattr(module, "__spec__", None), "origin", None) or "/tmp/"
-        found = module
-        for part in objects.place_of(base).split("."):
-            found = getattr(found, part, None)
+        origin = objects.origin_of(base)
         code = getattr(objects.names_of(base)[name], "__code__", None)
-        return found is base and not origin.startswith("/tmp/") and (code is None or code.co_filename == origin)
+        return origin is not None and (code is None or code.co_filename == origin)
 
     def holds(self, value):
         """Tell whether a value is one that the response decides about, or holds some."""
-        return next(self.deciders(value, {"count": MOST, "seen": set()}), None) is not None
+        return next(self.deciders(value, objects.Walk()), None) is not None
 
-    def deciders(self, value, left):
+    def deciders(self, value, walk, outermost=True):
         """Yield the values that the response decides about, of a value and all that it holds; each in a tuple."""
-        if id(type(value)) in PLAIN:
-            return
-        if self.decides(value):
-            yield (value,)
-        inner = parts(value)
-        if not inner or id(value) in left["seen"] or left["count"] < 0:
-            return
-        left["seen"].add(id(value))
-        if PLAIN.issuperset(map(id, map(type, inner))):
-            return
-        inner = [each for each in inner if id(type(each)) not in PLAIN]
-        left["count"] -= len(inner)
-        for each in inner:
-            yield from self.deciders(each, left)
+        waiting = [value]
+        while waiting and walk.left >= 0:
+            value = waiting.pop()
+            if id(type(value)) in PLAIN or not walk.new(value):
+                continue
+            if self.decides(value):
+                yield (value,)
+            inner = parts(value) if self.compares(type(value), outermost) else ()
+            outermost = False
+            if not PLAIN.issuperset(map(id, map(type, inner))):
+                inner = [each for each in inner if not objects.is_plain(each)]
+                waiting += inner
+                walk.left -= len(inner)
+
+    def compares(self, kind, outermost=False):
+        """Tell whether a comparison may come to what values of a class hold: not where it is by identity.
+
+        What a library's objects are made of has such classes, too, and the library looks into it.
+        """
+        if kind not in self.comparing and kind not in self.identical:
+            own = (objects.names_of(base) for base in objects.bases_of(kind) if base is not object)
+            (self.comparing if any(name in names for names in own for name in DECIDING) else self.identical).add(kind)
+        if kind in self.comparing or outermost:
+            return kind in self.comparing
+        return (
+            id(kind) in self.known
+            or not objects.flags_of(kind) & objects.HEAP_TYPE
+            or objects.origin_of(kind) is not None
+        )
 
     # -- the comparisons --
 
@@ -262,7 +274,7 @@ class Look:
     def others(self, name, a, b):
         """Yield pairs to compare in the place of two values, and whether they lay within them."""
         if name in ("eq", "ne"):
-            yield from self.pairs(a, b, False, {"count": MOST, "seen": set()})
+            yield from self.pairs(a, b, False, objects.Walk())
         elif name == "div" or name in DIFFERENCES:
             if kind_of(a, SETS) and not parts(a):
                 return  # nothing is left of it, whatever is taken away
@@ -282,10 +294,12 @@ class Look:
         elif self.decides(b) and extremes(a):
             yield extremes(a)[name in ("lt", "le")], b, False
 
-    def pairs(self, a, b, within, left):
+    def pairs(self, a, b, within, walk):
         """Yield what to compare of two values, where the response decides about one of them."""
-        left["count"] -= 1
-        if (within and a is b) or left["count"] < 0 or (id(type(a)) in PLAIN and id(type(b)) in PLAIN):
+        walk.left -= 1
+        if (within and a is b) or walk.left < 0 or (id(type(a)) in PLAIN and id(type(b)) in PLAIN):
+            return
+        if not walk.new(a, b):
             return
         first, second = self.decides(a), self.decides(b)
         if first or second:
@@ -295,34 +309,31 @@ class Look:
                 if second:
                     yield self.another(a), b, within
             # What the two are made of decides for them, where they are alike.
-            if type(a) is type(b) and (id(a), id(b)) not in left["seen"]:
-                left["seen"].add((id(a), id(b)))
+            if type(a) is type(b):
                 mine, other = (getattr(each, "__dict__", None) or {} for each in (a, b))
                 for key in mine:
                     if key in other:
-                        yield from self.pairs(mine[key], other[key], True, left)
-        if (id(a), id(b)) in left["seen"]:
-            return
-        left["seen"].add((id(a), id(b)))
+                        yield from self.pairs(mine[key], other[key], True, walk)
+                return
         if kind_of(a, LISTS) and kind_of(b, LISTS):
             for one, two in zip(members(a), members(b)):  # noqa: B905 - Python 3.8 has no strict
                 if id(type(one)) not in PLAIN or id(type(two)) not in PLAIN:
-                    yield from self.pairs(one, two, True, left)
+                    yield from self.pairs(one, two, True, walk)
         elif kind_of(a, DICTS) and kind_of(b, DICTS):
             yield from self.hashed(members(a), members(b))
             for key in members(a):
                 if not self.decides(key) and dict.__contains__(b, key):
-                    yield from self.pairs(dict.__getitem__(a, key), dict.__getitem__(b, key), True, left)
+                    yield from self.pairs(dict.__getitem__(a, key), dict.__getitem__(b, key), True, walk)
         elif kind_of(a, SETS) and kind_of(b, SETS):
             yield from self.hashed(members(a), members(b))
         elif type(a) is type(b) and bool(parts(a)) is bool(parts(b)):
             # Of a library, and made of what may be the response's: a namespace, a table, a view of a dictionary.
-            for one, two in zip(parts(a), parts(b)):  # noqa: B905
-                yield from self.pairs(one, two, True, left)
+            for one, two in zip(parts(a), parts(b)) if self.compares(type(a)) else ():  # noqa: B905
+                yield from self.pairs(one, two, True, walk)
         elif not (first or second):
-            yield from self.unwrapped(a, b, left)
+            yield from self.unwrapped(a, b, walk)
 
-    def unwrapped(self, a, b, left):
+    def unwrapped(self, a, b, walk):
         """Yield what to compare where one value is a wrapper of what is compared, as a UserList is of a list."""
         for wrapper, other, turned in ((a, b, False), (b, a, True)):
             if kind_of(wrapper, objects.CONTAINERS) or id(type(wrapper)) in PLAIN:
@@ -330,9 +341,12 @@ class Look:
             kind = kind_of(other, objects.CONTAINERS)
             alike = [each for each in objects.wrapped(wrapper) if kind and kind_of(each, objects.CONTAINERS) is kind]
             for each in alike:
-                yield from self.pairs(*((other, each) if turned else (each, other)), True, left)
-            for (each,) in () if alike else self.deciders(wrapper, left):
-                for value in members(other)[:CLOSELY] or (other,):
+                yield from self.pairs(*((other, each) if turned else (each, other)), True, walk)
+            for (each,) in () if alike else self.deciders(wrapper, walk, outermost=False):
+                for value in members(other) or (other,):
+                    walk.left -= 1
+                    if walk.left < 0:
+                        return
                     yield each, self.another(value), True
                     yield each, self.same_hash(value), True
 
@@ -359,7 +373,7 @@ class Look:
         """Look at one value of a chain of comparisons."""
         if self.holds(value):
             self.met.add(site)
-            for (each,) in self.deciders(value, {"count": MOST, "seen": set()}) if self.other is not None else ():
+            for (each,) in self.deciders(value, objects.Walk()) if self.other is not None else ():
                 for name in ("eq", "lt", "gt"):
                     unlike = self.word(5) if name == "eq" else float("-inf") if name == "lt" else float("inf")
                     found, answer = self.asked(OPERATORS[name], each, unlike)
@@ -397,7 +411,7 @@ class Look:
                     self.lying.add(site)
                     return answer
             if not tries:
-                for first, second, _ in self.pairs(a, b, False, {"count": MOST, "seen": set()}):
+                for first, second, _ in self.pairs(a, b, False, objects.Walk()):
                     found, answer = self.asked(OPERATORS["eq"], first, second)
                     if found and self.agrees("eq", answer, True):
                         self.lying.add(site)
