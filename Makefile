@@ -62,7 +62,7 @@ PINNED ?= $(or $(firstword $(foreach python,python3.10 $(wildcard $(HOME)/.pyenv
 	$(shell $(python) -c "print('$(python)')" 2>/dev/null))),$(PYTHON))
 
 test-benchmarks: setup .venv-classeval/.ready .venv-ds1000/.ready $(if $(filter full,$(EXTENT)),.venv-bigcodebench/.ready)
-	SELFCODEALIGN_BENCHMARK_TESTS=$(EXTENT) $(BIN)/python -m pytest --numprocesses 2 tests/benchmarks
+	SELFCODEALIGN_BENCHMARK_TESTS=$(EXTENT) $(BIN)/python -m pytest tests/benchmarks
 
 # The torch and tensorflow problems of DS-1000 are not among the tests: they would double the time of this step.
 .venv-%/.ready: envs/evaluate-%.txt
