@@ -1,7 +1,6 @@
 """Run a stage's `main` from a command line: the same way for a Snakemake rule, a person and a test."""
 
 import argparse
-import gc
 import inspect
 import json
 import logging
@@ -50,10 +49,7 @@ def run(main: Callable[..., None], argv: list[str] | None = None) -> None:
         level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     with one_line_errors():
-        given = read(main, argv)
-        # What has been imported stays: collections of garbage need not look at it each time.
-        gc.freeze()
-        main(**given)
+        main(**read(main, argv))
 
 
 def read(main: Callable[..., None], argv: list[str] | None = None) -> dict[str, Any]:

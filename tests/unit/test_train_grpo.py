@@ -117,7 +117,8 @@ def test_steps_in_which_no_reward_varies_are_told_once(tmp_path: Any, caplog: py
     alike = (("c", 0.0), ("c", 0.0), ("d", 1.0), ("d", 1.0))
     for step in range(2, 14):
         assert watch.note(step, [Judged(task, reward, True, reward == 1) for task, reward in alike]) == 0
-    told = [record.message for record in caplog.records]
+    # Only its own logger: what another test of this process left behind may be collected meanwhile, and say so.
+    told = [record.message for record in caplog.records if record.name.startswith("selfcodealign")]
     assert told == [
         "nothing was learned for 10 steps: the reward never varied for 3 of 4 tasks (75%), which taught nothing: every "
         "answer passed for 2 of them, and for 1 all were equally wrong; take other tasks, more samples, a higher "
