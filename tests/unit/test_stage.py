@@ -4,6 +4,8 @@ import argparse
 import itertools
 import re
 import shlex
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -61,6 +63,24 @@ def test_a_users_mistake_is_one_line(capsys):
         run(main, ["--shards", "a", "--rows", "out", "--threshold", "2"])
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "error: --threshold is over 1; choose a share\n"
+
+
+def test_a_job_does_without_pandas_until_somebody_asks_for_it():
+    pytest.importorskip("pandas")
+    code = """
+import sys
+from selfcodealign.stage import run
+
+def main() -> None:
+    import pyarrow as pa
+    table = pa.table({"a": pa.array(["x", None]), "b": [[1], [2]]})
+    before = "pandas" in sys.modules
+    print(before, len(table.to_pandas()), pa.array(__import__("pandas").Series([1, None])).null_count)
+
+run(main, [])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False 2 1\n"
 
 
 def test_progress_passes_items_on_and_says_what_they_took(caplog):
