@@ -28,8 +28,9 @@ VOLATILE = {
     *("cpu_s", "wall_s", "memory_mb", "revision", "seconds", "time_s", "peak_memory_mb", "tokens_per_s"),
     *("made", "date", "versions", "version", "settings", "commit", "model"),
     "headlines",  # of the report: figures of other files, and the time of all jobs
+    "isolation",  # which sandbox there is
 }
-NOT_ROWS = {"record_provenance", "provenance.json", "ro-crate-metadata.json", "report.html"}
+NOT_ROWS = {"record_provenance", "provenance.json", "ro-crate-metadata.json", "report.html", "cost.json"}
 
 
 def stable(value: Any) -> Any:
@@ -61,7 +62,7 @@ def hashes(results: Path) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, Any]] = defaultdict(dict)
     for path in sorted(results.rglob("*")):
         rule = path.relative_to(results).parts[0]
-        if not path.is_file() or rule in NOT_ROWS or ".snakemake" in path.name:
+        if not path.is_file() or {rule, path.name} & NOT_ROWS or ".snakemake" in path.name:
             continue
         kind = "".join(path.suffixes[-2:]) if len(path.suffixes) > 1 else path.suffix
         for name, value in parts(path):
@@ -74,10 +75,6 @@ def hashes(results: Path) -> dict[str, dict[str, str]]:
 Figures = dict[str, Any]
 """Name of a figure → a number, a hash, or the list of a training's losses."""
 
-OF_THE_MACHINE = {"isolation"}
-"""What funnels say of where they were made."""
-
-
 def figures(results: Path) -> Figures:
     """Return the figures of a run; a stage's funnels are added up over shards."""
     found: dict[str, Any] = {}
@@ -86,7 +83,7 @@ def figures(results: Path) -> Figures:
         for key, value in json.loads(path.read_text()).items():
             counts = value if isinstance(value, dict) else {"": value}
             for name, count in counts.items():
-                if isinstance(count, int) and key not in VOLATILE | OF_THE_MACHINE:
+                if isinstance(count, int) and key not in VOLATILE:
                     figure = f"{rule}: {key} {name}".strip()
                     found[figure] = found.get(figure, 0) + count
     for path in sorted(results.glob("*/*.metrics.jsonl")):
@@ -140,7 +137,7 @@ def main() -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n")
         return
-    differ = moved(json.loads(trace.read_text()), read, args.tolerance) if trace.is_file() else []
+    differ = moved(json.loads(trace.read_text()), read, args.tolerance)
     print(*differ or [f"no figure moved: {len(read)} figures"], sep="\n")
     before = json.loads(file.read_text())
     changed = [
