@@ -75,6 +75,7 @@ def hashes(results: Path) -> dict[str, dict[str, str]]:
 Figures = dict[str, Any]
 """Name of a figure → a number, a hash, or the list of a training's losses."""
 
+
 def figures(results: Path) -> Figures:
     """Return the figures of a run; a stage's funnels are added up over shards."""
     found: dict[str, Any] = {}
