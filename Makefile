@@ -91,10 +91,11 @@ slurm: setup .venv/.slurm
 	$(BIN)/pip install --quiet --disable-pip-version-check -r $<
 	touch $@
 
-# What pyright sees when it checks seeds: an environment of its own, so that no other package changes a verdict.
+# What pyright sees when it checks seeds: an environment of its own, so that no other package changes a verdict. It reads
+# sources alone.
 .venv-typecheck/.ready: envs/typecheck.txt
 	test -x .venv-typecheck/bin/python || $(PYTHON) -m venv .venv-typecheck
-	.venv-typecheck/bin/pip install --quiet --disable-pip-version-check -r $<
+	.venv-typecheck/bin/pip install --quiet --disable-pip-version-check --no-compile -r $<
 	touch $@
 
 lint: setup

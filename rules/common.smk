@@ -21,6 +21,7 @@ RESULTS, TIMINGS = (workflow.pathvars.apply(f"<{name}>") for name in ("results",
 # change when the run or the pipeline is moved.
 LINK = schema.link_to(ROOT)
 
+stage.collect_rarely()
 try:
     CONFIG = schema.located(schema.load(schema.extended(config, (Path(), ROOT), workflow.configfiles)), LINK)
     preflight.check_config(CONFIG)

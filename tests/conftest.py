@@ -7,11 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from selfcodealign.stage import collect_rarely
 from tests.published import missing, published
 
 __all__ = ["missing"]
 
 ROOT = Path(__file__).parent.parent
+
+collect_rarely()  # as in a job: a third of the time in which all tests are collected
 
 
 @pytest.fixture(scope="session")
