@@ -24,6 +24,8 @@ from transformers import (
 
 from selfcodealign.training import template
 
+from . import warm
+
 ROOT = Path(__file__).parents[2]
 
 # Tiny models are faster on one thread, and much faster where other tests run beside them.
@@ -124,14 +126,7 @@ def train(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     def run(
         dataset: Path, base: Path, name: str = "run", *, check: bool = True, **changes: Any
     ) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            command(tmp_path, dataset, base, name, **changes),
-            env=environment(),
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        done = warm.run(command(tmp_path, dataset, base, name, **changes)[1:])
         assert not check or done.returncode == 0, done.stderr
         return done
 
@@ -156,7 +151,7 @@ def command(folder: Path, dataset: Path, base: Path, name: str, **changes: Any) 
 
 def environment() -> dict[str, str]:
     """What the workflow sets for every job."""
-    return {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONHASHSEED": "0", "TOKENIZERS_PARALLELISM": "false"}
+    return os.environ | warm.ENVIRONMENT
 
 
 def losses(metrics: Path) -> list[float]:

@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -10,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from .conftest import ROOT, environment
+from . import warm
 
 
 def prefer(folder: Path, base: Path, rows: int, *more: str) -> subprocess.CompletedProcess[str]:
@@ -27,12 +26,12 @@ def prefer(folder: Path, base: Path, rows: int, *more: str) -> subprocess.Comple
     turn = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
     schema = pa.schema([("id", pa.string()), ("prompt", turn), ("chosen", turn), ("rejected", turn)])
     pq.write_table(pa.Table.from_pylist(pairs, schema), folder / "pairs.parquet")
-    words = [sys.executable, "scripts/train_dpo.py", "--pairs", str(folder / "pairs.parquet"), "--base", str(base)]
+    words = ["scripts/train_dpo.py", "--pairs", str(folder / "pairs.parquet"), "--base", str(base)]
     for flag, name in (("model", "out"), ("metrics", "m.jsonl"), ("funnel", "f.json"), ("work", "work/dpo")):
         words += [f"--{flag}", str(folder / name)]
     words += ["--precision", "fp32", "--batch-rows", "4", "--epochs", "3", "--learning-rate", "1e-3"]
     words += ["--run-seed", "3407", "--tracker", "none", "--save-every-steps", "2", *more]
-    return subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    return warm.run(words)
 
 
 def test_the_margin_between_passing_and_failing_responses_grows(chat: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from selfcodealign.training import template
 
+from . import warm
 from .conftest import ROOT, environment
 
 WRITER_STEPS = 60
@@ -88,8 +89,7 @@ def command(folder: Path, base: Path, name: str = "run", count: int = 5, **chang
 
 def reinforce(*arguments: Any, **changes: Any) -> subprocess.CompletedProcess[str]:
     """Run `scripts/train_grpo.py` to its end."""
-    words = command(*arguments, **changes)
-    return subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    return warm.run(command(*arguments, **changes)[1:])
 
 
 def test_a_policy_that_writes_nothing_parsable_is_told_so(chat: Path, tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ from selfcodealign.rows_io import read_rows
 from selfcodealign.training import documents as rows
 from selfcodealign.training import template
 
-from .conftest import ROOT, command, environment, losses, tokenizer
+from . import warm
+from .conftest import command, losses, tokenizer
 
 Train = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -26,14 +27,7 @@ Train = Callable[..., subprocess.CompletedProcess[str]]
 def trained(tiny: Callable[[str], Path], dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Train one model that several tests look at."""
     folder = tmp_path_factory.mktemp("trained")
-    done = subprocess.run(
-        command(folder, dataset, tiny("llama"), "run", epochs=8, validation_share=0.2, keep="best"),
-        env=environment(),
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = warm.run(command(folder, dataset, tiny("llama"), "run", epochs=8, validation_share=0.2, keep="best")[1:])
     assert done.returncode == 0, done.stderr
     return folder / "run"
 
@@ -117,7 +111,7 @@ def test_a_mixture_is_trained_on_by_its_weights(dataset: Path, tiny: Callable[[s
     words = command(tmp_path, dataset, tiny("llama"), "mixed", epochs=1, validation_share=0)
     place = words.index("--dataset") + 2
     words[place:place] = [str(second), "--weights", "0.5", "3"]
-    done = subprocess.run(words, env=environment(), cwd=ROOT, capture_output=True, text=True, check=False)
+    done = warm.run(words[1:])
     assert done.returncode == 0, done.stderr
     funnel = json.loads((tmp_path / "mixed/funnel.json").read_text())
     assert (funnel["entered"], funnel["kept"], funnel["dropped"]) == (24, 14, {"not_drawn": 10})
