@@ -94,9 +94,6 @@ def test_whatever_is_killed_the_run_ends_in_the_local_bytes(local, tmp_path):
     finally:
         # A node whose daemon is alive may have come back by itself, and then there is nothing to resume.
         subprocess.run([*change_node, "state=resume"], check=False)
-    (job, _), *_ = run.wait_for("the job's return", lambda: queue("write_instructions", "PD,R"))
-    # Left alone it would wait two minutes for its second start.
-    subprocess.run(["scontrol", "update", f"jobid={job}", "starttime=now"], check=False)
 
     written = "work/write_responses/self/*/ledger.jsonl"
     run.wait_for("responses", lambda: any(path.stat().st_size for path in remote.folder.glob(written)))
